@@ -1,0 +1,1 @@
+"""What every part of the system shares. Standard library only."""

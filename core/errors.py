@@ -1,0 +1,439 @@
+"""Every error the system raises on purpose, and nothing else.
+
+Errors say what is wrong and carry the data; which gRPC status each becomes is decided in one
+table, in ``services/interceptors.py``::
+
+    BrainTumorError
+    ├── InvalidArgument                  the request itself is wrong; it names the fields
+    │   ├── ImageRefused                 the picture cannot be read or is not allowed
+    │   └── DatasetRefused               the data set cannot be used; it names the files
+    ├── NotFound                         no such data set, job, model version, prediction, alias
+    ├── AlreadyExists                    the name is taken
+    │   └── RequestIdReused              the request id was used before, for something else
+    ├── FailedPrecondition               right request, wrong moment
+    │   ├── NoProductionModel            nothing is promoted yet
+    │   ├── SegmenterNotRegistered       regions were asked for, and no segmenter exists
+    │   ├── IllegalTransition            the job's state does not allow it
+    │   ├── InUse                        something else still needs it
+    │   └── NothingToRollBackTo          the alias has no earlier version
+    ├── Overloaded                       too much work in flight; says when to come back
+    ├── DeadlinePassed                   the caller's deadline passed before the answer
+    ├── Unavailable                      a part that the answer needs is away
+    │   ├── BrokerUnavailable            Redis/Valkey cannot be reached
+    │   ├── StoreUnavailable             the database cannot be reached
+    │   ├── WorkerLost                   the worker died with the work in its hands
+    │   └── NoWorker                     nobody took the work in time
+    ├── NotSupported                     the API has a place for it, this version does not do it
+    ├── ArtefactCorrupt                  stored bytes do not match their recorded hash
+    ├── TrainingFailed                   a training job cannot go on; says what to do
+    │   └── PretrainedWeightsUnavailable
+    ├── TrainingCancelled                a training job was told to stop
+    └── InternalError                    a worker failed in a way nobody foresaw
+
+Workers send errors to the gateway as plain data: :func:`to_wire` and :func:`from_wire`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One thing wrong with one field of a request; ``field`` is its path in the message."""
+
+    field: str
+    description: str
+
+
+@dataclass(eq=False)
+class BrainTumorError(Exception):
+    """Base of all errors. ``reason`` is the stable UPPER_SNAKE_CASE name clients may match on."""
+
+    reason: ClassVar[str] = "INTERNAL"
+
+    @property
+    def message(self) -> str:
+        return "The request failed."
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Machine-readable particulars, for ``google.rpc.ErrorInfo.metadata``."""
+        return {}
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> Any:  # dataclass fields, not Exception.args, rebuild the error
+        return type(self), tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+
+# --- the request is wrong ---------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class InvalidArgument(BrainTumorError):
+    """The request can never succeed as it is. ``violations`` holds at least one entry."""
+
+    reason: ClassVar[str] = "INVALID_ARGUMENT"
+    violations: tuple[FieldViolation, ...]
+
+    @classmethod
+    def of(cls, field_path: str, description: str) -> "InvalidArgument":
+        return InvalidArgument((FieldViolation(field_path, description),))
+
+    @property
+    def message(self) -> str:
+        return "; ".join(f"{v.field}: {v.description}" for v in self.violations)
+
+
+class ImageProblem(StrEnum):
+    """Why a picture is refused."""
+
+    EMPTY = "EMPTY"
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"
+    TRUNCATED = "TRUNCATED"
+    TOO_SMALL = "TOO_SMALL"
+    TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
+    TOO_MANY_BYTES = "TOO_MANY_BYTES"
+    ANIMATED = "ANIMATED"
+    UNREADABLE = "UNREADABLE"
+
+
+@dataclass(eq=False)
+class ImageRefused(BrainTumorError):
+    """A picture that cannot be read, or that the limits do not allow."""
+
+    problem: ImageProblem
+    description: str
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        return f"IMAGE_{self.problem.value}"
+
+    @property
+    def violations(self) -> tuple[FieldViolation, ...]:
+        return (FieldViolation("image", self.description),)
+
+    @property
+    def message(self) -> str:
+        return self.description
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file of an upload that could not be used, and why. ``path`` is relative to the upload."""
+
+    path: str
+    problem: str
+
+
+@dataclass(eq=False)
+class DatasetRefused(BrainTumorError):
+    """A data set that cannot be used. ``rejected`` names files where single files are to blame."""
+
+    reason: ClassVar[str] = "DATASET_REFUSED"
+    description: str
+    rejected: tuple[RejectedFile, ...] = ()
+
+    @property
+    def violations(self) -> tuple[FieldViolation, ...]:
+        named = tuple(FieldViolation(f"files[{r.path}]", r.problem) for r in self.rejected)
+        return named or (FieldViolation("dataset", self.description),)
+
+    @property
+    def message(self) -> str:
+        shown = "; ".join(f"{r.path}: {r.problem}" for r in self.rejected[:5])
+        more = f" (and {len(self.rejected) - 5} more)" if len(self.rejected) > 5 else ""
+        return f"{self.description}{': ' if shown else ''}{shown}{more}"
+
+
+# --- the request is right, the world is not ---------------------------------------------------
+
+
+@dataclass(eq=False)
+class NotFound(BrainTumorError):
+    """``name`` is a resource name such as ``datasets/brains``."""
+
+    name: str
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]
+        kinds = {
+            "datasets": "DATASET_NOT_FOUND",
+            "trainingJobs": "TRAINING_JOB_NOT_FOUND",
+            "modelVersions": "MODEL_VERSION_NOT_FOUND",
+            "predictions": "PREDICTION_NOT_FOUND",
+            "modelAliases": "MODEL_ALIAS_NOT_FOUND",
+        }
+        return kinds.get(self.name.split("/", 1)[0], "NOT_FOUND")
+
+    @property
+    def message(self) -> str:
+        return f"{self.name} does not exist."
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name}
+
+
+@dataclass(eq=False)
+class AlreadyExists(BrainTumorError):
+    reason: ClassVar[str] = "ALREADY_EXISTS"
+    name: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.name} exists already. Choose another name or delete it first."
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name}
+
+
+@dataclass(eq=False)
+class RequestIdReused(AlreadyExists):
+    reason: ClassVar[str] = "REQUEST_ID_REUSED"
+
+    @property
+    def message(self) -> str:
+        return f"request_id {self.name} was used before for a different request. Use a new one."
+
+
+@dataclass(eq=False)
+class FailedPrecondition(BrainTumorError):
+    reason: ClassVar[str] = "FAILED_PRECONDITION"
+    description: str
+
+    @property
+    def message(self) -> str:
+        return self.description
+
+
+@dataclass(eq=False)
+class NoProductionModel(BrainTumorError):
+    reason: ClassVar[str] = "NO_PRODUCTION_MODEL"
+    alias: str = "production"
+
+    @property
+    def message(self) -> str:
+        return (
+            f"No model version has the alias '{self.alias}' yet. Train one "
+            "(braintumor train --dataset N) and promote it (braintumor models promote V)."
+        )
+
+
+@dataclass(eq=False)
+class SegmenterNotRegistered(BrainTumorError):
+    reason: ClassVar[str] = "SEGMENTER_NOT_REGISTERED"
+
+    @property
+    def message(self) -> str:
+        return "Regions were asked for, and no segmenter is registered. Ask without regions."
+
+
+@dataclass(eq=False)
+class IllegalTransition(BrainTumorError):
+    reason: ClassVar[str] = "ILLEGAL_TRANSITION"
+    name: str
+    state: str
+    wanted: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.name} is {self.state} and cannot become {self.wanted}."
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name, "state": self.state}
+
+
+@dataclass(eq=False)
+class InUse(BrainTumorError):
+    reason: ClassVar[str] = "IN_USE"
+    name: str
+    user: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.name} is in use by {self.user}."
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name, "user": self.user}
+
+
+@dataclass(eq=False)
+class NothingToRollBackTo(BrainTumorError):
+    reason: ClassVar[str] = "NOTHING_TO_ROLL_BACK_TO"
+    alias: str
+
+    @property
+    def message(self) -> str:
+        return f"The alias '{self.alias}' has no earlier model version to go back to."
+
+
+@dataclass(eq=False)
+class Overloaded(BrainTumorError):
+    """``retry_after`` is in seconds."""
+
+    reason: ClassVar[str] = "OVERLOADED"
+    retry_after: float = 1.0
+
+    @property
+    def message(self) -> str:
+        return f"Too many requests in flight. Try again in {self.retry_after:g} s."
+
+
+@dataclass(eq=False)
+class DeadlinePassed(BrainTumorError):
+    reason: ClassVar[str] = "DEADLINE_PASSED"
+
+    @property
+    def message(self) -> str:
+        return "The deadline passed before the answer was ready. Allow more time, or try again."
+
+
+@dataclass(eq=False)
+class Unavailable(BrainTumorError):
+    """Something the answer needs is away for now; the same request may be sent again."""
+
+    reason: ClassVar[str] = "UNAVAILABLE"
+
+    @property
+    def message(self) -> str:
+        return "A part of the service is away. Try again shortly."
+
+
+@dataclass(eq=False)
+class BrokerUnavailable(Unavailable):
+    reason: ClassVar[str] = "BROKER_UNAVAILABLE"
+
+    @property
+    def message(self) -> str:
+        return "The message broker (Redis/Valkey) cannot be reached. Try again shortly."
+
+
+@dataclass(eq=False)
+class StoreUnavailable(Unavailable):
+    reason: ClassVar[str] = "STORE_UNAVAILABLE"
+
+    @property
+    def message(self) -> str:
+        return "The database cannot be reached, so nothing can be recorded. Try again shortly."
+
+
+@dataclass(eq=False)
+class WorkerLost(Unavailable):
+    reason: ClassVar[str] = "WORKER_LOST"
+
+    @property
+    def message(self) -> str:
+        return "The worker that had this request stopped. Try again."
+
+
+@dataclass(eq=False)
+class NoWorker(Unavailable):
+    reason: ClassVar[str] = "NO_WORKER"
+
+    @property
+    def message(self) -> str:
+        return "No worker took this request in time. Check that workers run, then try again."
+
+
+@dataclass(eq=False)
+class NotSupported(BrainTumorError):
+    reason: ClassVar[str] = "NOT_SUPPORTED"
+    description: str
+
+    @property
+    def message(self) -> str:
+        return self.description
+
+
+# --- inside the workers -----------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class ArtefactCorrupt(BrainTumorError):
+    reason: ClassVar[str] = "ARTEFACT_CORRUPT"
+    name: str
+    detail: str = "its bytes do not match the recorded hash"
+
+    @property
+    def message(self) -> str:
+        return f"{self.name} was not loaded: {self.detail}. Restore it from a backup or retrain."
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name}
+
+
+@dataclass(eq=False)
+class TrainingFailed(BrainTumorError):
+    reason: ClassVar[str] = "TRAINING_FAILED"
+    description: str
+
+    @property
+    def message(self) -> str:
+        return self.description
+
+
+@dataclass(eq=False)
+class PretrainedWeightsUnavailable(TrainingFailed):
+    reason: ClassVar[str] = "PRETRAINED_WEIGHTS_UNAVAILABLE"
+
+
+@dataclass(eq=False)
+class TrainingCancelled(BrainTumorError):
+    reason: ClassVar[str] = "TRAINING_CANCELLED"
+
+    @property
+    def message(self) -> str:
+        return "The training job was cancelled."
+
+
+@dataclass(eq=False)
+class InternalError(BrainTumorError):
+    """``request_id`` lets an operator find the trace in the log; the trace itself stays there."""
+
+    request_id: str = ""
+
+    @property
+    def message(self) -> str:
+        return f"Internal error. Ask the operator to look for {self.request_id} in the log."
+
+
+# --- plain data for the wire between worker and gateway ---------------------------------------
+
+
+def _subclasses(cls: type[BrainTumorError]) -> list[type[BrainTumorError]]:
+    return [cls, *(deeper for child in cls.__subclasses__() for deeper in _subclasses(child))]
+
+
+def all_errors() -> list[type[BrainTumorError]]:
+    """Every concrete error class, base first."""
+    return _subclasses(BrainTumorError)
+
+
+def to_wire(error: BrainTumorError) -> dict[str, Any]:
+    """The error as a mapping of plain values, ready for msgpack."""
+    return {"type": type(error).__name__, "data": asdict(error)}
+
+
+def from_wire(payload: Mapping[str, Any]) -> BrainTumorError:
+    """The error that :func:`to_wire` described; an unknown type becomes ``InternalError``."""
+    known = {cls.__name__: cls for cls in all_errors()}
+    cls = known.get(str(payload.get("type")))
+    if cls is None:
+        return InternalError()
+    data = dict(payload.get("data", {}))
+    if "violations" in data:
+        data["violations"] = tuple(FieldViolation(**v) for v in data["violations"])
+    if "rejected" in data:
+        data["rejected"] = tuple(RejectedFile(**r) for r in data["rejected"])
+    if "problem" in data:
+        data["problem"] = ImageProblem(data["problem"])
+    return cls(**data)

@@ -1,0 +1,268 @@
+"""What the use cases need from the outside world, as Protocols. Adapters live elsewhere."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol, Self
+
+from core.audit_chain import ChainHead
+from core.datasets import Dataset
+from core.filters import Filter
+from core.messages import IngestRequest
+from core.paging import Page, PageRequest
+from core.prediction import AuditEntry, AuditRecord, Prediction, Review
+from core.registry import AliasMove, ModelVersion
+from core.training import EpochProgress, JobEvent, JobState, TrainingJob
+
+
+class Clock(Protocol):
+    """Time, so that tests can set it."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+        ...
+
+
+class DatasetRepository(Protocol):
+    """Data sets, newest first in lists (cursor: create time in microseconds, id)."""
+
+    def add(self, dataset: Dataset) -> None:
+        """Raises ``AlreadyExists`` if the id, or the caller's request id, is taken."""
+        ...
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Raises ``NotFound``."""
+        ...
+
+    def find_by_request(self, caller: str, request_id: str) -> Dataset | None: ...
+
+    def list(self, page: PageRequest) -> Page[Dataset]: ...
+
+    def delete(self, dataset_id: str) -> None:
+        """Raises ``NotFound``."""
+        ...
+
+
+class TrainingJobRepository(Protocol):
+    """Jobs, newest first in lists (cursor: create time in microseconds, id)."""
+
+    def add(self, job: TrainingJob) -> None: ...
+
+    def get(self, job_id: str) -> TrainingJob:
+        """Raises ``NotFound``."""
+        ...
+
+    def find_by_request(self, caller: str, request_id: str) -> TrainingJob | None: ...
+
+    def list(self, page: PageRequest) -> Page[TrainingJob]: ...
+
+    def save(self, job: TrainingJob, *, expected: JobState) -> None:
+        """Write every mutable field, if the row is still in ``expected`` state.
+
+        Raises ``IllegalTransition`` if it is not: somebody else moved the job first.
+        """
+        ...
+
+    def claim(self, job_id: str, worker: str, at: datetime) -> TrainingJob | None:
+        """Take a QUEUED job with one conditional UPDATE: RUNNING, attempt + 1, heartbeat ``at``.
+
+        None if the job is not QUEUED (any more) or does not exist.
+        """
+        ...
+
+    def heartbeat(
+        self, job_id: str, worker: str, at: datetime, progress: float, stage: str
+    ) -> JobState:
+        """Record that ``worker`` is alive on the job, if it still owns it; the job's state.
+
+        A worker that no longer owns the job (it was requeued) is told CANCELLED. Raises
+        ``NotFound``.
+        """
+        ...
+
+    def mark_enqueued(self, job_id: str, at: datetime) -> None: ...
+
+    def waiting(self, enqueued_before: datetime) -> tuple[TrainingJob, ...]:
+        """QUEUED jobs that were never enqueued, or not since ``enqueued_before``; oldest first."""
+        ...
+
+    def stale(self, heartbeat_before: datetime) -> tuple[TrainingJob, ...]:
+        """RUNNING or CANCELLING jobs whose last heartbeat is older than that."""
+        ...
+
+    def unfinished_on(self, dataset_id: str) -> tuple[TrainingJob, ...]:
+        """Jobs that still need the data set."""
+        ...
+
+    def add_event(
+        self,
+        job_id: str,
+        at: datetime,
+        state: JobState,
+        message: str,
+        epoch: EpochProgress | None = None,
+    ) -> JobEvent: ...
+
+    def events(self, job_id: str, after: int = 0) -> tuple[JobEvent, ...]:
+        """Events with a sequence above ``after``, in order."""
+        ...
+
+
+class ModelRepository(Protocol):
+    """Model versions, newest first in lists (cursor: create time in microseconds, id)."""
+
+    def add(self, version: ModelVersion) -> None: ...
+
+    def get(self, version_id: str) -> ModelVersion:
+        """Raises ``NotFound``."""
+        ...
+
+    def list(self, page: PageRequest) -> Page[ModelVersion]: ...
+
+    def digest_of(self, version_id: str) -> str:
+        """The version's content hash and nothing else: what serving needs on each request.
+
+        Raises ``NotFound``.
+        """
+        ...
+
+    def aliased(self, alias: str) -> tuple[str, str] | None:
+        """(version id, digest) that the alias points at, or None; one query."""
+        ...
+
+    def move_alias(
+        self, alias: str, version_id: str, at: datetime, caller: str, reason: str
+    ) -> AliasMove:
+        """Point the alias at the version and record the move."""
+        ...
+
+    def alias_history(self, alias: str) -> tuple[AliasMove, ...]:
+        """Every move, newest first."""
+        ...
+
+
+class AuditLog(Protocol):
+    """Predictions in their hash chain. Lists are ordered by sequence (cursor: sequence)."""
+
+    def append(self, entries: Sequence[AuditEntry]) -> tuple[AuditRecord, ...]:
+        """Give each entry its place at the end of the chain; the caller commits.
+
+        An entry that answers a (caller, request id) which the log has answered before is not
+        written again: the earlier record stands in its place in the result.
+        """
+        ...
+
+    def get(self, prediction_id: str) -> AuditRecord:
+        """Raises ``NotFound``."""
+        ...
+
+    def find_answered(self, caller: str, request_id: str) -> AuditRecord | None:
+        """The ANSWERED record of that request, if there is one."""
+        ...
+
+    def list(
+        self, page: PageRequest, where: Filter | None = None, *, newest_first: bool = True
+    ) -> Page[AuditRecord]: ...
+
+    def iterate(
+        self, where: Filter | None = None, *, newest_first: bool = False
+    ) -> Iterator[AuditRecord]:
+        """All matching records with constant memory."""
+        ...
+
+    def head(self) -> ChainHead: ...
+
+    def add_review(self, review: Review) -> None: ...
+
+    def reviews(self, prediction_id: str) -> tuple[Review, ...]:
+        """A prediction's reviews, oldest first."""
+        ...
+
+
+class UnitOfWork(AbstractContextManager["UnitOfWork"], Protocol):
+    """One transaction. Leaving without :meth:`commit` rolls back."""
+
+    datasets: DatasetRepository
+    jobs: TrainingJobRepository
+    models: ModelRepository
+    audit: AuditLog
+
+    def __enter__(self) -> Self: ...
+
+    def commit(self) -> None: ...
+
+
+class UnitOfWorkFactory(Protocol):
+    """Opens a unit of work. ``write=True`` takes the write lock at the start where that matters.
+
+    The unit of work raises ``StoreUnavailable`` when the database cannot be reached.
+    """
+
+    def __call__(self, *, write: bool = False) -> UnitOfWork: ...
+
+
+class ArtefactStore(Protocol):
+    """Named bytes. Keys are relative POSIX paths; a key appears whole or not at all."""
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+    def put_file(self, key: str, source: Path) -> None: ...
+
+    def get(self, key: str) -> bytes:
+        """Raises ``NotFound``."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """The bytes as a binary stream. Raises ``NotFound``."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """Keys below the prefix, sorted."""
+        ...
+
+    def delete(self, prefix: str) -> None:
+        """Remove the key, or everything below the prefix; nothing there is no error."""
+        ...
+
+
+class Predictor(Protocol):
+    """Asks a worker about one picture."""
+
+    async def predict(
+        self,
+        image: bytes,
+        *,
+        model_version: str,
+        digest: str,
+        deadline: float,
+        include_activation_map: bool = False,
+    ) -> Prediction:
+        """``deadline`` is seconds since the epoch. Raises any of the taxonomy's errors."""
+        ...
+
+
+class AuditWriter(Protocol):
+    """Commits audit entries; entries that arrive together share a transaction."""
+
+    async def record(self, entry: AuditEntry) -> AuditRecord:
+        """Returns once the entry is durable. Raises ``StoreUnavailable``."""
+        ...
+
+
+class DatasetIngestor(Protocol):
+    """Has a worker check and store a data set."""
+
+    async def ingest(self, request: IngestRequest, timeout: float) -> str:
+        """The id of the stored data set. ``timeout`` is in seconds."""
+        ...
+
+
+class JobQueue(Protocol):
+    """Tells the training workers that a job waits."""
+
+    def enqueue(self, job_id: str) -> None:
+        """Raises ``BrokerUnavailable``. Sending the same job twice is harmless."""
+        ...

@@ -1,0 +1,134 @@
+"""Settings from the environment, read once at start."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self
+
+from core.errors import FieldViolation, InvalidArgument
+
+MIB: Final = 1024 * 1024
+
+
+def default_data_dir() -> Path:
+    """Where data live unless told otherwise: the XDG data folder of the current user."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "braintumor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of gateway and workers. Times are seconds, sizes bytes unless the name says.
+
+    Each field is read from ``BRAINTUMOR_<FIELD>`` in capitals; ``DATABASE_URL`` and ``BROKER_URL``
+    are understood too, since hosting platforms set them.
+    """
+
+    data_dir: Path
+    """Folder of the SQLite file, artefacts and logs when nothing else is configured."""
+    database_url: str
+    """SQLAlchemy URL; default is SQLite in the data folder."""
+    broker_url: str = "redis://127.0.0.1:6379/0"
+    """Redis or Valkey: redis://, rediss:// or unix://."""
+    artefact_url: str
+    """fsspec URL of the artefact store; default is a folder in the data folder."""
+    weights_dir: Path
+    """Server-side folder that ``weights=file:NAME`` reads from."""
+    import_roots: str = ""
+    """Folders that ``file://`` imports may read, separated by ':'; empty allows none."""
+    import_remote: bool = False
+    """Whether imports may read other fsspec URLs (s3://, https://). Off by default: a client could
+    otherwise make the server fetch from inside its network."""
+    address: str = "127.0.0.1:50051"
+    """Where the gateway listens."""
+    max_image_bytes: int = 32 * MIB
+    """Largest encoded picture that is accepted."""
+    max_image_pixels: int = 64_000_000
+    """Largest width times height that is decoded."""
+    max_dataset_bytes: int = 8 * 1024 * MIB
+    """Largest upload, and largest archive when unpacked."""
+    max_batch_size: int = 4
+    """Most pictures in one Celery message."""
+    max_batches_in_flight: int = 3
+    """Most inference messages of one gateway that are unanswered at a time."""
+    max_requests_in_flight: int = 256
+    """Most classifications a gateway holds; above it callers are told to come back."""
+    inference_timeout_seconds: float = 20.0
+    """How long a classification may take when its caller sets no deadline."""
+    pickup_timeout_seconds: float = 10.0
+    """How long a message may wait for a worker to start on it."""
+    ingest_timeout_seconds: float = 1800.0
+    """How long checking and storing an uploaded data set may take."""
+    broker_timeout_seconds: float = 2.0
+    """How long to wait for a connection to the broker."""
+    drain_seconds: float = 20.0
+    """How long work in flight may take to end after SIGTERM."""
+    training_heartbeat_seconds: float = 2.0
+    """How often a running training job writes its heartbeat and looks for a cancel."""
+    training_stale_seconds: float = 30.0
+    """A running job without a heartbeat for this long has lost its worker."""
+    training_max_attempts: int = 3
+    """How often a job is started before a lost worker fails it."""
+    training_visibility_seconds: float = 7 * 24 * 3600.0
+    """Redis redelivers an unacknowledged message after this; longer than any training job."""
+    sweep_seconds: float = 3.0
+    """How often the gateway looks for jobs that were committed and never sent, or lost."""
+    inference_device: str = "auto"
+    """auto, cpu (OpenVINO), onnxruntime (CPU) or cuda (ONNX Runtime)."""
+    inference_precision: str = "f32"
+    """f32 or bf16, for OpenVINO on CPUs that have it."""
+    inference_streams: int = 2
+    """OpenVINO streams, and threads of ONNX Runtime on CPU."""
+    model_cache_size: int = 4
+    """How many model versions a worker keeps loaded."""
+    training_threads: int = 0
+    """TensorFlow threads of a training job; 0 means all cores."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    log_format: str = "auto"
+    """json, console, or auto: console on a terminal, JSON elsewhere."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Settings from the environment; keyword arguments win over it.
+
+        Raises ``InvalidArgument`` that names each variable with a value of the wrong kind.
+        """
+        env = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        violations: list[FieldViolation] = []
+        for spec in fields(cls):
+            variable = f"BRAINTUMOR_{spec.name.upper()}"
+            text = env.get(variable) or env.get(_ALSO.get(spec.name, ""), "")
+            if not text:
+                continue
+            try:
+                values[spec.name] = _parse(text, spec.type)
+            except ValueError:
+                kind = getattr(spec.type, "__name__", str(spec.type))
+                violations.append(FieldViolation(variable, f"{text!r} is not a valid {kind}"))
+        if violations:
+            raise InvalidArgument(tuple(violations))
+        values.update(overrides)
+        data_dir = Path(values.setdefault("data_dir", default_data_dir())).expanduser().resolve()
+        values["data_dir"] = data_dir
+        values.setdefault("database_url", f"sqlite:///{data_dir / 'braintumor.db'}")
+        values.setdefault("artefact_url", (data_dir / "artefacts").as_uri())
+        values.setdefault("weights_dir", data_dir / "weights")
+        return cls(**values)
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that make :meth:`from_environment` in a child process give the same."""
+        return {f"BRAINTUMOR_{f.name.upper()}": str(getattr(self, f.name)) for f in fields(self)}
+
+
+_ALSO: Final = {"database_url": "DATABASE_URL", "broker_url": "BROKER_URL"}
+
+
+def _parse(text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text.lower() not in {"1", "0", "true", "false", "yes", "no"}:
+            raise ValueError(text)
+        return text.lower() in {"1", "true", "yes"}
+    return kind(text)

@@ -1,0 +1,77 @@
+"""Celery names and the configuration that producer and consumer must share."""
+
+from typing import Any, Final
+
+from core.settings import Settings
+
+INFERENCE_QUEUE: Final = "inference"
+CURATION_QUEUE: Final = "curation"
+TRAINING_QUEUE: Final = "training"
+
+INFER_BATCH: Final = "braintumor.infer_batch"
+INGEST_DATASET: Final = "braintumor.ingest_dataset"
+RUN_TRAINING_JOB: Final = "braintumor.run_training_job"
+
+TASK_ROUTES: Final = {
+    INFER_BATCH: {"queue": INFERENCE_QUEUE},
+    INGEST_DATASET: {"queue": CURATION_QUEUE},
+    RUN_TRAINING_JOB: {"queue": TRAINING_QUEUE},
+}
+
+HEARTBEAT_SECONDS: Final = 1.0
+"""How often a worker refreshes its heartbeat key."""
+HEARTBEAT_TTL_SECONDS: Final = 4.0
+"""A worker whose key is older than this counts as dead."""
+
+
+def heartbeat_key(worker: str) -> str:
+    """The Redis key that exists while the worker lives."""
+    return f"braintumor:worker:{worker}"
+
+
+def reply_key(gateway: str) -> str:
+    """The Redis list that one gateway's answers arrive on."""
+    return f"braintumor:replies:{gateway}"
+
+
+def broker_for_celery(broker_url: str) -> str:
+    """Celery's spelling of a broker URL: redis-py says ``unix://``, kombu ``redis+socket://``."""
+    return broker_url.replace("unix://", "redis+socket://", 1)
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """Configuration for every Celery app of the system, the gateway's producer included.
+
+    Only msgpack is accepted: raw bytes stay raw (JSON would base64 them), and nothing is ever
+    unpickled. The visibility timeout must outlast the longest training job, and Celery reads it
+    in three places. No results are kept: answers travel on the gateway's own reply list and
+    the truth about a job is its SQL row.
+    """
+    visibility = int(settings.training_visibility_seconds)
+    timeouts = {
+        "socket_connect_timeout": settings.broker_timeout_seconds,
+        "socket_keepalive": True,
+        "visibility_timeout": visibility,
+    }
+    return {
+        "broker_url": broker_for_celery(settings.broker_url),
+        "broker_transport_options": timeouts,
+        "result_backend_transport_options": {"visibility_timeout": visibility},
+        "visibility_timeout": visibility,
+        "broker_connection_retry_on_startup": True,
+        "task_serializer": "msgpack",
+        "accept_content": ["msgpack"],
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_routes": TASK_ROUTES,
+        "task_default_queue": TRAINING_QUEUE,
+        "task_create_missing_queues": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": True,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "event_queue_ttl": 60,
+        "control_queue_ttl": 60,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }

@@ -1,0 +1,263 @@
+"""Training jobs: what is asked for, and how a job moves from one state to the next."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from core.errors import FieldViolation, IllegalTransition, InvalidArgument
+
+
+class Task(StrEnum):
+    CLASSIFICATION = "classification"
+    SEGMENTATION = "segmentation"
+
+
+class Backbone(StrEnum):
+    EFFICIENTNET_B0 = "efficientnet_b0"
+    RESNET101 = "resnet101"
+    DENSENET121 = "densenet121"
+    VGG19 = "vgg19"
+
+
+class Optimizer(StrEnum):
+    ADAMW = "adamw"
+    ADAM = "adam"
+    SGD = "sgd"
+
+
+WEIGHTS_CHOICES: Final = ("auto", "imagenet", "none")
+"""Beside these, ``file:NAME`` reads NAME from the server's folder of weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """The recipe of one training job. Construct through :meth:`validated`.
+
+    ``learning_rate`` is the peak rate; ``dropout`` is a share in 0..1; ``image_size`` is the side
+    of the square the model sees, in pixels; ``validation_share`` and ``test_share`` are shares of
+    the whole data set (``test_share`` is ignored where the data set brings its own test split).
+    """
+
+    backbone: Backbone = Backbone.EFFICIENTNET_B0
+    task: Task = Task.CLASSIFICATION
+    weights: str = "auto"
+    epochs: int = 10
+    batch_size: int = 32
+    image_size: int = 224
+    optimizer: Optimizer = Optimizer.ADAMW
+    learning_rate: float = 6e-4
+    weight_decay: float = 1e-4
+    dropout: float = 0.2
+    augmentation: bool = True
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    seed: int = 0
+
+    @classmethod
+    def validated(cls, values: Mapping[str, Any]) -> Self:
+        """A spec from field names and values (text or numbers); defaults fill what is missing.
+
+        Raises ``InvalidArgument`` that lists every field that is unknown or out of range.
+        """
+        violations: list[FieldViolation] = []
+        known = {f.name for f in fields(cls)}
+        parsed: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                choices = ", ".join(sorted(known))
+                violations.append(FieldViolation(f"spec.{name}", f"unknown; use one of {choices}"))
+                continue
+            try:
+                parsed[name] = _PARSERS[name](value)
+            except (ValueError, TypeError) as exc:
+                violations.append(FieldViolation(f"spec.{name}", str(exc)))
+        if violations:
+            raise InvalidArgument(tuple(violations))
+        spec = cls(**parsed)
+        if spec.validation_share + spec.test_share > 0.8:
+            raise InvalidArgument.of(
+                "spec.validation_share", "with test_share it leaves less than 20 % for training"
+            )
+        return spec
+
+
+def _whole(low: int, high: int) -> Any:
+    def parse(value: Any) -> int:
+        number = float(value)
+        if isinstance(value, bool) or not number.is_integer() or not low <= number <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(number)
+
+    return _plain_errors(parse, f"must be a whole number from {low} to {high}")
+
+
+def _real(low: float, high: float, *, open_low: bool = False) -> Any:
+    edge = "above" if open_low else "from"
+    text = f"must be a number {edge} {low:g} {'and at most' if open_low else 'to'} {high:g}"
+
+    def parse(value: Any) -> float:
+        number = float(value)
+        inside = low < number <= high if open_low else low <= number <= high
+        if isinstance(value, bool) or not math.isfinite(number) or not inside:
+            raise ValueError(text)
+        return number
+
+    return _plain_errors(parse, text)
+
+
+def _choice(kind: type[StrEnum]) -> Any:
+    text = f"must be one of {', '.join(kind)}"
+    return _plain_errors(lambda value: kind(str(value).strip().lower()), text)
+
+
+def _plain_errors(parse: Any, text: str) -> Any:
+    def guarded(value: Any) -> Any:
+        try:
+            return parse(value)
+        except (ValueError, TypeError, OverflowError) as exc:
+            raise ValueError(text) from exc
+
+    return guarded
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"true": True, "on": True, "yes": True, "1": True}
+    known |= {"false": False, "off": False, "no": False, "0": False}
+    try:
+        return known[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _weights(value: Any) -> str:
+    text = str(value).strip()
+    if text in WEIGHTS_CHOICES:
+        return text
+    name = text.removeprefix("file:")
+    plain = bool(name) and "/" not in name and "\\" not in name and not name.startswith(".")
+    if name == text or not plain:
+        raise ValueError(f"must be one of {', '.join(WEIGHTS_CHOICES)} or file:NAME")
+    return text
+
+
+_PARSERS: Final[Mapping[str, Any]] = {
+    "backbone": _choice(Backbone),
+    "task": _choice(Task),
+    "weights": _weights,
+    "epochs": _whole(1, 1000),
+    "batch_size": _whole(1, 512),
+    "image_size": _whole(32, 1024),
+    "optimizer": _choice(Optimizer),
+    "learning_rate": _real(0, 10, open_low=True),
+    "weight_decay": _real(0, 1),
+    "dropout": _real(0, 0.9),
+    "augmentation": _switch,
+    "validation_share": _real(0.05, 0.5),
+    "test_share": _real(0.05, 0.5),
+    "seed": _whole(0, 2**31 - 1),
+}
+
+
+class JobState(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def finished(self) -> bool:
+        return not _TRANSITIONS[self]
+
+
+_TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED}),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.CANCELLING,
+            JobState.CANCELLED,
+            JobState.QUEUED,  # its worker was lost; another one resumes it
+        }
+    ),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """A job as its SQL row tells it. ``progress`` is 0..1; ``attempt`` counts claims from 1."""
+
+    id: str
+    create_time: datetime
+    update_time: datetime
+    request_id: str | None
+    caller: str
+    dataset: str
+    spec: TrainingSpec
+    state: JobState = JobState.QUEUED
+    progress: float = 0.0
+    stage: str = ""
+    attempt: int = 0
+    worker: str | None = None
+    heartbeat_time: datetime | None = None
+    enqueue_time: datetime | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    model_version: str | None = None
+    error_reason: str | None = None
+    error_message: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"trainingJobs/{self.id}"
+
+    def evolve(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+    def moved_to(self, state: JobState, at: datetime, **changes: Any) -> Self:
+        """The job in its next state, or ``IllegalTransition``."""
+        if state not in _TRANSITIONS[self.state]:
+            raise IllegalTransition(self.name, self.state, state)
+        if state.finished:
+            changes.setdefault("end_time", at)
+        return self.evolve(state=state, update_time=at, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochProgress:
+    """What one epoch came to. Losses are mean cross-entropy; accuracies are 0..1.
+
+    ``seconds`` is the epoch's wall time, ``seconds_left`` the estimate for the rest of the job.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEvent:
+    """One line of a job's history; ``sequence`` counts from 1 within the job."""
+
+    job: str
+    sequence: int
+    create_time: datetime
+    state: JobState
+    message: str
+    epoch: EpochProgress | None = field(default=None)

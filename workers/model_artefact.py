@@ -1,0 +1,119 @@
+"""A model version on disk: its files, its manifest, and the check that nothing was changed.
+
+A version lives in the artefact store under ``models/{digest}/``. ``manifest.json`` names every
+other file with its SHA-256; ``digest`` is the SHA-256 of the manifest itself. So the digest in
+the registry vouches for every byte, and nothing is handed to a runtime that does not match it.
+
+The graph (``model.onnx``) takes ``image``: float32 (n, size, size, 1), grey values 0..255, as
+:func:`workers.imaging.preprocess.prepare` makes them; the backbone's own input convention is
+inside the graph. It gives ``logits``: float32 (n, classes) in the order of ``labels``, and
+``activation_map``: float32 (n, h, w, classes), the last feature map weighted by each class's row
+of the dense layer (Zhou et al., CVPR 2016, "Learning Deep Features for Discriminative
+Localization").
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from core.errors import ArtefactCorrupt, NotFound
+from core.ports import ArtefactStore
+from core.registry import artefact_prefix
+
+GRAPH: Final = "model.onnx"
+WEIGHTS: Final = "model.weights.h5"
+REPORT: Final = "report.html"
+MANIFEST: Final = "manifest.json"
+
+INPUT_NAME: Final = "image"
+LOGITS_NAME: Final = "logits"
+ACTIVATION_MAP_NAME: Final = "activation_map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How logits become an answer.
+
+    ``temperature`` divides the logits before softmax (Guo et al., ICML 2017, "On Calibration of
+    Modern Neural Networks"); an answer whose highest probability is below ``abstain_below``
+    (0..1) is ABSTAINED.
+    """
+
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelManifest:
+    """Everything serving needs to know about a model, and where it came from."""
+
+    task: str
+    backbone: str
+    labels: tuple[str, ...]
+    image_size: int
+    calibration: Calibration
+    files: Mapping[str, str]
+    """File name to hex SHA-256."""
+    spec: Mapping[str, Any]
+    dataset_digest: str
+    weights_source: str
+    metrics: Mapping[str, Any]
+    library_versions: Mapping[str, str]
+    format: int = field(default=1)
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: the same manifest always gives the same bytes, hence digest."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "ModelManifest":
+        values = json.loads(text)
+        values["labels"] = tuple(values["labels"])
+        values["calibration"] = Calibration(**values["calibration"])
+        return cls(**values)
+
+
+def sha256_hex(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def store_model(store: ArtefactStore, manifest: ModelManifest, files: Mapping[str, bytes]) -> str:
+    """Write a version and return its digest. ``manifest.files`` must describe ``files``.
+
+    The manifest is written last, so a version that was cut short is never found.
+    """
+    described = {name: sha256_hex(data) for name, data in files.items()}
+    if described != dict(manifest.files):
+        raise ValueError("the manifest does not describe the files")
+    text = manifest.to_json()
+    digest = sha256_hex(text)
+    for name, data in files.items():
+        store.put(f"{artefact_prefix(digest)}/{name}", data)
+    store.put(f"{artefact_prefix(digest)}/{MANIFEST}", text)
+    return digest
+
+
+def load_manifest(store: ArtefactStore, digest: str) -> ModelManifest:
+    """The manifest of a version. Raises ``ArtefactCorrupt`` if it is missing or was changed."""
+    text = _read(store, digest, MANIFEST)
+    if sha256_hex(text) != digest:
+        raise ArtefactCorrupt(f"{artefact_prefix(digest)}/{MANIFEST}")
+    return ModelManifest.from_json(text)
+
+
+def load_file(store: ArtefactStore, digest: str, manifest: ModelManifest, name: str) -> bytes:
+    """One file of a version. Raises ``ArtefactCorrupt`` if it is missing or was changed."""
+    data = _read(store, digest, name)
+    if sha256_hex(data) != manifest.files.get(name):
+        raise ArtefactCorrupt(f"{artefact_prefix(digest)}/{name}")
+    return data
+
+
+def _read(store: ArtefactStore, digest: str, name: str) -> bytes:
+    key = f"{artefact_prefix(digest)}/{name}"
+    try:
+        return store.get(key)
+    except NotFound as exc:
+        raise ArtefactCorrupt(key, "the file is missing") from exc

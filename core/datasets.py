@@ -38,6 +38,7 @@ class DatasetItem:
 
     path: str
     sha256: str
+    size_bytes: int
     label: TumourLabel
     width: int
     height: int

@@ -1,7 +1,8 @@
 """Every error the system raises on purpose, and nothing else.
 
 Errors say what is wrong and carry the data; which gRPC status each becomes is decided in one
-table, in ``services/interceptors.py``::
+table, in ``services/status.py``. The drawing groups them by cause; what stands below another
+has that one's status, and is its subclass where code catches both together::
 
     BrainTumorError
     ├── InvalidArgument                  the request itself is wrong; it names the fields
@@ -20,7 +21,7 @@ table, in ``services/interceptors.py``::
     ├── DeadlinePassed                   the caller's deadline passed before the answer
     ├── Unavailable                      a part that the answer needs is away
     │   ├── BrokerUnavailable            Redis/Valkey cannot be reached
-    │   ├── StoreUnavailable             the database cannot be reached
+    │   ├── StoreUnavailable             the database or the artefact store is away or full
     │   ├── WorkerLost                   the worker died with the work in its hands
     │   └── NoWorker                     nobody took the work in time
     ├── NotSupported                     the API has a place for it, this version does not do it
@@ -34,7 +35,7 @@ Workers send errors to the gateway as plain data: :func:`to_wire` and :func:`fro
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -66,7 +67,7 @@ class BrainTumorError(Exception):
         return self.message
 
     def __reduce__(self) -> Any:  # dataclass fields, not Exception.args, rebuild the error
-        return type(self), tuple(getattr(self, name) for name in self.__dataclass_fields__)
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
 
 # --- the request is wrong ---------------------------------------------------------------------
@@ -318,11 +319,14 @@ class BrokerUnavailable(Unavailable):
 
 @dataclass(eq=False)
 class StoreUnavailable(Unavailable):
+    """``what`` names it, in words for a person."""
+
     reason: ClassVar[str] = "STORE_UNAVAILABLE"
+    what: str = "database"
 
     @property
     def message(self) -> str:
-        return "The database cannot be reached, so nothing can be recorded. Try again shortly."
+        return f"The {self.what} cannot be used, so nothing can be recorded. Try again shortly."
 
 
 @dataclass(eq=False)
@@ -424,16 +428,27 @@ def to_wire(error: BrainTumorError) -> dict[str, Any]:
 
 
 def from_wire(payload: Mapping[str, Any]) -> BrainTumorError:
-    """The error that :func:`to_wire` described; an unknown type becomes ``InternalError``."""
+    """The error that :func:`to_wire` described.
+
+    One that this version does not know, or knows with other fields, becomes ``InternalError``:
+    while a system is being upgraded, gateway and workers are of different versions.
+    """
     known = {cls.__name__: cls for cls in all_errors()}
     cls = known.get(str(payload.get("type")))
     if cls is None:
         return InternalError()
-    data = dict(payload.get("data", {}))
+    try:
+        return cls(**_fields_from_wire(payload["data"]))
+    except (KeyError, TypeError, ValueError):
+        return InternalError()
+
+
+def _fields_from_wire(payload: Mapping[str, Any]) -> dict[str, Any]:
+    data = dict(payload)
     if "violations" in data:
         data["violations"] = tuple(FieldViolation(**v) for v in data["violations"])
     if "rejected" in data:
         data["rejected"] = tuple(RejectedFile(**r) for r in data["rejected"])
     if "problem" in data:
         data["problem"] = ImageProblem(data["problem"])
-    return cls(**data)
+    return data

@@ -196,6 +196,7 @@ class UnitOfWork(AbstractContextManager["UnitOfWork"], Protocol):
 class UnitOfWorkFactory(Protocol):
     """Opens a unit of work. ``write=True`` takes the write lock at the start where that matters.
 
+    Without it the unit of work sees one snapshot of the store and refuses to commit.
     The unit of work raises ``StoreUnavailable`` when the database cannot be reached.
     """
 
@@ -203,7 +204,11 @@ class UnitOfWorkFactory(Protocol):
 
 
 class ArtefactStore(Protocol):
-    """Named bytes. Keys are relative POSIX paths; a key appears whole or not at all."""
+    """Named bytes. Keys are relative POSIX paths; a key appears whole or not at all.
+
+    Raises ``InvalidArgument`` for any other key, ``StoreUnavailable`` when the store is away or
+    full.
+    """
 
     def put(self, key: str, data: bytes) -> None: ...
 

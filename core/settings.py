@@ -1,8 +1,9 @@
 """Settings from the environment, read once at start."""
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -93,7 +94,7 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Settings from the environment; keyword arguments win over it.
 
-        Raises ``InvalidArgument`` that names each variable with a value of the wrong kind.
+        Raises ``InvalidArgument`` that names each variable with a value that cannot be used.
         """
         env = os.environ if environ is None else environ
         values: dict[str, Any] = {}
@@ -104,10 +105,9 @@ class Settings:
             if not text:
                 continue
             try:
-                values[spec.name] = _parse(text, spec.type)
-            except ValueError:
-                kind = getattr(spec.type, "__name__", str(spec.type))
-                violations.append(FieldViolation(variable, f"{text!r} is not a valid {kind}"))
+                values[spec.name] = _parse(text, spec)
+            except ValueError as exc:
+                violations.append(FieldViolation(variable, f"{text!r} {exc}"))
         if violations:
             raise InvalidArgument(tuple(violations))
         values.update(overrides)
@@ -115,7 +115,9 @@ class Settings:
         values["data_dir"] = data_dir
         values.setdefault("database_url", f"sqlite:///{data_dir / 'braintumor.db'}")
         values.setdefault("artefact_url", (data_dir / "artefacts").as_uri())
-        values.setdefault("weights_dir", data_dir / "weights")
+        # Absolute, since child processes may start in another folder.
+        weights_dir = Path(values.get("weights_dir", data_dir / "weights"))
+        values["weights_dir"] = weights_dir.expanduser().resolve()
         return cls(**values)
 
     def to_environment(self) -> dict[str, str]:
@@ -125,10 +127,45 @@ class Settings:
 
 _ALSO: Final = {"database_url": "DATABASE_URL", "broker_url": "BROKER_URL"}
 
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "inference_device": ("auto", "cpu", "onnxruntime", "cuda"),
+    "inference_precision": ("f32", "bf16"),
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
+    "log_format": ("auto", "json", "console"),
+}
+_SWITCH: Final = ("1", "0", "true", "false", "yes", "no")
+_MAY_BE_ZERO: Final = frozenset({"drain_seconds", "training_threads"})
 
-def _parse(text: str, kind: Any) -> Any:
-    if kind is bool:
-        if text.lower() not in {"1", "0", "true", "false", "yes", "no"}:
-            raise ValueError(text)
-        return text.lower() in {"1", "true", "yes"}
+
+def _parse(text: str, spec: Field[Any]) -> Any:
+    """The field's value. Raises ``ValueError`` that says what it must be."""
+    if spec.name in _CHOICES:
+        return _one_of(text, _CHOICES[spec.name])
+    if spec.type is bool:
+        return _one_of(text, _SWITCH) in {"1", "true", "yes"}
+    if spec.type in {int, float}:
+        return _number(text, spec)
+    kind: Any = spec.type
     return kind(text)
+
+
+def _one_of(text: str, choices: tuple[str, ...]) -> str:
+    known = {choice.lower(): choice for choice in choices}
+    try:
+        return known[text.strip().lower()]
+    except KeyError:
+        raise ValueError(f"is not one of {', '.join(choices)}") from None
+
+
+def _number(text: str, spec: Field[Any]) -> int | float:
+    zero = spec.name in _MAY_BE_ZERO
+    problem = (
+        f"is not a {'whole ' if spec.type is int else ''}number {'from' if zero else 'above'} 0"
+    )
+    try:
+        number = int(text) if spec.type is int else float(text)
+    except ValueError:
+        raise ValueError(problem) from None
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ValueError(problem)
+    return number

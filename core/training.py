@@ -139,8 +139,8 @@ def _weights(value: Any) -> str:
     if text in WEIGHTS_CHOICES:
         return text
     name = text.removeprefix("file:")
-    plain = bool(name) and "/" not in name and "\\" not in name and not name.startswith(".")
-    if name == text or not plain:
+    plain = name.isprintable() and not name.startswith(".") and not {"/", "\\"} & set(name)
+    if name in {text, ""} or not plain:
         raise ValueError(f"must be one of {', '.join(WEIGHTS_CHOICES)} or file:NAME")
     return text
 

@@ -1,0 +1,197 @@
+"""The audit log in SQL: one chain, whatever the number of gateways that write to it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Result, Select, insert, literal_column, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from core.audit_chain import ChainHead, row_hash
+from core.errors import ArtefactCorrupt, NotFound
+from core.filters import Filter
+from core.paging import Page, PageRequest
+from core.prediction import AuditEntry, AuditRecord, Outcome, Review
+from db import mappers
+from db.filter_sql import to_sql
+from db.tables import AuditHeadRow, PredictionRow, ReviewRow
+
+_HEAD: Final = 1
+_STREAM_ROWS: Final = 500
+_INDEXED: Final = frozenset({"caller", "model_version"})
+_INDEXED_CHARACTERS: Final = 256
+_COLUMNS: Final = tuple(PredictionRow.__table__.c)
+_RequestKey = tuple[str, str]
+
+
+class SqlAuditLog:
+    """:class:`core.ports.AuditLog` in SQL."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._streams: list[Result[Any]] = []
+
+    def close(self) -> None:
+        """End the streams that were not read to their end, while their connection is ours."""
+        for rows in self._streams:
+            rows.close()
+
+    def append(self, entries: Sequence[AuditEntry]) -> tuple[AuditRecord, ...]:
+        storable = [_storable(entry) for entry in entries]
+        chain = _Chain(self._locked_head(), self._answered(storable))
+        result = tuple(chain.append(entry) for entry in storable)
+        if chain.added:
+            self._session.execute(
+                insert(PredictionRow), [mappers.record_values(record) for record in chain.added]
+            )
+            self._move_head(chain.head)
+        return result
+
+    def get(self, prediction_id: str) -> AuditRecord:
+        row = self._session.execute(_rows().where(PredictionRow.id == prediction_id)).first()
+        if row is None:
+            raise NotFound(f"predictions/{prediction_id}")
+        return mappers.record_from_row(row)
+
+    def find_answered(self, caller: str, request_id: str) -> AuditRecord | None:
+        key = (caller, request_id)
+        return self._answered_by_key({key}).get(key)
+
+    def list(
+        self, page: PageRequest, where: Filter | None = None, *, newest_first: bool = True
+    ) -> Page[AuditRecord]:
+        query = _matching(where, newest_first=newest_first)
+        if page.after is not None:
+            (last,) = page.after
+            sequence = PredictionRow.sequence
+            query = query.where(sequence < last if newest_first else sequence > last)
+        rows = self._session.execute(query.limit(page.size + 1)).all()
+        shown = tuple(mappers.record_from_row(row) for row in rows[: page.size])
+        more = len(rows) > page.size
+        return Page(items=shown, next=(shown[-1].sequence,) if more else None)
+
+    def iterate(
+        self, where: Filter | None = None, *, newest_first: bool = False
+    ) -> Iterator[AuditRecord]:
+        query = _matching(where, newest_first=newest_first)
+        rows = self._session.execute(query.execution_options(yield_per=_STREAM_ROWS))
+        self._streams.append(rows)
+        for row in rows:
+            yield mappers.record_from_row(row)
+
+    def head(self) -> ChainHead:
+        row = self._session.execute(_head_row()).first()
+        return ChainHead() if row is None else ChainHead(**row._mapping)
+
+    def add_review(self, review: Review) -> None:
+        self.get(review.prediction)
+        self._session.execute(insert(ReviewRow), [mappers.review_values(review)])
+
+    def reviews(self, prediction_id: str) -> tuple[Review, ...]:
+        rows = self._session.scalars(
+            select(ReviewRow)
+            .where(ReviewRow.prediction == prediction_id)
+            .order_by(ReviewRow.create_time, ReviewRow.id)
+        )
+        return tuple(mappers.review_from_row(row) for row in rows)
+
+    def _locked_head(self) -> ChainHead:
+        """The chain's end, locked until the transaction ends; the first migration made it.
+
+        SQLite has no row locks and needs none: its writers wait for each other at BEGIN.
+        """
+        row = self._session.execute(_head_row().with_for_update()).first()
+        if row is None:
+            raise ArtefactCorrupt("The audit log's head", "its row is missing")
+        return ChainHead(**row._mapping)
+
+    def _move_head(self, head: ChainHead) -> None:
+        self._session.execute(
+            update(AuditHeadRow)
+            .where(AuditHeadRow.id == _HEAD)
+            .values(sequence=head.sequence, row_hash=head.row_hash)
+            .execution_options(synchronize_session=False)
+        )
+
+    def _answered(self, entries: Sequence[AuditEntry]) -> dict[_RequestKey, AuditRecord]:
+        return self._answered_by_key({key for e in entries if (key := _request_key(e))})
+
+    def _answered_by_key(self, keys: set[_RequestKey]) -> dict[_RequestKey, AuditRecord]:
+        if not keys:
+            return {}
+        rows = self._session.execute(
+            _rows().where(
+                tuple_(PredictionRow.caller, PredictionRow.request_id).in_(sorted(keys)),
+                PredictionRow.request_id.is_not(None),
+                # Written out, so that a prepared plan can rely on the partial index.
+                PredictionRow.outcome == literal_column(f"'{Outcome.ANSWERED}'"),
+            )
+        )
+        return {(row.caller, row.request_id): mappers.record_from_row(row) for row in rows}
+
+
+@dataclass
+class _Chain:
+    """The end of the chain as it grows; ``answered`` holds the answers that stand already."""
+
+    head: ChainHead
+    answered: dict[_RequestKey, AuditRecord]
+    added: list[AuditRecord] = field(default_factory=list)
+
+    def append(self, entry: AuditEntry) -> AuditRecord:
+        key = _request_key(entry)
+        if key is not None and key in self.answered:
+            return self.answered[key]
+        record = _chained(entry, self.head)
+        self.head = ChainHead(sequence=record.sequence, row_hash=record.row_hash)
+        self.added.append(record)
+        if key is not None:
+            self.answered[key] = record
+        return record
+
+
+def _request_key(entry: AuditEntry) -> _RequestKey | None:
+    if entry.request_id is None or entry.outcome is not Outcome.ANSWERED:
+        return None
+    return entry.caller, entry.request_id
+
+
+def _storable(entry: AuditEntry) -> AuditEntry:
+    """The entry in a form that both databases hold and index.
+
+    Entries share a transaction: one caller's odd text must not cost the others their rows.
+    PostgreSQL stores no NUL, and its indexes no very long values.
+    """
+    texts = {n: str(v) for n, v in _fields(entry).items() if type(v) is str}
+    changes = {n: v.replace("\0", "\N{REPLACEMENT CHARACTER}") for n, v in texts.items()}
+    for name in _INDEXED & changes.keys():
+        changes[name] = changes[name][:_INDEXED_CHARACTERS]
+    return entry if changes == texts else entry.evolve(**changes)
+
+
+def _chained(entry: AuditEntry, head: ChainHead) -> AuditRecord:
+    sequence = head.sequence + 1
+    return AuditRecord(
+        **_fields(entry),
+        sequence=sequence,
+        previous_hash=head.row_hash,
+        row_hash=row_hash(entry, sequence, head.row_hash),
+    )
+
+
+def _fields(entry: AuditEntry) -> Mapping[str, Any]:
+    return {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
+
+
+def _head_row() -> Select[int, str]:
+    return select(AuditHeadRow.sequence, AuditHeadRow.row_hash).where(AuditHeadRow.id == _HEAD)
+
+
+def _rows() -> Select[Any]:
+    return select(*_COLUMNS)
+
+
+def _matching(where: Filter | None, *, newest_first: bool) -> Select[Any]:
+    column = PredictionRow.sequence
+    query = _rows().order_by(column.desc() if newest_first else column)
+    return query if where is None else query.where(to_sql(where))

@@ -1,0 +1,370 @@
+"""Between rows and the domain's records. Nothing outside ``db`` sees a row."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, overload
+
+from sqlalchemy import Row
+
+from core.datasets import Dataset
+from core.errors import RejectedFile
+from core.labels import TumourLabel
+from core.prediction import AuditRecord, Decision, Outcome, Review
+from core.registry import AliasMove, ClassMetrics, Evaluation, ModelVersion
+from core.training import (
+    Backbone,
+    EpochProgress,
+    JobEvent,
+    JobState,
+    Task,
+    TrainingJob,
+    TrainingSpec,
+)
+from db import tables
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@overload
+def to_us(moment: datetime) -> int: ...
+@overload
+def to_us(moment: datetime | None) -> int | None: ...
+def to_us(moment: datetime | None) -> int | None:
+    """Microseconds since the epoch."""
+    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+
+
+@overload
+def from_us(microseconds: int) -> datetime: ...
+@overload
+def from_us(microseconds: int | None) -> datetime | None: ...
+def from_us(microseconds: int | None) -> datetime | None:
+    """The moment, aware, in UTC."""
+    return None if microseconds is None else EPOCH + timedelta(microseconds=microseconds)
+
+
+# --- data sets --------------------------------------------------------------------------------
+
+
+def dataset_values(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "id": dataset.id,
+        "create_time": to_us(dataset.create_time),
+        "request_id": dataset.request_id,
+        "caller": dataset.caller,
+        "source": dataset.source,
+        "digest": dataset.digest,
+        "item_count": dataset.item_count,
+        "size_bytes": dataset.size_bytes,
+        "class_counts": {str(label): count for label, count in dataset.class_counts.items()},
+        "group_count": dataset.group_count,
+        "mask_count": dataset.mask_count,
+        "has_given_split": dataset.has_given_split,
+        "duplicate_count": dataset.duplicate_count,
+        "rejected": [asdict(file) for file in dataset.rejected],
+    }
+
+
+def dataset_from_row(row: tables.DatasetRow) -> Dataset:
+    return Dataset(
+        id=row.id,
+        create_time=from_us(row.create_time),
+        request_id=row.request_id,
+        caller=row.caller,
+        source=row.source,
+        digest=row.digest,
+        item_count=row.item_count,
+        size_bytes=row.size_bytes,
+        class_counts={TumourLabel(k): v for k, v in row.class_counts.items()},
+        group_count=row.group_count,
+        mask_count=row.mask_count,
+        has_given_split=row.has_given_split,
+        duplicate_count=row.duplicate_count,
+        rejected=tuple(RejectedFile(**file) for file in row.rejected),
+    )
+
+
+# --- training jobs ----------------------------------------------------------------------------
+
+
+def job_values(job: TrainingJob) -> dict[str, Any]:
+    """Every column of a job's row."""
+    return {
+        "id": job.id,
+        "create_time": to_us(job.create_time),
+        "request_id": job.request_id,
+        "caller": job.caller,
+        "dataset": job.dataset,
+        "spec": asdict(job.spec),
+        "attempt": job.attempt,
+        **mutable_job_values(job),
+    }
+
+
+def mutable_job_values(job: TrainingJob) -> dict[str, Any]:
+    """The columns that change while a job lives."""
+    return {
+        "update_time": to_us(job.update_time),
+        "state": str(job.state),
+        "progress": job.progress,
+        "stage": job.stage,
+        "worker": job.worker,
+        "heartbeat_time": to_us(job.heartbeat_time),
+        "enqueue_time": to_us(job.enqueue_time),
+        "start_time": to_us(job.start_time),
+        "end_time": to_us(job.end_time),
+        "model_version": job.model_version,
+        "error_reason": job.error_reason,
+        "error_message": job.error_message,
+    }
+
+
+def job_from_row(row: tables.TrainingJobRow) -> TrainingJob:
+    return TrainingJob(
+        id=row.id,
+        create_time=from_us(row.create_time),
+        update_time=from_us(row.update_time),
+        request_id=row.request_id,
+        caller=row.caller,
+        dataset=row.dataset,
+        spec=TrainingSpec.validated(row.spec),
+        state=JobState(row.state),
+        progress=row.progress,
+        stage=row.stage,
+        attempt=row.attempt,
+        worker=row.worker,
+        heartbeat_time=from_us(row.heartbeat_time),
+        enqueue_time=from_us(row.enqueue_time),
+        start_time=from_us(row.start_time),
+        end_time=from_us(row.end_time),
+        model_version=row.model_version,
+        error_reason=row.error_reason,
+        error_message=row.error_message,
+    )
+
+
+def event_values(event: JobEvent) -> dict[str, Any]:
+    return {
+        "job": event.job,
+        "sequence": event.sequence,
+        "create_time": to_us(event.create_time),
+        "state": str(event.state),
+        "message": event.message,
+        "epoch": asdict(event.epoch) if event.epoch else None,
+    }
+
+
+def event_from_row(row: tables.JobEventRow) -> JobEvent:
+    return JobEvent(
+        job=row.job,
+        sequence=row.sequence,
+        create_time=from_us(row.create_time),
+        state=JobState(row.state),
+        message=row.message,
+        epoch=EpochProgress(**row.epoch) if row.epoch else None,
+    )
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def model_values(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "id": version.id,
+        "create_time": to_us(version.create_time),
+        "task": str(version.task),
+        "backbone": str(version.backbone),
+        "digest": version.digest,
+        "dataset": version.dataset,
+        "dataset_digest": version.dataset_digest,
+        "training_job": version.training_job,
+        "spec": dict(version.spec),
+        "weights_source": version.weights_source,
+        "evaluation": _evaluation_to_json(version.evaluation),
+        "parameters": version.parameters,
+        "size_bytes": version.size_bytes,
+        "train_seconds": version.train_seconds,
+        "latency_ms": version.latency_ms,
+        "library_versions": dict(version.library_versions),
+    }
+
+
+def model_from_row(row: tables.ModelVersionRow, aliases: tuple[str, ...]) -> ModelVersion:
+    return ModelVersion(
+        id=row.id,
+        create_time=from_us(row.create_time),
+        task=Task(row.task),
+        backbone=Backbone(row.backbone),
+        digest=row.digest,
+        dataset=row.dataset,
+        dataset_digest=row.dataset_digest,
+        training_job=row.training_job,
+        spec=row.spec,
+        weights_source=row.weights_source,
+        evaluation=_evaluation_from_json(row.evaluation),
+        parameters=row.parameters,
+        size_bytes=row.size_bytes,
+        train_seconds=row.train_seconds,
+        latency_ms=row.latency_ms,
+        library_versions=row.library_versions,
+        aliases=aliases,
+    )
+
+
+def metric_values(version: ModelVersion) -> dict[str, float]:
+    """A version's numbers by name, such as ``recall/glioma``; those that are undefined are left
+    out, since SQL has no place for NaN that both databases share."""
+    evaluation = version.evaluation
+    values = {"accuracy": evaluation.accuracy, "macro_f1": evaluation.macro_f1}
+    for label, metrics in evaluation.per_class.items():
+        values |= {f"{name}/{label}": float(v) for name, v in asdict(metrics).items()}
+    sizes = ("train_size", "validation_size", "test_size")
+    values |= {name: float(getattr(evaluation, name)) for name in sizes}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+    per_class = {str(label): asdict(m) for label, m in evaluation.per_class.items()}
+    return {**asdict(evaluation), "per_class": per_class}
+
+
+def _evaluation_from_json(values: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(
+        **{
+            **values,
+            "per_class": {
+                TumourLabel(label): ClassMetrics(**m) for label, m in values["per_class"].items()
+            },
+            "confusion": tuple(tuple(row) for row in values["confusion"]),
+        }
+    )
+
+
+def move_values(move: AliasMove) -> dict[str, Any]:
+    return {**asdict(move), "create_time": to_us(move.create_time)}
+
+
+def move_from_row(row: tables.AliasMoveRow) -> AliasMove:
+    return AliasMove(
+        alias=row.alias,
+        sequence=row.sequence,
+        create_time=from_us(row.create_time),
+        caller=row.caller,
+        from_version=row.from_version,
+        to_version=row.to_version,
+        reason=row.reason,
+    )
+
+
+# --- audit log --------------------------------------------------------------------------------
+
+
+def record_values(record: AuditRecord) -> dict[str, Any]:
+    """Every column of a prediction's row."""
+    probabilities = record.probabilities
+    return {
+        "sequence": record.sequence,
+        "id": record.id,
+        "create_time": to_us(record.create_time),
+        "request_id": record.request_id,
+        "caller": record.caller,
+        "image_sha256": record.image_sha256,
+        "image_bytes": record.image_bytes,
+        "model_version": record.model_version,
+        "probabilities": None if probabilities is None else json.dumps(probabilities),
+        "label": record.label and str(record.label),
+        "decision": record.decision and str(record.decision),
+        "outcome": str(record.outcome),
+        "status": record.status,
+        "reason": record.reason,
+        "message": record.message,
+        "latency_us": record.latency_us,
+        "software_version": record.software_version,
+        "previous_hash": record.previous_hash,
+        "row_hash": record.row_hash,
+    }
+
+
+def record_from_row(row: Row[Any]) -> AuditRecord:
+    """The record of a row with every column of ``predictions``.
+
+    A row that somebody has made unreadable still gives a record, but one that does not fit into
+    the chain, so that verification names it rather than fails at it.
+    """
+    try:
+        return _readable_record(row)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return AuditRecord(
+            sequence=row.sequence,
+            id=str(row.id),
+            create_time=EPOCH,
+            request_id=None,
+            caller="",
+            image_sha256="",
+            image_bytes=0,
+            model_version=None,
+            probabilities=None,
+            label=None,
+            decision=None,
+            outcome=Outcome.FAILED,
+            status="DATA_LOSS",
+            reason="ROW_UNREADABLE",
+            message="This row of the audit log was changed and cannot be read.",
+            latency_us=0,
+            software_version="",
+            previous_hash=str(row.previous_hash),
+            row_hash="",
+        )
+
+
+def _readable_record(row: Row[Any]) -> AuditRecord:
+    if any(isinstance(value, bytes) for value in row):  # SQLite lets any column hold bytes
+        raise TypeError("bytes in the audit log")
+    return AuditRecord(
+        sequence=row.sequence,
+        id=row.id,
+        create_time=from_us(row.create_time),
+        request_id=row.request_id,
+        caller=row.caller,
+        image_sha256=row.image_sha256,
+        image_bytes=row.image_bytes,
+        model_version=row.model_version,
+        probabilities=None if row.probabilities is None else tuple(json.loads(row.probabilities)),
+        label=None if row.label is None else TumourLabel(row.label),
+        decision=None if row.decision is None else Decision(row.decision),
+        outcome=Outcome(row.outcome),
+        status=row.status,
+        reason=row.reason,
+        message=row.message,
+        latency_us=row.latency_us,
+        software_version=row.software_version,
+        previous_hash=row.previous_hash,
+        row_hash=row.row_hash,
+    )
+
+
+def review_values(review: Review) -> dict[str, Any]:
+    return {
+        "id": review.id,
+        "prediction": review.prediction,
+        "create_time": to_us(review.create_time),
+        "reviewer": review.reviewer,
+        "label": review.label and str(review.label),
+        "agrees": review.agrees,
+        "comment": review.comment,
+    }
+
+
+def review_from_row(row: tables.ReviewRow) -> Review:
+    return Review(
+        id=row.id,
+        prediction=row.prediction,
+        create_time=from_us(row.create_time),
+        reviewer=row.reviewer,
+        label=None if row.label is None else TumourLabel(row.label),
+        agrees=row.agrees,
+        comment=row.comment,
+    )

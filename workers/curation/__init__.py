@@ -1,0 +1,1 @@
+"""Data sets: taking them in, and splitting them without leaks."""

@@ -1,0 +1,61 @@
+"""The Celery app of every worker: ``celery -A workers.celery_app worker -Q ...``.
+
+* ``-Q inference,curation -P threads`` answers scans and checks data sets.
+* ``-Q training -P prefork -c 1 --max-tasks-per-child=1`` trains: each job has a child process
+  of its own, so that TensorFlow is never forked and a GPU's memory goes back at the job's end.
+"""
+
+import logging
+import os
+from typing import Any, Final
+from uuid import uuid4
+
+from celery import Celery
+from celery.concurrency.thread import TaskPool as ThreadPool
+from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown
+
+from core.settings import Settings
+from core.task_names import celery_config
+from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
+from workers.replies import Heartbeat
+from workers.warm_up import warm_up
+
+log = logging.getLogger(__name__)
+
+app = Celery("braintumor", include=["workers.tasks"])
+app.conf.update(celery_config(Settings.from_environment()))
+
+_heartbeats: Final[list[Heartbeat]] = []
+
+
+@setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    settings = Settings.from_environment()
+    logging.basicConfig(
+        level=settings.log_level,
+        format="%(asctime)s %(levelname)s %(processName)s %(name)s %(message)s",
+    )
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    logging.getLogger("kombu").setLevel(logging.WARNING)
+
+
+@celeryd_init.connect
+def _take_name(sender: str, **_: Any) -> None:
+    # Unique to this start, so that a restarted worker is not taken for the one that was lost.
+    os.environ[WORKER_NAME_VARIABLE] = f"{sender}#{uuid4().hex[:8]}"
+
+
+@worker_ready.connect
+def _begin(sender: Any, **_: Any) -> None:
+    if isinstance(sender.pool, ThreadPool):
+        warm_up(context())
+    heartbeat = Heartbeat(redis_client(Settings.from_environment()), worker_name())
+    heartbeat.start()
+    _heartbeats.append(heartbeat)
+    log.warning("worker_ready name=%s", worker_name())
+
+
+@worker_shutdown.connect
+def _end(**_: Any) -> None:
+    for heartbeat in _heartbeats:
+        heartbeat.stop()

@@ -1,0 +1,66 @@
+"""Pictures and item lists in the artefact store, by content."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256
+
+from core.datasets import DatasetItem, Split, dataset_digest
+from core.errors import ArtefactCorrupt, NotFound
+from core.labels import TumourLabel
+from core.ports import ArtefactStore
+
+
+def blob_key(digest: str) -> str:
+    """Where the bytes with this hex SHA-256 are."""
+    return f"blobs/{digest[:2]}/{digest}"
+
+
+def write_blob(store: ArtefactStore, data: bytes) -> str:
+    """Store the bytes, once however often they come; their hex SHA-256."""
+    digest = sha256(data).hexdigest()
+    if not store.exists(blob_key(digest)):
+        store.put(blob_key(digest), data)
+    return digest
+
+
+def read_blob(store: ArtefactStore, digest: str) -> bytes:
+    """The bytes. Raises ``ArtefactCorrupt`` if they are missing or were changed."""
+    try:
+        data = store.get(blob_key(digest))
+    except NotFound as exc:
+        raise ArtefactCorrupt(blob_key(digest), "the file is missing") from exc
+    if sha256(data).hexdigest() != digest:
+        raise ArtefactCorrupt(blob_key(digest))
+    return data
+
+
+def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
+    """Store a data set's list of items; its digest."""
+    digest = dataset_digest(items)
+    lines = [json.dumps(asdict(item), sort_keys=True) for item in items]
+    store.put(_items_key(digest), "\n".join(lines).encode())
+    return digest
+
+
+def read_items(store: ArtefactStore, digest: str) -> tuple[DatasetItem, ...]:
+    """A data set's items. Raises ``ArtefactCorrupt`` if they are missing or were changed."""
+    try:
+        text = store.get(_items_key(digest)).decode()
+    except NotFound as exc:
+        raise ArtefactCorrupt(_items_key(digest), "the file is missing") from exc
+    items = tuple(_item(line) for line in text.split("\n"))
+    if dataset_digest(items) != digest:
+        raise ArtefactCorrupt(_items_key(digest))
+    return items
+
+
+def _items_key(digest: str) -> str:
+    return f"datasets/{digest}/items.jsonl"
+
+
+def _item(line: str) -> DatasetItem:
+    values = json.loads(line)
+    values["label"] = TumourLabel(values["label"])
+    values["split"] = Split(values["split"]) if values["split"] else None
+    return DatasetItem(**values)

@@ -1,0 +1,314 @@
+"""Takes a data set in: every file checked, every picture stored once, all of it or nothing."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
+
+from core.datasets import Dataset, DatasetItem, OnBadFile, Split
+from core.errors import (
+    AlreadyExists,
+    DatasetRefused,
+    ImageRefused,
+    NotFound,
+    RejectedFile,
+    RequestIdReused,
+)
+from core.labels import LABELS, TumourLabel
+from core.messages import IngestRequest, IngestSource
+from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
+from core.settings import Settings
+from workers.curation.blobs import write_blob, write_items
+from workers.curation.manifest import (
+    MANIFEST,
+    PICTURE_SUFFIXES,
+    Described,
+    describe,
+    strip_common_folder,
+)
+from workers.curation.sources import SourceFile, open_source
+from workers.imaging.decode import ImageLimits, decode_grey
+
+log = logging.getLogger(__name__)
+
+MIN_PER_CLASS: Final = 3
+"""One slice each to learn from, to validate on and to test on."""
+MAX_REJECTED: Final = 100
+"""How many bad files are named; more make no message clearer."""
+_DECODERS: Final = 2
+
+
+def ingest(
+    request: IngestRequest,
+    *,
+    store: ArtefactStore,
+    uow_factory: UnitOfWorkFactory,
+    clock: Clock,
+    settings: Settings,
+) -> str:
+    """Check and store a data set; its id. The row is committed last: nothing partial is visible.
+
+    A request id that was answered before gives that answer again. Raises ``AlreadyExists``,
+    ``RequestIdReused``, ``InvalidArgument`` for a URI that cannot be read, ``DatasetRefused``.
+    """
+    try:
+        with uow_factory() as uow:
+            if (earlier := _answered_before(uow, request)) is not None:
+                return earlier
+        dataset = _take_in(request, store, clock, settings)
+        with uow_factory(write=True) as uow:
+            if (earlier := _answered_before(uow, request)) is not None:
+                return earlier
+            uow.datasets.add(dataset)
+            uow.commit()
+        log.info("dataset_stored id=%s items=%d", dataset.id, dataset.item_count)
+        return dataset.id
+    finally:
+        if request.source is IngestSource.STAGED:
+            store.delete(request.location)
+
+
+def _answered_before(uow: UnitOfWork, request: IngestRequest) -> str | None:
+    """The id this request was answered with before. Raises if the name is somebody else's."""
+    if request.request_id:
+        earlier = uow.datasets.find_by_request(request.caller, request.request_id)
+        if earlier is not None and earlier.id != request.dataset_id:
+            raise RequestIdReused(request.request_id)
+        if earlier is not None:
+            return earlier.id
+    try:
+        uow.datasets.get(request.dataset_id)
+    except NotFound:
+        return None
+    raise AlreadyExists(f"datasets/{request.dataset_id}")
+
+
+def _take_in(
+    request: IngestRequest, store: ArtefactStore, clock: Clock, settings: Settings
+) -> Dataset:
+    received = _receive(open_source(request, store, settings), store, ImageLimits.of(settings))
+    described = describe(received.pictures.keys() | received.damaged.keys(), received.manifest)
+    items, rejected = _check(described.slices, received)
+    rejected = [*described.rejected, *rejected]
+    items, contradictory = _without_contradictions(items)
+    rejected += contradictory
+    if rejected and request.on_bad_file is OnBadFile.REFUSE:
+        raise DatasetRefused(
+            f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
+            "files to be skipped",
+            tuple(rejected[:MAX_REJECTED]),
+        )
+    _check_classes(items, rejected)
+    return _dataset(request, store, clock, items, tuple(rejected[:MAX_REJECTED]))
+
+
+# --- receiving --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """A picture that was decoded without complaint and is in the store. Sides in pixels."""
+
+    sha256: str
+    size_bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Received:
+    """A data set's files by path."""
+
+    pictures: Mapping[str, _Picture]
+    damaged: Mapping[str, str]
+    manifest: bytes | None
+
+
+def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLimits) -> _Received:
+    pictures: dict[str, _Picture] = {}
+    damaged: dict[str, str] = {}
+    manifests: dict[str, bytes] = {}
+
+    def look_at(file: SourceFile) -> tuple[str, _Picture | bytes | str]:
+        data = file.read()
+        if file.path.rsplit("/", 1)[-1] == MANIFEST:
+            return file.path, data
+        return file.path, _stored(data, store, limits)
+
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for path, found in _mapped(pool, look_at, filter(_of_interest, iter(files))):
+            if isinstance(found, _Picture):
+                pictures[path] = found
+            elif isinstance(found, bytes):
+                manifests[path] = found
+            else:
+                damaged[path] = found
+    return _without_common_folder(pictures, damaged, manifests)
+
+
+def _of_interest(file: SourceFile) -> bool:
+    name = file.path.rsplit("/", 1)[-1]
+    return name == MANIFEST or any(name.lower().endswith(suffix) for suffix in PICTURE_SUFFIXES)
+
+
+def _stored(data: bytes, store: ArtefactStore, limits: ImageLimits) -> _Picture | str:
+    """The picture once it is decoded and stored, or what is wrong with it."""
+    try:
+        height, width = decode_grey(data, limits).shape
+    except ImageRefused as refusal:
+        return refusal.message
+    digest = write_blob(store, data)
+    return _Picture(sha256=digest, size_bytes=len(data), width=width, height=height)
+
+
+def _mapped(
+    pool: ThreadPoolExecutor,
+    work: Callable[[SourceFile], tuple[str, _Picture | bytes | str]],
+    files: Iterator[SourceFile],
+) -> Iterator[tuple[str, _Picture | bytes | str]]:
+    # In small portions: Executor.map alone would read the whole source into memory first.
+    while portion := list(islice(files, 4 * _DECODERS)):
+        yield from pool.map(work, portion)
+
+
+def _without_common_folder(
+    pictures: Mapping[str, _Picture],
+    damaged: Mapping[str, str],
+    manifests: Mapping[str, bytes],
+) -> _Received:
+    """Paths relative to the data set's own top: the manifest's folder, or below shared folders."""
+    if len(manifests) > 1:
+        names = ", ".join(sorted(manifests))
+        raise DatasetRefused(f"There is more than one {MANIFEST}: {names}.")
+    everything = [*pictures, *damaged]
+    if manifests:
+        (path,) = manifests
+        top = path[: -len(MANIFEST)]
+    else:
+        count = strip_common_folder(everything)
+        top = "".join(f"{folder}/" for folder in everything[0].split("/")[:count]) if count else ""
+    return _Received(
+        pictures={path.removeprefix(top): picture for path, picture in pictures.items()},
+        damaged={path.removeprefix(top): problem for path, problem in damaged.items()},
+        manifest=next(iter(manifests.values()), None),
+    )
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def _check(
+    slices: Iterable[Described], received: _Received
+) -> tuple[list[DatasetItem], list[RejectedFile]]:
+    items: list[DatasetItem] = []
+    rejected: list[RejectedFile] = []
+    for described in slices:
+        checked = _checked(described, received)
+        if isinstance(checked, DatasetItem):
+            items.append(checked)
+        else:
+            rejected.append(RejectedFile(described.path, checked))
+    return items, rejected
+
+
+def _checked(described: Described, received: _Received) -> DatasetItem | str:
+    """The item, or what is wrong with it."""
+    picture = received.pictures.get(described.path)
+    if picture is None:
+        return received.damaged[described.path]
+    item = DatasetItem(
+        path=described.path,
+        sha256=picture.sha256,
+        size_bytes=picture.size_bytes,
+        label=described.label,
+        width=picture.width,
+        height=picture.height,
+        group=described.group,
+        split=described.split,
+    )
+    if described.mask is None:
+        return item
+    mask = received.pictures.get(described.mask)
+    if mask is None:
+        return f"its mask {described.mask}: {received.damaged[described.mask]}"
+    if (mask.width, mask.height) != (picture.width, picture.height):
+        return (
+            f"its mask {described.mask} has {mask.width} x {mask.height} pixels, the picture "
+            f"{picture.width} x {picture.height}"
+        )
+    return replace(item, mask_sha256=mask.sha256)
+
+
+def _without_contradictions(
+    items: list[DatasetItem],
+) -> tuple[list[DatasetItem], list[RejectedFile]]:
+    """Leave out pictures that occur under more than one label: one of them must be wrong."""
+    labels: dict[str, set[TumourLabel]] = {}
+    for item in items:
+        labels.setdefault(item.sha256, set()).add(item.label)
+    kept = [item for item in items if len(labels[item.sha256]) == 1]
+    rejected = [
+        RejectedFile(
+            item.path,
+            f"the same picture is labelled {' and '.join(sorted(labels[item.sha256]))}",
+        )
+        for item in items
+        if len(labels[item.sha256]) > 1
+    ]
+    return kept, rejected
+
+
+def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> None:
+    counts = Counter(item.label for item in items)
+    named = tuple(rejected[:MAX_REJECTED])
+    if not items:
+        raise DatasetRefused(
+            "There is no labelled picture in it. Put the pictures in one folder per class "
+            f"({', '.join(LABELS)}) or add a {MANIFEST}",
+            named,
+        )
+    if len(counts) == 1:
+        raise DatasetRefused(
+            f"It has only the class {next(iter(counts))}; at least two are needed", named
+        )
+    for label, count in sorted(counts.items()):
+        if count < MIN_PER_CLASS:
+            raise DatasetRefused(
+                f"The class {label} has {count} picture{'s' if count > 1 else ''}; each class "
+                f"needs at least {MIN_PER_CLASS}",
+                named,
+            )
+
+
+# --- the record -------------------------------------------------------------------------------
+
+
+def _dataset(
+    request: IngestRequest,
+    store: ArtefactStore,
+    clock: Clock,
+    items: list[DatasetItem],
+    rejected: tuple[RejectedFile, ...],
+) -> Dataset:
+    items = sorted(items, key=lambda item: item.path)
+    distinct = len({item.sha256 for item in items})
+    counts = Counter(item.label for item in items)
+    return Dataset(
+        id=request.dataset_id,
+        create_time=clock.now(),
+        request_id=request.request_id,
+        caller=request.caller,
+        source=request.origin,
+        digest=write_items(store, items),
+        item_count=len(items),
+        size_bytes=sum(item.size_bytes for item in items),
+        class_counts={label: counts[label] for label in LABELS if counts[label]},
+        group_count=len({item.group for item in items if item.group}),
+        mask_count=sum(item.mask_sha256 is not None for item in items),
+        has_given_split={item.split for item in items} >= set(Split),
+        duplicate_count=len(items) - distinct,
+        rejected=rejected,
+    )

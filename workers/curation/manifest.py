@@ -1,0 +1,138 @@
+"""Which files of a data set are slices, and what is said about each."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Final
+
+from core.datasets import Split
+from core.errors import DatasetRefused, RejectedFile
+from core.labels import TumourLabel, parse_label
+
+MANIFEST: Final = "manifest.csv"
+PICTURE_SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm"}
+)
+"""Files that mean to be pictures; some of them cannot be read, and are then named."""
+
+_SPLITS: Final = {
+    "training": Split.TRAIN,
+    "train": Split.TRAIN,
+    "testing": Split.TEST,
+    "test": Split.TEST,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What a data set says about one slice. ``path`` and ``mask`` are paths in the data set."""
+
+    path: str
+    label: TumourLabel
+    group: str = ""
+    split: Split | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Every slice of a data set, and what could not be understood."""
+
+    slices: tuple[Described, ...]
+    rejected: tuple[RejectedFile, ...] = field(default=())
+
+
+def strip_common_folder(paths: Sequence[str]) -> int:
+    """How many leading folders all paths share and that say nothing about class or split."""
+    parts = [PurePosixPath(path).parts for path in paths]
+    count = 0
+    while parts and all(len(p) > count + 1 and p[count] == parts[0][count] for p in parts):
+        folder = parts[0][count]
+        if parse_label(folder) or folder.lower() in _SPLITS:
+            break
+        count += 1
+    return count
+
+
+def describe(paths: Iterable[str], manifest: bytes | None) -> Description:
+    """Slices by manifest where there is one, else by folder.
+
+    Raises ``DatasetRefused`` for a manifest that is no CSV with the columns path and label.
+    """
+    known = sorted(paths)
+    if manifest is None:
+        return _by_folder(known)
+    return _by_manifest(set(known), _rows(manifest))
+
+
+def _by_folder(paths: Sequence[str]) -> Description:
+    slices, rejected = [], []
+    for path in paths:
+        if PurePosixPath(path).suffix.lower() not in PICTURE_SUFFIXES:
+            continue
+        label, split = _from_folders(path)
+        if label is None:
+            rejected.append(RejectedFile(path, "no folder above it names a known class"))
+        else:
+            slices.append(Described(path=path, label=label, split=split))
+    return Description(slices=tuple(slices), rejected=tuple(rejected))
+
+
+def _from_folders(path: str) -> tuple[TumourLabel | None, Split | None]:
+    """The class of the nearest folder that names one, and the split of any above it."""
+    folders = PurePosixPath(path).parts[:-1]
+    labels = [label for folder in folders if (label := parse_label(folder)) is not None]
+    splits = [_SPLITS[f.lower()] for f in folders if f.lower() in _SPLITS]
+    return (labels[-1] if labels else None), (splits[0] if splits else None)
+
+
+def _rows(manifest: bytes) -> Sequence[Mapping[str, str]]:
+    try:
+        text = manifest.decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+        rows = [{k.strip().lower(): v for k, v in row.items() if k} for row in reader]
+        columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise DatasetRefused(f"{MANIFEST} is not a UTF-8 CSV file.") from exc
+    if missing := {"path", "label"} - columns:
+        raise DatasetRefused(f"{MANIFEST} has no column {' and no column '.join(sorted(missing))}.")
+    return rows
+
+
+def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Description:
+    slices: list[Described] = []
+    rejected: list[RejectedFile] = []
+    seen: set[str] = set()
+    for row in rows:
+        path = row["path"].strip().replace("\\", "/").removeprefix("./")
+        described = _described(row, path, paths, seen)
+        seen.add(path)
+        if isinstance(described, Described):
+            slices.append(described)
+        else:
+            rejected.append(RejectedFile(path or MANIFEST, described))
+    return Description(slices=tuple(slices), rejected=tuple(rejected))
+
+
+def _described(
+    row: Mapping[str, str], path: str, paths: set[str], seen: set[str]
+) -> Described | str:
+    """What the row says, or what is wrong with it."""
+    label, mask = parse_label(row["label"]), row.get("mask", "").strip()
+    if path in seen:
+        return f"{MANIFEST} names it twice"
+    if path not in paths:
+        return f"{MANIFEST} names it, but it is not there"
+    if label is None:
+        return f"{MANIFEST} gives it the unknown label {row['label']!r}"
+    if mask and mask not in paths:
+        return f"its mask {mask} is not there"
+    return Described(
+        path=path,
+        label=label,
+        group=row.get("group", "").strip(),
+        split=_from_folders(path)[1],
+        mask=mask or None,
+    )

@@ -1,0 +1,151 @@
+"""Where a data set's files come from: an upload, a folder, an archive, a bucket."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from core.errors import BrainTumorError, DatasetRefused, InvalidArgument
+from core.messages import IngestRequest, IngestSource
+from core.ports import ArtefactStore
+from core.settings import Settings
+from workers.curation.archives import is_archive, read_archive
+
+MAX_FILES: Final = 200_000
+_IGNORED_NAMES: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a data set: its path in the set, and how to get at its bytes."""
+
+    path: str
+    read: Callable[[], bytes]
+
+
+def open_source(
+    request: IngestRequest, store: ArtefactStore, settings: Settings
+) -> Iterator[SourceFile]:
+    """The data set's files, archives unpacked, system files left out.
+
+    Raises ``InvalidArgument`` for a URI that may not or cannot be read, ``DatasetRefused`` for
+    an archive that cannot be.
+    """
+    if request.source is IngestSource.STAGED:
+        files = _staged(store, request.location)
+    else:
+        files = _from_uri(request.location, settings)
+    if len(files) == 1 and is_archive(files[0].path):
+        files_iter = _unpacked(files[0], settings.max_dataset_bytes)
+    else:
+        files_iter = iter(_within_limit(files))
+    return (file for file in files_iter if not _ignored(file.path))
+
+
+@dataclass(frozen=True)
+class _Located(SourceFile):
+    """A file that can also be opened as a stream, for archives."""
+
+    open: Callable[[], BinaryIO]
+
+
+def _staged(store: ArtefactStore, location: str) -> list[_Located]:
+    index = json.loads(store.get(f"{location}/index.json"))
+    return [
+        _Located(
+            entry["path"],
+            partial(store.get, entry["key"]),
+            partial(store.open, entry["key"]),
+        )
+        for entry in index
+    ]
+
+
+def _from_uri(uri: str, settings: Settings) -> list[_Located]:
+    scheme = urlsplit(uri).scheme
+    if scheme == "file":
+        return _local_files(_allowed_path(uri, settings))
+    if not settings.import_remote:
+        raise InvalidArgument.of(
+            "uri",
+            "only file:// is imported here; set BRAINTUMOR_IMPORT_REMOTE=1 on the server to "
+            "allow others",
+        )
+    return _remote_files(uri)
+
+
+def _allowed_path(uri: str, settings: Settings) -> Path:
+    parts = urlsplit(uri)
+    if parts.netloc not in {"", "localhost"}:
+        raise InvalidArgument.of("uri", "file:// URIs have three slashes: file:///folder")
+    path = Path(unquote(parts.path)).resolve()
+    roots = [Path(root).resolve() for root in settings.import_roots.split(":") if root]
+    # Existence is not looked at before permission: a refusal must tell nothing.
+    if not any(path.is_relative_to(root) for root in roots):
+        raise InvalidArgument.of(
+            "uri",
+            "the server may not read there; add the folder to BRAINTUMOR_IMPORT_ROOTS on the "
+            "server, or upload the data set",
+        )
+    if not path.exists():
+        raise InvalidArgument.of("uri", f"{path} does not exist on the server")
+    return path
+
+
+def _local_files(path: Path) -> list[_Located]:
+    if path.is_file():
+        return [_local(path, path.name)]
+    # Links may lead out of the folder that was allowed, so they are not followed.
+    found = sorted(p for p in path.rglob("*") if p.is_file() and not _has_link(p, path))
+    return [_local(p, p.relative_to(path).as_posix()) for p in found]
+
+
+def _has_link(path: Path, top: Path) -> bool:
+    return any(p.is_symlink() for p in (path, *path.parents) if p.is_relative_to(top) and p != top)
+
+
+def _local(path: Path, name: str) -> _Located:
+    return _Located(name, path.read_bytes, lambda: path.open("rb"))
+
+
+def _remote_files(uri: str) -> list[_Located]:
+    try:
+        files, root = fsspec.core.url_to_fs(uri)
+        found = [root] if files.isfile(root) else sorted(files.find(root))
+    except BrainTumorError:
+        raise
+    except Exception as exc:  # each protocol has its own errors, and missing packages raise too
+        raise InvalidArgument.of("uri", f"cannot be read: {type(exc).__name__}") from exc
+    if not found:
+        raise InvalidArgument.of("uri", "there is nothing there")
+    top = PurePosixPath(root)
+    return [
+        _Located(
+            PurePosixPath(p).name if p == root else str(PurePosixPath(p).relative_to(top)),
+            partial(files.cat_file, p),
+            partial(files.open, p, "rb"),
+        )
+        for p in found
+    ]
+
+
+def _within_limit(files: list[_Located]) -> list[_Located]:
+    if len(files) > MAX_FILES:
+        raise DatasetRefused(f"The data set has more than {MAX_FILES:,} files.")
+    return files
+
+
+def _unpacked(archive: _Located, max_bytes: int) -> Iterator[SourceFile]:
+    with archive.open() as stream:
+        for path, data in read_archive(stream, archive.path, max_bytes):
+            yield SourceFile(path, partial(bytes, data))
+
+
+def _ignored(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return any(part.startswith(".") or part in _IGNORED_NAMES for part in parts)

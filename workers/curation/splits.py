@@ -1,0 +1,137 @@
+"""Splits that do not leak: by group, stratified by class, the same for the same seed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from core.datasets import DatasetItem, Split
+from core.errors import TrainingFailed
+from core.labels import TumourLabel
+
+Group = tuple[DatasetItem, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """Which slices teach, which choose, which judge; ``protocol`` says how they were chosen."""
+
+    train: tuple[DatasetItem, ...]
+    validation: tuple[DatasetItem, ...]
+    test: tuple[DatasetItem, ...]
+    protocol: str
+
+
+def split_dataset(
+    items: Sequence[DatasetItem], *, validation_share: float, test_share: float, seed: int
+) -> SplitPlan:
+    """Split by group (given, else equal pictures), each class shared out alike.
+
+    Shares are of all slices, 0..1. A Training/Testing layout that the data set brings is used as
+    it is. Raises ``TrainingFailed`` if a class has too few groups to be in every part.
+    """
+    given_test = [item for item in items if item.split is Split.TEST]
+    rest = [item for item in items if item.split is not Split.TEST]
+    if given_test and rest:
+        share = validation_share / (1 - min(test_share, 0.5))
+        train, validation = _parts(rest, [1 - share, share], seed)
+        return SplitPlan(
+            train=train,
+            validation=validation,
+            test=tuple(given_test),
+            protocol="the data set's own Testing folder, which may hold patients of Training; "
+            + _protocol(rest, seed),
+        )
+    shares = [1 - validation_share - test_share, validation_share, test_share]
+    train, validation, test = _parts(items, shares, seed)
+    return SplitPlan(train=train, validation=validation, test=test, protocol=_protocol(items, seed))
+
+
+def _protocol(items: Iterable[DatasetItem], seed: int) -> str:
+    kind = "given group" if any(item.group for item in items) else "equal pictures only"
+    return f"held out at random, stratified by class, grouped by {kind}, seed {seed}"
+
+
+def _parts(
+    items: Sequence[DatasetItem], shares: Sequence[float], seed: int
+) -> list[tuple[DatasetItem, ...]]:
+    groups = _groups(items)
+    _check_enough(groups, len(shares))
+    parts: list[list[DatasetItem]] = [[] for _ in shares]
+    for number, chosen in _assign(groups, shares, seed):
+        parts[number].extend(chosen)
+    return [tuple(sorted(part, key=lambda item: item.path)) for part in parts]
+
+
+def _groups(items: Sequence[DatasetItem]) -> list[Group]:
+    """Slices that must stay together: same group, or same picture, or linked by a chain of both."""
+    leaders: dict[str, str] = {}
+
+    def leader(key: str) -> str:
+        while leaders.setdefault(key, key) != key:
+            leaders[key] = leaders[leaders[key]]
+            key = leaders[key]
+        return key
+
+    for item in items:
+        if item.group:
+            leaders[leader(f"picture {item.sha256}")] = leader(f"group {item.group}")
+    members: dict[str, list[DatasetItem]] = defaultdict(list)
+    for item in sorted(items, key=lambda i: i.path):
+        members[leader(f"picture {item.sha256}")].append(item)
+    return [tuple(group) for group in members.values()]
+
+
+def _check_enough(groups: Sequence[Group], parts: int) -> None:
+    counts: Counter[TumourLabel] = Counter()
+    for group in groups:
+        counts.update({item.label for item in group})
+    short = [f"{label} has {n}" for label, n in sorted(counts.items()) if n < parts]
+    if short:
+        raise TrainingFailed(
+            f"The data set is too small to split: each class needs at least {parts} groups of "
+            f"slices (patients, or different pictures), but {', '.join(short)}. Add slices."
+        )
+
+
+def _assign(
+    groups: Sequence[Group], shares: Sequence[float], seed: int
+) -> Iterable[tuple[int, Group]]:
+    """Give each group, large ones first, to the part that lacks its classes most.
+
+    The lack is counted in shares of what the part should have of the class, so that rare classes
+    and small parts are served alike; a part without any slice of a class comes first.
+    """
+    shuffled = list(groups)
+    Random(seed).shuffle(shuffled)  # noqa: S311 - a split needs no secrecy
+    totals = Counter(item.label for group in groups for item in group)
+    wanted = [{label: share * n for label, n in totals.items()} for share in shares]
+    held: list[Counter[TumourLabel]] = [Counter() for _ in shares]
+    remaining = Counter(label for group in groups for label in {i.label for i in group})
+    for group in sorted(shuffled, key=len, reverse=True):
+        labels = Counter(item.label for item in group)
+        number = _neediest(labels, wanted, held, remaining)
+        held[number] += labels
+        remaining -= Counter(set(labels))
+        yield number, group
+
+
+def _neediest(
+    labels: Mapping[TumourLabel, int],
+    wanted: Sequence[Mapping[TumourLabel, float]],
+    held: Sequence[Counter[TumourLabel]],
+    remaining: Counter[TumourLabel],
+) -> int:
+    def lack(number: int) -> tuple[bool, float]:
+        # When only as many groups of a class are left as parts lack it, those parts come first.
+        urgent = any(
+            held[number][label] == 0 and remaining[label] <= sum(part[label] == 0 for part in held)
+            for label in labels
+        )
+        missing = sum(
+            (wanted[number][label] - held[number][label]) / wanted[number][label] * count
+            for label, count in labels.items()
+        )
+        return urgent, missing
+
+    return max(range(len(wanted)), key=lack)

@@ -1,0 +1,55 @@
+"""From grey pixels to a model's input: one function, for training and for serving."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareGeometry:
+    """How a picture sits in the square that the model sees. Lengths are input pixels.
+
+    The picture is centred in a square of ``side``; ``left`` and ``top`` are the black margins.
+    """
+
+    width: int
+    height: int
+    side: int
+    left: int
+    top: int
+
+    @classmethod
+    def of(cls, width: int, height: int) -> "SquareGeometry":
+        side = max(width, height)
+        return cls(
+            width=width,
+            height=height,
+            side=side,
+            left=(side - width) // 2,
+            top=(side - height) // 2,
+        )
+
+    def to_input(self, x: float, y: float, size: int) -> tuple[float, float]:
+        """Where a point of the model's square (0..size) lies in the input picture, in pixels."""
+        scale = self.side / size
+        return x * scale - self.left, y * scale - self.top
+
+
+def prepare(grey: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """``grey`` (height, width) as model input: (size, size, 1), float32, 0..255.
+
+    The picture is centred on a black square, so that its shape stays, then resized with
+    antialiasing.
+    """
+    height, width = grey.shape
+    geometry = SquareGeometry.of(width, height)
+    square = Image.fromarray(grey)
+    if width != height:
+        canvas = Image.new("L", (geometry.side, geometry.side))
+        canvas.paste(square, (geometry.left, geometry.top))
+        square = canvas
+    if geometry.side != size:
+        square = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(square, dtype=np.float32)[:, :, np.newaxis]

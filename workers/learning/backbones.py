@@ -1,0 +1,149 @@
+"""The pretrained networks, as data: how each is built, and what pixels it expects.
+
+Each takes grey values 0..255 here; its own convention is part of the graph, so that serving
+cannot get it wrong.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers
+
+from core.errors import TrainingFailed
+from core.training import Backbone
+
+Normalise = Callable[[KerasTensor], KerasTensor]
+
+_MEAN_BGR: Final = (103.939, 116.779, 123.68)
+_MEAN_RGB: Final = (0.485, 0.456, 0.406)
+_DEVIATION_RGB: Final = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """``build`` makes the network without its top; ``normalise`` turns grey 0..255, three times,
+    into what it was trained on; ``weights_file`` is Keras' name for its ImageNet weights;
+    ``smallest`` is the smallest side it can take, in pixels."""
+
+    build: Callable[..., keras.Model]
+    normalise: Normalise
+    weights_file: str
+    smallest: int = 32
+
+
+def _as_it_is(pixels: KerasTensor) -> KerasTensor:
+    """EfficientNet rescales inside its own graph."""
+    return pixels
+
+
+def _caffe(pixels: KerasTensor) -> KerasTensor:
+    """BGR with ImageNet's means taken off, as ResNet and VGG were trained.
+
+    Grey has the same value three times, so there is nothing to swap.
+    """
+    return layers.Rescaling(1.0, offset=[-mean for mean in _MEAN_BGR], name="caffe")(pixels)
+
+
+def _torch(pixels: KerasTensor) -> KerasTensor:
+    """0..1, then ImageNet's mean and standard deviation, as DenseNet was trained."""
+    scale = [1 / (255 * deviation) for deviation in _DEVIATION_RGB]
+    offset = [-mean / dev for mean, dev in zip(_MEAN_RGB, _DEVIATION_RGB, strict=True)]
+    return layers.Rescaling(scale, offset=offset, name="torch")(pixels)
+
+
+BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
+    Backbone.EFFICIENTNET_B0: BackboneSpec(
+        build=keras.applications.EfficientNetB0,
+        normalise=_as_it_is,
+        weights_file="efficientnetb0_notop.h5",
+    ),
+    Backbone.RESNET101: BackboneSpec(
+        build=keras.applications.ResNet101,
+        normalise=_caffe,
+        weights_file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    Backbone.DENSENET121: BackboneSpec(
+        build=keras.applications.DenseNet121,
+        normalise=_torch,
+        weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    Backbone.VGG19: BackboneSpec(
+        build=keras.applications.VGG19,
+        normalise=_caffe,
+        weights_file="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+}
+
+
+def build_backbone(backbone: Backbone, image_size: int, weights: str | None = None) -> keras.Model:
+    """The network without its top, for (n, size, size, 3) inputs in its own convention.
+
+    Raises ``TrainingFailed`` if the pictures are too small for it.
+    """
+    spec = BACKBONES[backbone]
+    if image_size < spec.smallest:
+        raise TrainingFailed(
+            f"{backbone} needs an image_size of at least {spec.smallest}; it is {image_size}."
+        )
+    shape = (image_size, image_size, 3)
+    return spec.build(include_top=False, weights=weights, input_shape=shape)
+
+
+def match_pretrained_graph(backbone: keras.Model) -> None:
+    """Make a network with weights from Keras compute what Keras' own pretrained one does.
+
+    Keras gives EfficientNet one more division, by the square root of ImageNet's deviation, but
+    only when it loads the weights itself (tensorflow#49930). Here it goes into the variance of
+    the normalisation before it, so that one graph serves every kind of weights.
+    """
+    for layer in _normalisations(backbone):
+        if float(keras.ops.max(keras.ops.abs(layer.adapt_mean))) > 0:
+            layer.adapt_variance.assign(layer.adapt_variance * list(_DEVIATION_RGB))
+            layer.finalize_state()
+
+
+def set_backbone_weights(backbone: keras.Model, values: Sequence[Any]) -> None:
+    """Put weights in, in the network's own order; normalisations take theirs up at once."""
+    backbone.set_weights(values)
+    _take_up_statistics(backbone)
+
+
+def set_variables(model: keras.Model, variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Assign values to variables of a classifier, whose normalisations take theirs up at once.
+
+    Raises ``TrainingFailed`` if they belong to another model.
+    """
+    if [tuple(v.shape) for v in variables] != [np.shape(value) for value in values]:
+        raise TrainingFailed("The checkpoint belongs to another recipe. Submit the job again.")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    for inner in model.layers:
+        if isinstance(inner, keras.Model):
+            _take_up_statistics(inner)
+
+
+def quicken_statistics(backbone: keras.Model, momentum: float) -> None:
+    """Let batch norm's running statistics forget faster; short trainings from nothing need it."""
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = momentum
+
+
+def activation_bytes(backbone: keras.Model) -> int:
+    """Bytes that one picture's layer outputs take as float32; training keeps all of them."""
+    outputs = (layer.output for layer in backbone.layers)
+    return 4 * sum(math.prod(side or 1 for side in output.shape) for output in outputs)
+
+
+def _take_up_statistics(backbone: keras.Model) -> None:
+    # Keras' normalisation computes with copies of its variables.
+    for layer in _normalisations(backbone):
+        layer.finalize_state()
+
+
+def _normalisations(backbone: keras.Model) -> list[layers.Normalization]:
+    return [layer for layer in backbone.layers if isinstance(layer, layers.Normalization)]

@@ -1,0 +1,94 @@
+"""From a Keras model to the ONNX graph that serves, and the check that they agree."""
+
+import statistics
+import time
+from typing import Final
+
+import keras
+import numpy as np
+import onnxruntime as ort
+import tensorflow as tf
+import tf2onnx
+from numpy.typing import NDArray
+
+from core.errors import TrainingFailed
+from workers.learning.classifier import backbone_of, with_activation_map
+from workers.model_artefact import ACTIVATION_MAP_NAME, INPUT_NAME, LOGITS_NAME
+
+OPSET: Final = 17
+MAX_DIFFERENCE: Final = 1e-3
+"""Largest difference of a probability between Keras and the graph that is let through."""
+_TIMED_RUNS: Final = 30
+
+
+def export_graph(model: keras.Model) -> bytes:
+    """The model as ONNX, by the contract of :mod:`workers.model_artefact`."""
+    _freeze_normalisation(model)
+    explained = with_activation_map(model)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits, activation_map = explained(image, training=False)
+        return {LOGITS_NAME: logits, ACTIVATION_MAP_NAME: activation_map}
+
+    shape = (None, *model.input_shape[1:])
+    signature = [tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)]
+    graph, _ = tf2onnx.convert.from_function(
+        tf.function(serve), input_signature=signature, opset=OPSET
+    )
+    inputs = {node.name for node in graph.graph.input}
+    outputs = {node.name for node in graph.graph.output}
+    if inputs != {INPUT_NAME} or outputs != {LOGITS_NAME, ACTIVATION_MAP_NAME}:
+        raise TrainingFailed(
+            f"The exported graph has unexpected inputs {sorted(inputs)} or outputs "
+            f"{sorted(outputs)}. Please report this with the job's recipe."
+        )
+    exported: bytes = graph.SerializeToString()
+    return exported
+
+
+def _freeze_normalisation(model: keras.Model) -> None:
+    # EfficientNet's constants are tensors, which the converter would take for further inputs.
+    for layer in backbone_of(model).layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean = np.asarray(layer.mean)
+            layer.variance = np.asarray(layer.variance)
+
+
+def check_parity(graph: bytes, model: keras.Model, pixels: NDArray[np.uint8]) -> float:
+    """Largest difference of a probability between Keras and the graph on real slices.
+
+    ``pixels``: (n, size, size, 1). Raises ``TrainingFailed`` above ``MAX_DIFFERENCE``.
+    """
+    images = pixels.astype(np.float32)
+    (exported,) = _session(graph).run([LOGITS_NAME], {INPUT_NAME: images})
+    original = keras.ops.convert_to_numpy(model(images, training=False))
+    difference = float(np.abs(_softmax(exported) - _softmax(original)).max())
+    if not difference <= MAX_DIFFERENCE:
+        raise TrainingFailed(
+            f"The exported graph differs from the trained model by {difference:.2g}; at most "
+            f"{MAX_DIFFERENCE:g} is let through. Please report this with the job's recipe."
+        )
+    return difference
+
+
+def median_latency_ms(graph: bytes, image_size: int) -> float:
+    """Median milliseconds for one slice in ONNX Runtime on this machine."""
+    session = _session(graph)
+    image = np.zeros((1, image_size, image_size, 1), np.float32)
+    seconds = []
+    for _ in range(_TIMED_RUNS):
+        started = time.perf_counter()
+        session.run(None, {INPUT_NAME: image})
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * 1000
+
+
+def _session(graph: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)).astype(np.float64))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))

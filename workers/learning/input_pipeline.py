@@ -1,0 +1,139 @@
+"""From a data set's items to batches of pixels."""
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from core.datasets import DatasetItem
+from core.errors import TrainingFailed
+from core.labels import LABELS
+from core.ports import ArtefactStore
+from core.training import TrainingSpec
+from workers.curation.blobs import read_blob
+from workers.imaging.decode import ImageLimits, decode_grey
+from workers.imaging.preprocess import prepare
+from workers.learning.augmentation import augment
+from workers.learning.memory import GIB, available_memory
+
+_DECODERS: Final = 2
+_MEMORY_SHARE: Final = 0.25
+"""Decoded slices may take this share of the free memory; more of them go to a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """Decoded slices: ``pixels`` (n, size, size, 1) of 0..255, ``labels`` (n,) into ``LABELS``."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load_slices(
+    items: Sequence[DatasetItem],
+    store: ArtefactStore,
+    size: int,
+    limits: ImageLimits,
+    on_slice: Callable[[], None],
+) -> Slices:
+    """Decode each slice once, as serving would. ``on_slice`` is called after each.
+
+    Raises ``TrainingFailed`` if they fit neither in memory nor in the folder for temporary
+    files, ``ArtefactCorrupt`` if one was changed, and whatever ``on_slice`` raises.
+    """
+    pixels = allocate_pixels(len(items), size, available_memory())
+
+    def load(numbered: tuple[int, DatasetItem]) -> None:
+        number, item = numbered
+        grey = decode_grey(read_blob(store, item.sha256), limits)
+        pixels[number] = np.rint(prepare(grey, size))
+
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+        try:
+            for _ in pool.map(load, enumerate(items)):
+                on_slice()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    labels = np.array([LABELS.index(item.label) for item in items], np.int64)
+    return Slices(pixels=pixels, labels=labels)
+
+
+def allocate_pixels(count: int, size: int, memory: int) -> NDArray[np.uint8]:
+    """Room for ``count`` slices: in memory, or in a temporary file when that would be too much.
+
+    ``memory`` is what is free, in bytes. The file has no name, so that it goes with the process
+    however that ends.
+    """
+    shape, needed = (count, size, size, 1), count * size * size
+    if needed <= memory * _MEMORY_SHARE:
+        return np.empty(shape, np.uint8)
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise TrainingFailed(
+            f"{count} slices of {size} x {size} pixels need {needed / GIB:.1f} GiB; "
+            f"{memory / GIB:.1f} GiB of memory and {free / GIB:.1f} GiB of {folder} are free. "
+            "Lower image_size, set TMPDIR to a larger disk, or use a larger machine."
+        )
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, mode="w+", shape=shape)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    return math.ceil(count / batch_size)
+
+
+def training_batches(slices: Slices, spec: TrainingSpec, epoch: int) -> tf.data.Dataset:
+    """Shuffled, and if so asked augmented, batches of one epoch (float32 pixels, labels).
+
+    The same for the same seed and epoch; ``epoch`` counts from 0.
+    """
+    order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
+    data = _batches(slices, spec.batch_size, order)
+    if spec.augmentation:
+        data = data.enumerate().map(
+            lambda step, batch: (augment(batch[0], _seed(spec.seed, epoch, step)), batch[1]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+def plain_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
+    """Batches in order, unchanged."""
+    return _batches(slices, batch_size, np.arange(len(slices))).prefetch(tf.data.AUTOTUNE)
+
+
+def _seed(seed: int, epoch: int, step: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.constant(seed, tf.int64), epoch * 2**32 + step])
+
+
+def _batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.data.Dataset:
+    """Gathered from the array batch by batch: TensorFlow never copies all of it."""
+    side = slices.pixels.shape[1]
+
+    def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield slices.pixels[chosen], slices.labels[chosen]
+
+    signature = (
+        tf.TensorSpec((None, side, side, 1), tf.uint8),
+        tf.TensorSpec((None,), tf.int64),
+    )
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    steps = steps_per_epoch(len(order), batch_size)
+    data = data.apply(tf.data.experimental.assert_cardinality(steps))
+    return data.map(lambda pixels, labels: (tf.cast(pixels, tf.float32), labels))

@@ -1,0 +1,54 @@
+"""Optimizers and learning rates from a recipe."""
+
+import math
+from typing import Final
+
+import keras
+
+from core.training import Optimizer, TrainingSpec
+
+_WARM_UP_SHARE: Final = 0.1
+_LOWEST_SHARE: Final = 0.01
+_MOMENTUM: Final = 0.9
+_LARGEST_GRADIENT: Final = 1.0
+"""Global norm; large gradients of the first steps would undo what pretraining has learned."""
+_UNDECAYED: Final = ("bias", "gamma", "beta")
+"""Shifts and scales: pulling them to zero helps nothing."""
+
+
+def learning_rate_at(step: int, steps: int, peak: float) -> float:
+    """The rate of a step (from 0): linear warm-up over the first tenth, then half a cosine.
+
+    Goyal et al., 2017, "Accurate, Large Minibatch SGD"; Loshchilov and Hutter, ICLR 2017, "SGDR".
+    """
+    warm_up = max(1, round(steps * _WARM_UP_SHARE))
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return peak * (_LOWEST_SHARE + (1 - _LOWEST_SHARE) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def build_optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer. Its rate is set before each step.
+
+    A schedule inside the graph would be built again for every weight that is decayed, which
+    takes longer than many a training.
+    """
+    optimizer = _optimizer(spec)
+    if spec.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
+    return optimizer
+
+
+def _optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:
+    rate, clip = spec.learning_rate, {"global_clipnorm": _LARGEST_GRADIENT}
+    decay = spec.weight_decay or None
+    match spec.optimizer:
+        case Optimizer.ADAMW:
+            return keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay, **clip)
+        case Optimizer.ADAM:
+            return keras.optimizers.Adam(rate, weight_decay=decay, **clip)
+        case Optimizer.SGD:
+            return keras.optimizers.SGD(
+                rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay, **clip
+            )

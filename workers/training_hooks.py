@@ -1,0 +1,59 @@
+"""The contract between a training job and whatever trains: what is passed in, what comes out.
+
+No TensorFlow here: the job itself, and its tests, do without it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.datasets import Dataset
+from core.registry import Evaluation
+from core.training import EpochProgress, TrainingJob
+from workers.model_artefact import ModelManifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingHooks:
+    """What a trainer tells its job, and asks it; from any thread.
+
+    ``on_progress`` takes a share of 0..1 and a stage in words; ``on_message`` a line for the
+    job's history; ``should_stop`` is asked after each batch and each decoded slice.
+    """
+
+    on_epoch: Callable[[EpochProgress], None]
+    on_progress: Callable[[float, str], None]
+    on_message: Callable[[str], None]
+    should_stop: Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedModel:
+    """A trained, checked model that is not stored yet. ``latency_ms`` is for one slice."""
+
+    manifest: ModelManifest
+    files: Mapping[str, bytes]
+    evaluation: Evaluation
+    parameters: int
+    train_seconds: float
+    latency_ms: float
+
+
+class Learn(Protocol):
+    """Trains a model by a job's recipe on a data set.
+
+    Raises ``TrainingCancelled``, ``TrainingFailed`` or another error of the taxonomy.
+    """
+
+    def __call__(
+        self, job: TrainingJob, dataset: Dataset, hooks: TrainingHooks
+    ) -> LearnedModel: ...
+
+
+def job_prefix(job_id: str) -> str:
+    """Where a job's own files are in the artefact store; nothing there outlives the job."""
+    return f"jobs/{job_id}"
+
+
+def checkpoint_prefix(job_id: str) -> str:
+    return f"{job_prefix(job_id)}/checkpoint"

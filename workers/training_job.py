@@ -1,0 +1,184 @@
+"""One training job, from its claim to its end. The truth about it is its SQL row."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+from core.datasets import Dataset
+from core.errors import BrainTumorError, NotFound, TrainingCancelled
+from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
+from core.registry import ModelVersion
+from core.settings import Settings
+from core.training import JobState, TrainingJob
+from workers.job_lease import JobLease
+from workers.model_artefact import GRAPH, store_model
+from workers.training_hooks import Learn, LearnedModel, TrainingHooks, job_prefix
+
+log = logging.getLogger(__name__)
+
+_ID_DIGITS: Final = 12
+_KILLED_STATUS: Final = 70
+
+
+def end_process() -> None:
+    """End this process at once, whatever its other threads do."""
+    os._exit(_KILLED_STATUS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDeps:
+    """What a job needs. ``worker`` is the name that the job is claimed under."""
+
+    uow_factory: UnitOfWorkFactory
+    store: ArtefactStore
+    clock: Clock
+    settings: Settings
+    worker: str
+    learn: Learn
+    kill: Callable[[], None] = end_process
+
+
+def learn_with_tensorflow(store: ArtefactStore, settings: Settings) -> Learn:
+    """The real trainer. TensorFlow is imported when it is called, so never before a fork."""
+
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        from workers.learning import learn as learning
+
+        return learning.learn(job, dataset, hooks, store=store, settings=settings)
+
+    return learn
+
+
+def run_training_job(job_id: str, deps: TrainingDeps) -> None:
+    """Claim a job, train, register the model, write down how it ended.
+
+    Returns quietly if the job is not to be claimed: it has ended, or another worker has it.
+    Whatever goes wrong in training ends as the job's own error. Raises ``StoreUnavailable``
+    where not even that can be written.
+    """
+    job = _claim(job_id, deps)
+    if job is None:
+        log.info("job_not_claimable job=%s", job_id)
+        return
+    log.info("job_started job=%s attempt=%d", job.id, job.attempt)
+    lease = JobLease(
+        job,
+        worker=deps.worker,
+        uow_factory=deps.uow_factory,
+        clock=deps.clock,
+        heartbeat_seconds=deps.settings.training_heartbeat_seconds,
+        kill=deps.kill,
+    )
+    with lease:
+        ended = _run(job, lease, deps)
+    if ended:
+        _clean_up(job, deps.store)
+    log.info("job_ended job=%s", job.id)
+
+
+def _claim(job_id: str, deps: TrainingDeps) -> TrainingJob | None:
+    with deps.uow_factory(write=True) as uow:
+        now = deps.clock.now()
+        job = uow.jobs.claim(job_id, deps.worker, now)
+        if job is not None:
+            message = f"started by {deps.worker}, attempt {job.attempt}"
+            uow.jobs.add_event(job.id, now, job.state, message)
+            uow.commit()
+        return job
+
+
+def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
+    """Whether the job has ended, and by this worker."""
+    try:
+        dataset = lease.patiently(lambda: _dataset(job, deps.uow_factory))
+        learned = deps.learn(job, dataset, lease.hooks)
+        lease.hooks.on_progress(1.0, "storing the model")
+        version = _stored(job, dataset, learned, deps)
+    except TrainingCancelled:
+        return lease.cancel()
+    except BrainTumorError as error:
+        log.warning("job_failed job=%s reason=%s message=%s", job.id, error.reason, error.message)
+        return _fail(lease, deps.clock, error.reason, error.message)
+    except MemoryError:
+        log.exception("job_failed job=%s", job.id)
+        return _fail(lease, deps.clock, *_OUT_OF_MEMORY)
+    except Exception:
+        log.exception("job_failed job=%s", job.id)
+        return _fail(lease, deps.clock, "INTERNAL", _unforeseen(job))
+    return lease.finish(partial(_register, version, deps.clock), f"made {version.name}")
+
+
+_OUT_OF_MEMORY: Final = (
+    "TRAINING_FAILED",
+    "The worker ran out of memory. Lower batch_size or image_size.",
+)
+
+
+def _unforeseen(job: TrainingJob) -> str:
+    return f"Training failed unexpectedly. Ask the operator to look for {job.id} in the log."
+
+
+def _dataset(job: TrainingJob, uow_factory: UnitOfWorkFactory) -> Dataset:
+    with uow_factory() as uow:
+        return uow.datasets.get(job.dataset)
+
+
+def _stored(
+    job: TrainingJob, dataset: Dataset, learned: LearnedModel, deps: TrainingDeps
+) -> ModelVersion:
+    """Write the model's files; what the registry will say about them."""
+    digest = store_model(deps.store, learned.manifest, learned.files)
+    return ModelVersion(
+        id=version_id(job, digest),
+        create_time=deps.clock.now(),
+        task=job.spec.task,
+        backbone=job.spec.backbone,
+        digest=digest,
+        dataset=dataset.id,
+        dataset_digest=dataset.digest,
+        training_job=job.id,
+        spec=asdict(job.spec),
+        weights_source=learned.manifest.weights_source,
+        evaluation=learned.evaluation,
+        parameters=learned.parameters,
+        size_bytes=len(learned.files[GRAPH]),
+        train_seconds=learned.train_seconds,
+        latency_ms=learned.latency_ms,
+        library_versions=learned.manifest.library_versions,
+    )
+
+
+def version_id(job: TrainingJob, digest: str) -> str:
+    """Such as ``efficientnet-b0-3fa9c1d20b7e``."""
+    return f"{job.spec.backbone.replace('_', '-')}-{digest[:_ID_DIGITS]}"
+
+
+def _register(
+    version: ModelVersion, clock: Clock, uow: UnitOfWork, job: TrainingJob
+) -> TrainingJob:
+    try:
+        uow.models.get(version.id)  # the same recipe may have given the same bytes before
+    except NotFound:
+        uow.models.add(version)
+    return job.moved_to(
+        JobState.SUCCEEDED, clock.now(), progress=1.0, stage="done", model_version=version.id
+    )
+
+
+def _fail(lease: JobLease, clock: Clock, reason: str, message: str) -> bool:
+    def ending(_: UnitOfWork, job: TrainingJob) -> TrainingJob:
+        return job.moved_to(
+            JobState.FAILED, clock.now(), error_reason=reason, error_message=message
+        )
+
+    return lease.finish(ending, message)
+
+
+def _clean_up(job: TrainingJob, store: ArtefactStore) -> None:
+    try:
+        store.delete(job_prefix(job.id))
+    except BrainTumorError as error:  # left-overs take room and harm nothing else
+        log.warning("checkpoints_left job=%s message=%s", job.id, error.message)

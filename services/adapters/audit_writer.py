@@ -1,0 +1,74 @@
+"""Group commit for the audit log."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from core.ports import UnitOfWorkFactory
+from core.prediction import AuditEntry, AuditRecord
+
+MAX_ROWS_PER_COMMIT: Final = 256
+
+_Waiting = tuple[AuditEntry, "asyncio.Future[AuditRecord]"]
+
+
+class GroupCommitAuditWriter:
+    """Writes audit entries on one thread; those that arrive during a commit share the next.
+
+    So a batch that a worker answers is one transaction, and under load the number of commits
+    per second stays what the disk can do.
+    """
+
+    def __init__(self, uow_factory: UnitOfWorkFactory) -> None:
+        self._uow_factory = uow_factory
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
+        self._waiting: deque[_Waiting] = deque()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def record(self, entry: AuditEntry) -> AuditRecord:
+        """Returns once the entry is durable.
+
+        The entry is written even if the caller stops waiting. Raises ``StoreUnavailable``.
+        """
+        future: asyncio.Future[AuditRecord] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, future))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_all())
+        return await future
+
+    async def close(self) -> None:
+        """Write what still waits, then stop."""
+        if self._writer is not None:
+            await self._writer
+        self._thread.shutdown()
+
+    async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            count = min(len(self._waiting), MAX_ROWS_PER_COMMIT)
+            group = [self._waiting.popleft() for _ in range(count)]
+            try:
+                entries = [entry for entry, _ in group]
+                records = await loop.run_in_executor(self._thread, self._commit, entries)
+            except Exception as error:
+                _settle(group, [error] * count)
+            else:
+                _settle(group, records)
+
+    def _commit(self, entries: Sequence[AuditEntry]) -> tuple[AuditRecord, ...]:
+        with self._uow_factory(write=True) as uow:
+            records = uow.audit.append(entries)
+            uow.commit()
+        return records
+
+
+def _settle(group: Sequence[_Waiting], results: Sequence[AuditRecord | Exception]) -> None:
+    for (_, future), result in zip(group, results, strict=True):
+        if future.done():  # its caller went away
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

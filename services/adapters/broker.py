@@ -1,0 +1,239 @@
+"""The gateway's end of the broker: work goes out as Celery messages, answers come in on a list.
+
+Each gateway has one reply list of its own and one listener on it, so no thread is ever parked
+waiting for a result, and an answer to a caller that is gone is simply dropped.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+import msgpack
+from celery import Celery
+from kombu.exceptions import KombuError
+from redis import asyncio as aioredis
+from redis.exceptions import RedisError
+
+from core.errors import (
+    BrainTumorError,
+    BrokerUnavailable,
+    DeadlinePassed,
+    NoWorker,
+    WorkerLost,
+)
+from core.messages import IngestRequest, Reply, ReplyKind
+from core.settings import Settings
+from core.task_names import (
+    HEARTBEAT_SECONDS,
+    INGEST_DATASET,
+    RUN_TRAINING_JOB,
+    celery_config,
+    heartbeat_key,
+    reply_key,
+)
+
+log = logging.getLogger(__name__)
+
+_POP_SECONDS: Final = 5.0
+_POP_COUNT: Final = 64
+_RECONNECT_SECONDS: Final = 0.25
+_PUBLISHERS: Final = 4
+_BROKER_ERRORS: Final = (RedisError, KombuError, OSError)
+
+
+def make_producer(settings: Settings) -> Celery:
+    """A Celery app that only sends. It gives up on a dead broker instead of waiting for it."""
+    app = Celery("braintumor-gateway", set_as_current=False)
+    config = celery_config(settings)
+    config["broker_transport_options"] |= {"socket_timeout": settings.broker_timeout_seconds}
+    app.conf.update(config)
+    return app
+
+
+def send(app: Celery, task: str, payload: Any, task_id: str | None = None) -> None:
+    """Publish one task. Blocks for a round trip; raises ``BrokerUnavailable``."""
+    try:
+        # One immediate second try: a pooled connection may be stale after a broker restart.
+        app.send_task(
+            task,
+            args=[payload],
+            task_id=task_id,
+            retry=True,
+            retry_policy={"max_retries": 1, "interval_start": 0},
+        )
+    except _BROKER_ERRORS as exc:
+        raise BrokerUnavailable() from exc
+
+
+@dataclass(kw_only=True, eq=False)
+class _Call:
+    """A message that waits for its answer. Times are of the monotonic clock."""
+
+    answer: asyncio.Future[tuple[Any, ...]]
+    pickup_by: float
+    worker: str | None = None
+
+    def fail(self, error: BrainTumorError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class WorkChannel:
+    """Sends messages to workers and awaits their replies.
+
+    A worker says when it takes a message up. From then on its heartbeat is watched: if it stops,
+    the message's callers are told ``WorkerLost``; a message nobody takes up is ``NoWorker``.
+    """
+
+    def __init__(self, settings: Settings, *, producer: Celery | None = None) -> None:
+        self._settings = settings
+        self._producer = producer or make_producer(settings)
+        self._publishers = ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="publish")
+        self._calls: dict[str, _Call] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.reply_to: Final = reply_key(uuid4().hex)
+
+    async def start(self) -> None:
+        """Begin to listen. Does not need the broker to be up."""
+        # A blocking pop needs a client whose reads do not time out by themselves.
+        self._redis = aioredis.Redis.from_url(
+            self._settings.broker_url,
+            socket_timeout=None,
+            socket_connect_timeout=self._settings.broker_timeout_seconds,
+        )
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="replies"),
+            asyncio.create_task(self._watch_workers(), name="heartbeats"),
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail_all(BrokerUnavailable())
+        await self._redis.aclose()
+        self._publishers.shutdown(wait=False)
+        await asyncio.to_thread(self._producer.close)
+
+    async def call(
+        self,
+        task: str,
+        message: Mapping[str, Any],
+        *,
+        timeout: float,
+        pickup_timeout: float,
+    ) -> tuple[Any, ...]:
+        """The worker's results for the message, whose ``id`` and ``reply_to`` must be set.
+
+        Times are in seconds. Raises ``BrokerUnavailable``, ``NoWorker``, ``WorkerLost`` or
+        ``DeadlinePassed``.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(
+            answer=loop.create_future(),
+            pickup_by=time.monotonic() + min(pickup_timeout, timeout),
+        )
+        self._calls[message["id"]] = call
+        try:
+            async with asyncio.timeout(timeout):
+                await loop.run_in_executor(
+                    self._publishers, send, self._producer, task, dict(message), message["id"]
+                )
+                return await call.answer
+        except TimeoutError as exc:
+            raise DeadlinePassed() from exc
+        finally:
+            del self._calls[message["id"]]
+            call.answer.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                popped = await self._redis.blmpop(
+                    _POP_SECONDS, 1, self.reply_to, direction="LEFT", count=_POP_COUNT
+                )
+            except _BROKER_ERRORS as exc:
+                log.warning("broker_lost error=%s pending=%d", type(exc).__name__, len(self._calls))
+                self._fail_all(BrokerUnavailable())
+                await asyncio.sleep(_RECONNECT_SECONDS)
+                continue
+            for payload in popped[1] if popped else ():
+                self._take(payload)
+
+    def _take(self, payload: Any) -> None:
+        try:
+            reply = Reply.from_wire(msgpack.unpackb(payload))
+        except Exception:
+            log.exception("reply_unreadable")
+            return
+        call = self._calls.get(reply.id)
+        if call is None or call.answer.done():
+            log.debug("late_reply_dropped id=%s", reply.id)
+        elif reply.kind is ReplyKind.STARTED:
+            call.worker = reply.worker
+        else:
+            call.answer.set_result(reply.results)
+
+    async def _watch_workers(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with contextlib.suppress(*_BROKER_ERRORS):  # the listener reports a lost broker
+                await self._fail_lost_calls()
+
+    async def _fail_lost_calls(self) -> None:
+        workers = {call.worker for call in self._calls.values() if call.worker}
+        dead = {w for w in workers if not await self._redis.exists(heartbeat_key(w))}
+        now = time.monotonic()
+        for call in list(self._calls.values()):
+            if call.worker in dead:
+                call.fail(WorkerLost())
+            elif call.worker is None and now > call.pickup_by:
+                call.fail(NoWorker())
+
+    def _fail_all(self, error: BrainTumorError) -> None:
+        for call in list(self._calls.values()):
+            call.fail(error)
+
+
+class CeleryDatasetIngestor:
+    """Has a curation worker check and store a data set."""
+
+    def __init__(self, channel: WorkChannel, *, pickup_timeout: float) -> None:
+        self._channel = channel
+        self._pickup_timeout = pickup_timeout
+
+    @property
+    def reply_to(self) -> str:
+        return self._channel.reply_to
+
+    async def ingest(self, request: IngestRequest, timeout: float) -> str:
+        """The id of the stored data set. ``timeout`` is in seconds; raises what the worker did."""
+        (result,) = await self._channel.call(
+            INGEST_DATASET,
+            request.to_wire() | {"reply_to": self._channel.reply_to},
+            timeout=timeout,
+            pickup_timeout=self._pickup_timeout,
+        )
+        if isinstance(result, BrainTumorError):
+            raise result
+        return str(result)
+
+
+class CeleryJobQueue:
+    """Tells the training workers that a job waits."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._producer = make_producer(settings)
+
+    def enqueue(self, job_id: str) -> None:
+        """Raises ``BrokerUnavailable``. Sending the same job twice is harmless."""
+        send(self._producer, RUN_TRAINING_JOB, job_id)
+
+    def close(self) -> None:
+        self._producer.close()

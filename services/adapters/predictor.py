@@ -1,0 +1,159 @@
+"""Adaptive micro-batching: many callers, few messages."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+from core.errors import BrainTumorError, DeadlinePassed, InternalError
+from core.messages import InferenceBatch, InferenceItem
+from core.prediction import Prediction
+from core.task_names import INFER_BATCH
+
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""A batch is closed above this, so that large pictures travel alone."""
+
+
+class Channel(Protocol):
+    """What the predictor needs of the broker."""
+
+    @property
+    def reply_to(self) -> str: ...
+
+    async def call(
+        self, task: str, message: Any, *, timeout: float, pickup_timeout: float
+    ) -> tuple[Any, ...]: ...
+
+
+@dataclass(kw_only=True, eq=False)
+class _Waiting:
+    """One caller's picture, waiting to be sent or answered."""
+
+    item: InferenceItem
+    model: tuple[str, str]
+    answer: asyncio.Future[Prediction]
+
+    def settle(self, result: Prediction | BrainTumorError) -> None:
+        if self.answer.done():
+            return
+        if isinstance(result, BrainTumorError):
+            self.answer.set_exception(result)
+        else:
+            self.answer.set_result(result)
+
+
+class MicroBatchingPredictor:
+    """Sends a picture at once while workers are free, and gathers pictures while they are not.
+
+    At most ``max_batches`` messages are unanswered at a time; what arrives meanwhile goes
+    together in the next one. So a single caller waits for nobody, and under load batches fill
+    by themselves, with no timer to tune.
+    """
+
+    def __init__(
+        self, channel: Channel, *, max_batch_size: int, max_batches: int, pickup_timeout: float
+    ) -> None:
+        self._channel = channel
+        self._max_batch_size = max_batch_size
+        self._max_batches = max_batches
+        self._pickup_timeout = pickup_timeout
+        self._queue: deque[_Waiting] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    async def predict(
+        self,
+        image: bytes,
+        *,
+        model_version: str,
+        digest: str,
+        deadline: float,
+        include_activation_map: bool = False,
+    ) -> Prediction:
+        """One worker's answer for one picture; ``deadline`` is seconds since the epoch."""
+        item = InferenceItem(
+            image=image, deadline=deadline, include_activation_map=include_activation_map
+        )
+        waiting = _Waiting(
+            item=item,
+            model=(model_version, digest),
+            answer=asyncio.get_running_loop().create_future(),
+        )
+        self._queue.append(waiting)
+        self._pump()
+        try:
+            async with asyncio.timeout(deadline - time.time()):
+                return await waiting.answer
+        except TimeoutError as exc:
+            raise DeadlinePassed() from exc
+
+    async def close(self) -> None:
+        """Wait for what is in flight."""
+        while self._in_flight:
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+    def _pump(self) -> None:
+        while len(self._in_flight) < self._max_batches and (batch := self._next_batch()):
+            task = asyncio.create_task(self._run(batch))
+            self._in_flight.add(task)
+            task.add_done_callback(self._batch_ended)
+
+    def _batch_ended(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._pump()
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The oldest picture that is still wanted, and others for the same model behind it."""
+        batch: list[_Waiting] = []
+        others: deque[_Waiting] = deque()
+        size = 0
+        while self._queue and len(batch) < self._max_batch_size:
+            waiting = self._queue.popleft()
+            if not _still_wanted(waiting):
+                continue
+            size += len(waiting.item.image)
+            fits = not batch or (waiting.model == batch[0].model and size <= MAX_BATCH_BYTES)
+            (batch if fits else others).append(waiting)
+        self._queue.extendleft(reversed(others))
+        return batch
+
+    async def _run(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            results = await self._ask(batch)
+        except BrainTumorError as error:
+            results = (error,) * len(batch)
+        except Exception as error:  # a defect: its callers must not wait for ever
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+            return
+        if len(results) != len(batch):
+            results = (InternalError(),) * len(batch)
+        for waiting, result in zip(batch, results, strict=True):
+            waiting.settle(result)
+
+    async def _ask(self, batch: Sequence[_Waiting]) -> tuple[Any, ...]:
+        version, digest = batch[0].model
+        message = InferenceBatch(
+            id=uuid4().hex,
+            reply_to=self._channel.reply_to,
+            model_version=version,
+            digest=digest,
+            items=tuple(waiting.item for waiting in batch),
+        )
+        last_deadline = max(waiting.item.deadline for waiting in batch)
+        return await self._channel.call(
+            INFER_BATCH,
+            message.to_wire(),
+            timeout=max(last_deadline - time.time(), 0),
+            pickup_timeout=self._pickup_timeout,
+        )
+
+
+def _still_wanted(waiting: _Waiting) -> bool:
+    """False if the caller is gone or its deadline has passed; the latter is told so."""
+    if waiting.item.deadline <= time.time():
+        waiting.settle(DeadlinePassed())
+    return not waiting.answer.done()

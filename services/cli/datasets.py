@@ -1,0 +1,211 @@
+"""``braintumor datasets``: upload, import, list, show, delete."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from services.cli.options import (
+    DEFAULT_ADDRESS,
+    DEFAULT_LIMIT,
+    Address,
+    AsJson,
+    Limit,
+    resource,
+    resource_id,
+)
+from services.cli.output import Column, Output, Row, when
+from services.cli.session import Session, bad_usage, session
+
+if TYPE_CHECKING:
+    from services.cli.upload import UploadPlan
+
+app = typer.Typer(no_args_is_help=True, help="Labelled scans to train on.")
+
+_COLUMNS: Final = (
+    Column("name", lambda row: row["name"]),
+    Column("created", when),
+    Column("scans", lambda row: str(row["item_count"]), right=True),
+    Column("groups", lambda row: str(row["group_count"]), right=True),
+    Column("classes", lambda row: counted(row["class_counts"])),
+)
+
+Name = Annotated[str, typer.Argument(metavar="N", help="N or datasets/N.")]
+NewName = Annotated[
+    str, typer.Option("--name", metavar="N", help="Its name; default: taken from the source.")
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave out files that cannot be used instead of refusing all."),
+]
+
+
+@app.command("upload")
+def upload(
+    path: Annotated[
+        Path, typer.Argument(exists=True, help="A folder with a folder per class, a zip or a tar.")
+    ],
+    name: NewName = "",
+    skip_bad: SkipBad = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Send a data set to the server."""
+    from services.cli.upload import default_dataset_id, is_archive, plan_upload
+
+    if path.is_file() and not is_archive(path):
+        raise bad_usage(f"{path} is neither a folder nor a .zip or .tar archive.")
+    dataset_id = resource_id("datasets", name) if name else default_dataset_id(path)
+    with session(address, as_json) as connected:
+        plan = plan_upload(path)
+        if not plan.files:
+            raise bad_usage(f"There are no pictures (JPEG, PNG, BMP, TIFF, WebP) in {path}.")
+        if plan.left_out:
+            connected.out.note(f"Not sent: {plan.left_out} files that are not pictures.")
+        dataset = send(connected, plan, dataset_id, skip_bad=skip_bad)
+        show_dataset(connected.out, dataset)
+
+
+@app.command("import")
+def import_(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="A URI, or a path, that the server can read.")
+    ],
+    name: NewName = "",
+    skip_bad: SkipBad = False,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Have the server read a data set by itself."""
+    from uuid import uuid4
+
+    from braintumor.v1 import datasets_pb2
+
+    request = datasets_pb2.ImportDatasetRequest(
+        dataset_id=resource_id("datasets", name),
+        uri=_as_uri(uri),
+        request_id=str(uuid4()),
+        on_bad_file=_on_bad_file(skip_bad),
+    )
+    with session(address, as_json) as connected:
+        client = connected.client
+        response = client.call(client.datasets.ImportDataset, request, timeout=None)
+        show_dataset(connected.out, response.dataset)
+
+
+@app.command("list")
+def list_(
+    limit: Limit = DEFAULT_LIMIT, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
+) -> None:
+    """List data sets, newest first."""
+    from braintumor.v1 import datasets_pb2
+
+    from services.cli.paging import listed
+    from services.cli.rows import row
+
+    with session(address, as_json) as connected:
+        client = connected.client
+
+        def fetch(size: int, token: str) -> tuple[Any, str]:
+            request = datasets_pb2.ListDatasetsRequest(page_size=size, page_token=token)
+            page = client.call(client.datasets.ListDatasets, request)
+            return page.datasets, page.next_page_token
+
+        rows = [row(dataset) for dataset in listed(fetch, limit)]
+        empty = "No data sets yet. Try: braintumor datasets upload PATH"
+        connected.out.results(rows, _COLUMNS, empty=empty)
+
+
+@app.command("show")
+def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Show one data set."""
+    from braintumor.v1 import datasets_pb2
+
+    with session(address, as_json) as connected:
+        client = connected.client
+        request = datasets_pb2.GetDatasetRequest(name=resource("datasets", name))
+        show_dataset(connected.out, client.call(client.datasets.GetDataset, request).dataset)
+
+
+@app.command("delete")
+def delete(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Delete a data set that no unfinished training job needs."""
+    from braintumor.v1 import datasets_pb2
+
+    full = resource("datasets", name)
+    with session(address, as_json) as connected:
+        client = connected.client
+        client.call(client.datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest(name=full))
+        if as_json:
+            connected.out.row({"name": full, "deleted": True})
+        else:
+            connected.out.line(f"{full} is deleted.")
+
+
+def send(connected: Session, plan: "UploadPlan", dataset_id: str, *, skip_bad: bool) -> Any:
+    """Upload the files; the accepted ``Dataset``. Raises ``ServerRefused``."""
+    from contextlib import nullcontext
+    from uuid import uuid4
+
+    from braintumor.v1 import datasets_pb2
+
+    from services.cli.progress import transferring
+    from services.cli.upload import upload_messages
+
+    header = datasets_pb2.UploadHeader(
+        dataset_id=dataset_id, request_id=str(uuid4()), on_bad_file=_on_bad_file(skip_bad)
+    )
+    out, client = connected.out, connected.client
+    bar: Any = nullcontext(lambda _count: None)
+    if out.lively:
+        bar = transferring(out.error_console(), "Uploading", plan.size_bytes)
+    with bar as sent:
+        messages = upload_messages(plan, header, sent)
+        return client.call(client.datasets.UploadDataset, messages, timeout=None).dataset
+
+
+def _on_bad_file(skip: bool) -> Any:
+    from braintumor.v1 import datasets_pb2
+
+    return datasets_pb2.ON_BAD_FILE_SKIP if skip else datasets_pb2.ON_BAD_FILE_REFUSE
+
+
+def _as_uri(text: str) -> str:
+    if "://" in text:
+        return text
+    path = Path(text).expanduser().resolve()
+    if not path.exists():
+        raise bad_usage(f"{text} does not exist. Give a path or a URI such as s3://bucket/folder.")
+    return path.as_uri()
+
+
+def show_dataset(out: Output, dataset: Any) -> None:
+    from services.cli.rows import row
+
+    fields = row(dataset)
+    if out.as_json:
+        out.row(fields)
+    else:
+        out.fields(_facts(fields))
+
+
+def _facts(row: Row) -> list[tuple[str, str]]:
+    facts = [
+        ("name", row["name"]),
+        ("created", row["create_time"] or ""),
+        ("source", row["source"] or ""),
+        ("scans", f"{row['item_count']} ({row['size_bytes'] / 1e6:.1f} MB)"),
+        ("classes", counted(row["class_counts"])),
+        ("groups", str(row["group_count"] or "none named")),
+        ("own test split", "yes" if row["has_given_split"] else "no"),
+        ("duplicates", str(row["duplicate_count"])),
+        ("masks", str(row["mask_count"])),
+        ("digest", row["digest"]),
+    ]
+    left_out = [("left out", f"{r['path']}: {r['problem']}") for r in row["rejected_files"]]
+    return facts + left_out
+
+
+def counted(counts: dict[str, int]) -> str:
+    """``glioma 3, pituitary 4``."""
+    return ", ".join(f"{label} {count}" for label, count in counts.items())

@@ -1,0 +1,125 @@
+"""``braintumor jobs``: list, show, watch, cancel."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from services.cli.options import (
+    DEFAULT_ADDRESS,
+    DEFAULT_LIMIT,
+    Address,
+    AsJson,
+    Limit,
+    resource,
+)
+from services.cli.output import Column, Output, Row, when
+from services.cli.session import session
+
+if TYPE_CHECKING:
+    from braintumor.v1 import training_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Training jobs.")
+
+Name = Annotated[str, typer.Argument(metavar="J", help="J or trainingJobs/J.")]
+
+_COLUMNS: Final = (
+    Column("name", lambda row: row["name"]),
+    Column("created", when),
+    Column("state", lambda row: row["state"]),
+    Column("progress", lambda row: f"{row['progress']:.0%}", right=True),
+    Column("data set", lambda row: row["dataset"]),
+    Column("backbone", lambda row: (row["spec"] or {}).get("backbone")),
+    Column("result", lambda row: _result(row)),
+)
+
+
+@app.command("list")
+def list_(
+    limit: Limit = DEFAULT_LIMIT, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
+) -> None:
+    """List training jobs, newest first."""
+    from braintumor.v1 import training_pb2
+
+    from services.cli.paging import listed
+    from services.cli.rows import row
+
+    with session(address, as_json) as connected:
+        client = connected.client
+
+        def fetch(size: int, token: str) -> tuple[Any, str]:
+            request = training_pb2.ListTrainingJobsRequest(page_size=size, page_token=token)
+            page = client.call(client.training.ListTrainingJobs, request)
+            return page.training_jobs, page.next_page_token
+
+        rows = [row(job) for job in listed(fetch, limit)]
+        empty = "No training jobs yet. Try: braintumor train --dataset N"
+        connected.out.results(rows, _COLUMNS, empty=empty)
+
+
+@app.command("show")
+def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Show one training job."""
+    from braintumor.v1 import training_pb2
+
+    with session(address, as_json) as connected:
+        client = connected.client
+        request = training_pb2.GetTrainingJobRequest(name=resource("trainingJobs", name))
+        show_job(connected.out, client.call(client.training.GetTrainingJob, request).training_job)
+
+
+@app.command("watch")
+def watch(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Follow a training job until it ends; exit 1 if it fails. Ctrl-C leaves it running."""
+    from services.cli.watch import watch_job
+
+    with session(address, as_json) as connected:
+        raise typer.Exit(watch_job(connected, resource("trainingJobs", name)))
+
+
+@app.command("cancel")
+def cancel(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Cancel a training job; a running one ends within 10 seconds."""
+    from braintumor.v1 import training_pb2
+
+    with session(address, as_json) as connected:
+        client = connected.client
+        request = training_pb2.CancelTrainingJobRequest(name=resource("trainingJobs", name))
+        job = client.call(client.training.CancelTrainingJob, request).training_job
+        show_job(connected.out, job)
+
+
+def show_job(out: Output, job: "training_pb2.TrainingJob") -> None:
+    """The job as a result."""
+    from services.cli.rows import row
+
+    fields = row(job)
+    if out.as_json:
+        out.row(fields)
+    else:
+        out.fields(_facts(fields))
+
+
+def _facts(row: Row) -> list[tuple[str, str]]:
+    facts = [
+        ("name", row["name"]),
+        ("state", f"{row['state']}  {row['progress']:.0%}  {row['stage'] or ''}".rstrip()),
+        ("data set", row["dataset"]),
+        ("recipe", recipe_text(row["spec"])),
+        ("created", row["create_time"] or ""),
+        ("started", row["start_time"] or "not yet"),
+        ("ended", row["end_time"] or "not yet"),
+        ("attempt", str(row["attempt"])),
+    ]
+    return [*facts, ("result", result)] if (result := _result(row)) else facts
+
+
+def recipe_text(spec: Row | None) -> str:
+    """``epochs 5, batch size 32, ...``."""
+    given = {k: v for k, v in (spec or {}).items() if v is not None}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
+
+
+def _result(row: Row) -> str:
+    if row["error"]:
+        return f"{row['error']['reason']}: {row['error']['message']}"
+    return row["model_version"] or ""

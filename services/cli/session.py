@@ -1,0 +1,68 @@
+"""What every command that talks to a server shares: connect, do it, explain what went wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from services.cli.output import Output
+
+if TYPE_CHECKING:
+    from services.cli.client import Client
+    from services.cli.refusals import Refusal
+
+ALL_ANSWERED: Final = 0
+SOME_REFUSED: Final = 1
+BAD_USAGE: Final = 2
+UNREACHABLE: Final = 3
+
+
+@dataclass(frozen=True)
+class Session:
+    """A connected client and where its results go."""
+
+    client: "Client"
+    out: Output
+
+
+@contextmanager
+def session(address: str, as_json: bool) -> Iterator[Session]:
+    """A session whose failed calls end the command with one line and the right exit status."""
+    from services.cli.client import Client
+    from services.cli.refusals import ServerRefused
+
+    out = Output(as_json)
+    with Client(address) as client:
+        try:
+            yield Session(client, out)
+        except ServerRefused as error:
+            explain(out, error.refusal, address)
+            raise typer.Exit(exit_status(error.refusal)) from error
+        except OSError as error:  # of files on this side; gRPC's own errors are none of these
+            out.problem(f"{error.filename or 'File'}: {error.strerror or error}")
+            raise typer.Exit(SOME_REFUSED) from error
+
+
+def explain(out: Output, refusal: "Refusal", address: str) -> None:
+    """One line with status and message, then one for each field that is at fault."""
+    if refusal.unreachable:
+        out.problem(
+            f"UNAVAILABLE: no server answers at {address}. Start one with 'braintumor up', or "
+            "give --address (BRAINTUMOR_ADDRESS)."
+        )
+        return
+    out.problem(f"{refusal.status}: {refusal.message}")
+    for field, description in refusal.violations:
+        out.problem(f"  {field}: {description}")
+
+
+def exit_status(refusal: "Refusal") -> int:
+    return UNREACHABLE if refusal.unreachable else SOME_REFUSED
+
+
+def bad_usage(message: str) -> typer.Exit:
+    """Says what is wrong with the command line; raise what it returns."""
+    Output(as_json=False).problem(message)
+    return typer.Exit(BAD_USAGE)

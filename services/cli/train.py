@@ -1,0 +1,110 @@
+"""``braintumor train``."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import InvalidArgument
+from core.training import Backbone, Task, TrainingSpec
+from services.cli.options import DEFAULT_ADDRESS, Address, AsJson, resource
+from services.cli.session import Session, bad_usage, session
+
+if TYPE_CHECKING:
+    from braintumor.v1 import training_pb2
+
+
+def train(
+    dataset: Annotated[str, typer.Option("--dataset", metavar="N", help="The data set.")],
+    backbone: Annotated[
+        Backbone, typer.Option("--backbone", help="The pretrained network to start from.")
+    ] = Backbone.EFFICIENTNET_B0,
+    task: Annotated[Task, typer.Option("--task", help="What to learn.")] = Task.CLASSIFICATION,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="epochs, batch_size, image_size, optimizer, learning_rate, weight_decay, "
+            "dropout, augmentation, weights, validation_share, test_share, seed. Repeatable.",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the job until it ends; exit 1 if it fails.")
+    ] = False,
+    request_id: Annotated[
+        str, typer.Option("--request-id", metavar="UUID", help="Makes repeats answer alike.")
+    ] = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a data set."""
+    from services.cli.jobs import show_job
+    from services.cli.watch import watch_job
+
+    recipe = _recipe(backbone, task, settings or ())
+    with session(address, as_json) as connected:
+        job = submit(connected, resource("datasets", dataset), recipe, request_id)
+        if watch:
+            connected.out.note(f"{job.name} is submitted.")
+            raise typer.Exit(watch_job(connected, job.name))
+        show_job(connected.out, job)
+        short = job.name.removeprefix("trainingJobs/")
+        connected.out.note(f"Follow it with: braintumor jobs watch {short}")
+
+
+def submit(
+    connected: Session, dataset: str, recipe: Mapping[str, Any], request_id: str = ""
+) -> "training_pb2.TrainingJob":
+    """Submit a job for the data set of that full name. Raises ``ServerRefused``."""
+    from functools import partial
+    from uuid import uuid4
+
+    from braintumor.v1 import training_pb2
+
+    from services.cli.client import with_retries
+
+    request = training_pb2.CreateTrainingJobRequest(
+        training_job=training_pb2.TrainingJob(dataset=dataset, spec=spec_message(recipe)),
+        request_id=request_id or str(uuid4()),
+    )
+    client = connected.client
+    client.check_reachable()
+    call = partial(client.call, client.training.CreateTrainingJob, request)
+    return with_retries(call).training_job
+
+
+def spec_message(recipe: Mapping[str, Any]) -> "training_pb2.TrainingSpec":
+    """The recipe's message; what it does not name is left to the server."""
+    from braintumor.v1 import training_pb2
+
+    enums = {
+        "backbone": (training_pb2.Backbone, "BACKBONE_"),
+        "task": (training_pb2.Task, "TASK_"),
+        "optimizer": (training_pb2.Optimizer, "OPTIMIZER_"),
+    }
+    values = dict(recipe)
+    for name, (enum, prefix) in enums.items():
+        if name in values:
+            values[name] = enum.Value(prefix + str(values[name]).upper())
+    return training_pb2.TrainingSpec(**values)
+
+
+def _recipe(backbone: Backbone, task: Task, settings: Sequence[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {"backbone": backbone, "task": task} | _pairs(settings)
+    try:
+        spec = TrainingSpec.validated(given)
+    except InvalidArgument as error:
+        lines = (f"{v.field.removeprefix('spec.')}: {v.description}" for v in error.violations)
+        raise bad_usage("--set cannot be used: " + "; ".join(lines)) from error
+    return {name: getattr(spec, name) for name in given}
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key.strip():
+            raise bad_usage(f"--set {setting}: write it as key=value, for example epochs=5.")
+        pairs[key.strip()] = value.strip()
+    return pairs

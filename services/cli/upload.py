@@ -1,0 +1,95 @@
+"""A folder or archive as the stream of messages that ``UploadDataset`` takes."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from braintumor.v1 import datasets_pb2
+
+from core.settings import MIB
+from services.cli.pictures import files_below, is_picture
+
+CHUNK_BYTES: Final = MIB
+MANIFEST: Final = "manifest.csv"
+
+_ARCHIVE: Final = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
+_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadPlan:
+    """The files to send, by their path in the data set, and how many others are left behind."""
+
+    files: Sequence[tuple[str, Path]]
+    left_out: int
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for _, path in self.files)
+
+
+def plan_upload(source: Path) -> UploadPlan:
+    """The pictures and the manifest of a folder, or the one archive. Raises ``OSError``."""
+    if not source.is_dir():
+        return UploadPlan(files=((source.name, source),), left_out=0)
+    everything = list(files_below(source))
+    wanted = [path for path in everything if is_picture(path) or _is_manifest(path, source)]
+    files = tuple((path.relative_to(source).as_posix(), path) for path in wanted)
+    return UploadPlan(files=files, left_out=len(everything) - len(wanted))
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the name is that of an archive the server unpacks."""
+    return bool(_ARCHIVE.search(path.name))
+
+
+def default_dataset_id(source: Path) -> str:
+    """A data set id made of the folder's or the archive's name."""
+    name = _ARCHIVE.sub("", source.resolve().name)
+    return _NOT_IN_ID.sub("-", name).strip("-._")[:63]
+
+
+def upload_messages(
+    plan: UploadPlan,
+    header: datasets_pb2.UploadHeader,
+    sent: Callable[[int], None] = lambda _count: None,
+) -> Iterator[datasets_pb2.UploadDatasetRequest]:
+    """The header, then each file's description and bytes. ``sent`` is told each chunk's size.
+
+    Every file is read twice: its hash goes ahead of it. Raises ``OSError``.
+    """
+    yield datasets_pb2.UploadDatasetRequest(header=header)
+    for name, path in plan.files:
+        digest = sha256_of(path)
+        description = datasets_pb2.UploadFile(
+            path=name, size_bytes=path.stat().st_size, sha256=digest
+        )
+        yield datasets_pb2.UploadDatasetRequest(file=description)
+        for chunk in _chunks(path):
+            yield datasets_pb2.UploadDatasetRequest(chunk=chunk)
+            sent(len(chunk))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_manifest(path: Path, folder: Path) -> bool:
+    return path.name.lower() == MANIFEST and len(path.relative_to(folder).parts) <= 2
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    # The stream may be dropped at any message, so no file stays open between two of them.
+    for offset in count(step=CHUNK_BYTES):
+        with path.open("rb") as file:
+            file.seek(offset)
+            chunk = file.read(CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk

@@ -1,0 +1,132 @@
+"""Following a training job until it ends."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, Protocol
+
+from braintumor.v1 import training_pb2
+
+from services.cli.client import ATTEMPTS
+from services.cli.output import Output, Row, when
+from services.cli.refusals import ServerRefused
+from services.cli.rows import row
+from services.cli.session import ALL_ANSWERED, SOME_REFUSED, Session
+
+INTERRUPTED: Final = 130
+"""What a shell reports for a command that Ctrl-C ended."""
+
+_LONGEST_PAUSE: Final = 8.0
+_FINISHED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
+
+class Watcher(Protocol):
+    """Shows a job as it goes on. A row is the job, with ``event`` if something happened."""
+
+    def show(self, row: Row) -> None: ...
+
+
+def watch_job(connected: Session, name: str) -> int:
+    """Show the job of that full name until it ends; the exit status.
+
+    Ctrl-C ends the watching, not the job. Raises ``ServerRefused``.
+    """
+    last: Row = {}
+    try:
+        with _watcher(connected.out) as watcher:
+            for last in job_rows(connected, name):
+                watcher.show(last)
+    except KeyboardInterrupt:
+        short = name.removeprefix("trainingJobs/")
+        connected.out.problem(
+            f"{name} goes on. Follow it with: braintumor jobs watch {short}; "
+            f"end it with: braintumor jobs cancel {short}"
+        )
+        return INTERRUPTED
+    return _ended(connected.out, last)
+
+
+def job_rows(
+    connected: Session, name: str, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Row]:
+    """The job at each change, until it has ended. Raises ``ServerRefused``.
+
+    A stream that breaks off, because the server was restarted say, is taken up where it was.
+    """
+    client = connected.client
+    state, seen, breaks = "", 0, 0
+    while state not in _FINISHED:
+        request = training_pb2.WatchTrainingJobRequest(name=name, after_sequence=seen)
+        try:
+            for update in client.stream(client.training.WatchTrainingJob, request):
+                fields = _watch_row(update)
+                state, seen, breaks = fields["state"], max(seen, update.event.sequence), 0
+                yield fields
+        except ServerRefused as error:
+            if not state or not error.refusal.retryable or breaks >= ATTEMPTS:
+                raise
+        if state not in _FINISHED:
+            breaks += 1
+            sleep(min(2.0**breaks / 2, _LONGEST_PAUSE))
+
+
+def _watch_row(update: training_pb2.WatchTrainingJobResponse) -> Row:
+    fields = row(update.training_job)
+    return fields | {"event": row(update.event)} if update.HasField("event") else fields
+
+
+def _ended(out: Output, job: Row) -> int:
+    if job["state"] == "SUCCEEDED":
+        version = job["model_version"] or ""
+        short = version.removeprefix("modelVersions/")
+        out.note(f"{job['name']} made {version}. Serve it with: braintumor models promote {short}")
+        return ALL_ANSWERED
+    error = job["error"]
+    why = f": {error['reason']}: {error['message']}" if error else "."
+    out.problem(f"{job['name']} {job['state'].lower()}{why}")
+    return SOME_REFUSED
+
+
+def _watcher(out: Output) -> AbstractContextManager[Watcher]:
+    if out.as_json:
+        return nullcontext(_JsonWatcher(out))
+    if out.lively:
+        from services.cli.watch_live import LiveWatcher
+
+        return LiveWatcher(out.error_console())
+    return nullcontext(_PlainWatcher(out))
+
+
+class _JsonWatcher:
+    """One object for each event; mere progress is left out."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def show(self, row: Row) -> None:
+        if "event" in row:
+            self._out.row(row)
+
+
+class _PlainWatcher:
+    """One line for each event."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def show(self, row: Row) -> None:
+        if "event" in row:
+            event = row["event"]
+            self._out.line(f"{when(event)[11:]}  {event['state']:<10}  {_said(event)}")
+
+
+def _said(event: Row) -> str:
+    epoch: dict[str, Any] | None = event["epoch"]
+    if epoch is None:
+        return event["message"] or ""
+    return (
+        f"epoch {epoch['epoch']}/{epoch['epochs']}  "
+        f"loss {epoch['loss']:.4f}  accuracy {epoch['accuracy']:.3f}  "
+        f"val_loss {epoch['val_loss']:.4f}  val_accuracy {epoch['val_accuracy']:.3f}  "
+        f"{epoch['duration_seconds'] or 0:.1f} s, {epoch['remaining_seconds'] or 0:.0f} s left"
+    )

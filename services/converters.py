@@ -1,0 +1,439 @@
+"""Between protobuf messages and the domain's records: pure functions. Protobuf stops here.
+
+What comes in is checked as far as its form goes; each function that reads a request raises
+``InvalidArgument`` on the field that is at fault.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+from braintumor.v1 import (
+    audit_pb2,
+    classifier_pb2,
+    datasets_pb2,
+    labels_pb2,
+    models_pb2,
+    training_pb2,
+)
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from core.audit_chain import ChainReport
+from core.datasets import Dataset, OnBadFile
+from core.errors import FieldViolation, InvalidArgument
+from core.labels import LABELS, TumourLabel
+from core.prediction import AuditRecord, Decision, Outcome, Prediction, Region, Review
+from core.registry import AliasMove, Evaluation, ModelVersion
+from core.training import (
+    Backbone,
+    EpochProgress,
+    JobEvent,
+    JobState,
+    Optimizer,
+    Task,
+    TrainingJob,
+    TrainingSpec,
+)
+from services.resource_names import (
+    DATASETS,
+    MODEL_VERSIONS,
+    TRAINING_JOBS,
+    full_name,
+)
+from services.usecases.audit import Verdict
+from services.usecases.classify import ClassifyAnswer, ClassifyCommand
+from services.usecases.models import Comparison
+from services.usecases.training import JobUpdate
+from services.usecases.upload import FileStart, Header, Part
+
+E = TypeVar("E", bound=StrEnum)
+
+
+# --- enums, times, numbers --------------------------------------------------------------------
+
+
+class EnumPair(Generic[E]):
+    """A domain enum and its protobuf counterpart, whose values carry a prefix."""
+
+    def __init__(self, kind: type[E], proto: Any, prefix: str) -> None:
+        self._kind = kind
+        self._to = {member: proto.Value(f"{prefix}_{member.name}") for member in kind}
+        self._from = {number: member for member, number in self._to.items()}
+
+    def to_proto(self, member: E | None) -> Any:
+        """The number; 0 for None."""
+        return 0 if member is None else self._to[member]
+
+    def from_proto(self, number: int, field: str) -> E | None:
+        """The member, or None if it is unspecified."""
+        if number and number not in self._from:
+            known = ", ".join(member.name for member in self._kind)
+            raise InvalidArgument.of(field, f"has an unknown value; use one of {known}")
+        return self._from.get(number)
+
+
+LABEL: Final = EnumPair(TumourLabel, labels_pb2.TumorLabel, "TUMOR_LABEL")
+DECISION: Final = EnumPair(Decision, labels_pb2.Decision, "DECISION")
+OUTCOME: Final = EnumPair(Outcome, audit_pb2.Outcome, "OUTCOME")
+ON_BAD_FILE: Final = EnumPair(OnBadFile, datasets_pb2.OnBadFile, "ON_BAD_FILE")
+TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
+BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
+OPTIMIZER: Final = EnumPair(Optimizer, training_pb2.Optimizer, "OPTIMIZER")
+JOB_STATE: Final = EnumPair(JobState, training_pb2.JobState, "JOB_STATE")
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def duration(*, seconds: float = 0.0, microseconds: int = 0) -> Duration:
+    message = Duration()
+    message.FromTimedelta(timedelta(seconds=seconds, microseconds=microseconds))
+    return message
+
+
+def _probabilities(values: Sequence[float] | None) -> list[labels_pb2.LabelProbability]:
+    if values is None:
+        return []
+    return [
+        labels_pb2.LabelProbability(label=LABEL.to_proto(label), probability=value)
+        for label, value in zip(LABELS, values, strict=True)
+    ]
+
+
+# --- classifier -------------------------------------------------------------------------------
+
+
+def classify_command(
+    request: classifier_pb2.ClassifyRequest, *, caller: str, deadline: float | None
+) -> ClassifyCommand:
+    """``deadline`` is seconds since the epoch.
+
+    Never raises: whatever is wrong with a classification is for the use case to refuse, which
+    records it. A model version of another form than ``modelVersions/ID`` is one nobody has.
+    """
+    return ClassifyCommand(
+        image=request.image,
+        caller=caller,
+        model_version=request.model_version.removeprefix(f"{MODEL_VERSIONS}/"),
+        request_id=request.request_id or None,
+        include_regions=request.include_regions,
+        include_explanation=request.include_explanation,
+        deadline=deadline,
+    )
+
+
+def classify_response(answer: ClassifyAnswer) -> classifier_pb2.ClassifyResponse:
+    record, prediction = answer.record, answer.prediction
+    return classifier_pb2.ClassifyResponse(
+        prediction=record.name,
+        label=LABEL.to_proto(record.label),
+        probabilities=_probabilities(record.probabilities),
+        decision=DECISION.to_proto(record.decision),
+        model_version=full_name(MODEL_VERSIONS, record.model_version),
+        latency=duration(microseconds=record.latency_us),
+        regions=[_region(region) for region in prediction.regions] if prediction else [],
+        explanation=_explanation(prediction),
+    )
+
+
+def _region(region: Region) -> classifier_pb2.Region:
+    box = region.box
+    return classifier_pb2.Region(
+        box=classifier_pb2.BoundingBox(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1),
+        score=region.score,
+        area_px=region.area_px,
+    )
+
+
+def _explanation(prediction: Prediction | None) -> classifier_pb2.Explanation | None:
+    if prediction is None or not prediction.activation_map:
+        return None
+    return classifier_pb2.Explanation(
+        label=LABEL.to_proto(prediction.label), activation_map_png=prediction.activation_map
+    )
+
+
+# --- data sets --------------------------------------------------------------------------------
+
+
+def dataset_message(dataset: Dataset) -> datasets_pb2.Dataset:
+    return datasets_pb2.Dataset(
+        name=dataset.name,
+        create_time=timestamp(dataset.create_time),
+        source=dataset.source,
+        digest=dataset.digest,
+        item_count=dataset.item_count,
+        size_bytes=dataset.size_bytes,
+        class_counts=[
+            datasets_pb2.LabelCount(
+                label=LABEL.to_proto(label), count=dataset.class_counts.get(label, 0)
+            )
+            for label in LABELS
+        ],
+        group_count=dataset.group_count,
+        mask_count=dataset.mask_count,
+        has_given_split=dataset.has_given_split,
+        duplicate_count=dataset.duplicate_count,
+        rejected_files=[
+            datasets_pb2.RejectedFile(path=file.path, problem=file.problem)
+            for file in dataset.rejected
+        ],
+    )
+
+
+def on_bad_file(number: int, field: str = "on_bad_file") -> OnBadFile:
+    return ON_BAD_FILE.from_proto(number, field) or OnBadFile.REFUSE
+
+
+def upload_part(message: datasets_pb2.UploadDatasetRequest) -> Part:
+    """One message of an upload stream."""
+    match message.WhichOneof("part"):
+        case "header":
+            header = message.header
+            return Header(
+                dataset_id=header.dataset_id,
+                request_id=header.request_id,
+                on_bad_file=on_bad_file(header.on_bad_file, "header.on_bad_file"),
+            )
+        case "file":
+            file = message.file
+            return FileStart(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+        case "chunk":
+            return message.chunk
+        case _:
+            raise InvalidArgument.of("part", "must be a header, a file or a chunk")
+
+
+# --- training ---------------------------------------------------------------------------------
+
+_SPEC_ENUMS: Final[Mapping[str, EnumPair[Any]]] = {
+    "task": TASK,
+    "backbone": BACKBONE,
+    "optimizer": OPTIMIZER,
+}
+_SPEC_FIELDS: Final = frozenset(training_pb2.TrainingSpec.DESCRIPTOR.fields_by_name)
+_SPEC_PATH: Final = "training_job"
+
+
+def training_spec(message: training_pb2.TrainingSpec) -> TrainingSpec:
+    """The recipe, with the default of every field that was left out."""
+    values: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
+    try:
+        for name in _SPEC_ENUMS.keys() & values.keys():
+            values[name] = _SPEC_ENUMS[name].from_proto(values[name], f"spec.{name}")
+        return TrainingSpec.validated(values)
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            tuple(
+                FieldViolation(f"{_SPEC_PATH}.{v.field}", v.description) for v in error.violations
+            )
+        ) from error
+
+
+def training_spec_message(values: Mapping[str, Any]) -> training_pb2.TrainingSpec:
+    """A recipe's fields. One that this version's API does not have is left out."""
+    known = {name: value for name, value in values.items() if name in _SPEC_FIELDS}
+    kinds: Mapping[str, type[StrEnum]] = {
+        "task": Task,
+        "backbone": Backbone,
+        "optimizer": Optimizer,
+    }
+    for name in kinds.keys() & known.keys():
+        known[name] = _SPEC_ENUMS[name].to_proto(kinds[name](known[name]))
+    return training_pb2.TrainingSpec(**known)
+
+
+def training_job_message(job: TrainingJob) -> training_pb2.TrainingJob:
+    return training_pb2.TrainingJob(
+        name=job.name,
+        dataset=full_name(DATASETS, job.dataset),
+        spec=training_spec_message(asdict(job.spec)),
+        state=JOB_STATE.to_proto(job.state),
+        progress=job.progress,
+        stage=job.stage,
+        attempt=job.attempt,
+        create_time=timestamp(job.create_time),
+        start_time=timestamp(job.start_time),
+        end_time=timestamp(job.end_time),
+        model_version=full_name(MODEL_VERSIONS, job.model_version),
+        error=_job_error(job),
+    )
+
+
+def _job_error(job: TrainingJob) -> training_pb2.JobError | None:
+    if job.error_reason is None:
+        return None
+    return training_pb2.JobError(reason=job.error_reason, message=job.error_message or "")
+
+
+def watch_response(update: JobUpdate) -> training_pb2.WatchTrainingJobResponse:
+    return training_pb2.WatchTrainingJobResponse(
+        training_job=training_job_message(update.job),
+        event=None if update.event is None else job_event_message(update.event),
+    )
+
+
+def job_event_message(event: JobEvent) -> training_pb2.JobEvent:
+    return training_pb2.JobEvent(
+        sequence=event.sequence,
+        create_time=timestamp(event.create_time),
+        state=JOB_STATE.to_proto(event.state),
+        message=event.message,
+        epoch=None if event.epoch is None else _epoch(event.epoch),
+    )
+
+
+def _epoch(epoch: EpochProgress) -> training_pb2.EpochProgress:
+    return training_pb2.EpochProgress(
+        epoch=epoch.epoch,
+        epochs=epoch.epochs,
+        loss=epoch.loss,
+        accuracy=epoch.accuracy,
+        val_loss=epoch.val_loss,
+        val_accuracy=epoch.val_accuracy,
+        duration=duration(seconds=epoch.seconds),
+        remaining=duration(seconds=epoch.seconds_left),
+    )
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:
+    return models_pb2.ModelVersion(
+        name=version.name,
+        create_time=timestamp(version.create_time),
+        task=TASK.to_proto(version.task),
+        backbone=BACKBONE.to_proto(version.backbone),
+        digest=version.digest,
+        dataset=full_name(DATASETS, version.dataset),
+        dataset_digest=version.dataset_digest,
+        training_job=full_name(TRAINING_JOBS, version.training_job),
+        spec=training_spec_message(version.spec),
+        weights_source=version.weights_source,
+        evaluation=evaluation_message(version.evaluation),
+        parameter_count=version.parameters,
+        size_bytes=version.size_bytes,
+        train_duration=duration(seconds=version.train_seconds),
+        latency=duration(seconds=version.latency_ms / 1000),
+        library_versions=dict(version.library_versions),
+        aliases=version.aliases,
+    )
+
+
+def evaluation_message(evaluation: Evaluation) -> models_pb2.Evaluation:
+    per_class = evaluation.per_class
+    return models_pb2.Evaluation(
+        accuracy=evaluation.accuracy,
+        macro_f1=evaluation.macro_f1,
+        per_class=[
+            models_pb2.ClassMetrics(label=LABEL.to_proto(label), **asdict(per_class[label]))
+            for label in LABELS
+            if label in per_class
+        ],
+        confusion=[
+            models_pb2.ConfusionRow(label=LABEL.to_proto(label), counts=counts)
+            for label, counts in zip(LABELS, evaluation.confusion, strict=True)
+        ],
+        train_size=evaluation.train_size,
+        validation_size=evaluation.validation_size,
+        test_size=evaluation.test_size,
+        protocol=evaluation.protocol,
+    )
+
+
+def comparison_response(comparison: Comparison) -> models_pb2.CompareModelVersionsResponse:
+    return models_pb2.CompareModelVersionsResponse(
+        model_versions=[model_version_message(version) for version in comparison.versions],
+        recommended=comparison.recommendation.version,
+        recommendation_reason=comparison.recommendation.reason,
+    )
+
+
+def alias_move_message(move: AliasMove) -> models_pb2.AliasMove:
+    return models_pb2.AliasMove(
+        alias=move.alias,
+        create_time=timestamp(move.create_time),
+        caller=move.caller,
+        from_version=full_name(MODEL_VERSIONS, move.from_version),
+        to_version=full_name(MODEL_VERSIONS, move.to_version),
+        reason=move.reason,
+    )
+
+
+# --- audit ------------------------------------------------------------------------------------
+
+
+def prediction_message(record: AuditRecord, reviews: Sequence[Review] = ()) -> audit_pb2.Prediction:
+    return audit_pb2.Prediction(
+        name=record.name,
+        sequence=record.sequence,
+        create_time=timestamp(record.create_time),
+        request_id=record.request_id or "",
+        caller=record.caller,
+        image_sha256=record.image_sha256,
+        image_size_bytes=record.image_bytes,
+        model_version=full_name(MODEL_VERSIONS, record.model_version),
+        label=LABEL.to_proto(record.label),
+        probabilities=_probabilities(record.probabilities),
+        decision=DECISION.to_proto(record.decision),
+        outcome=OUTCOME.to_proto(record.outcome),
+        status=record.status,
+        error_reason=record.reason or "",
+        error_message=record.message or "",
+        latency=duration(microseconds=record.latency_us),
+        software_version=record.software_version,
+        previous_hash=record.previous_hash,
+        row_hash=record.row_hash,
+        reviews=[review_message(review) for review in reviews],
+    )
+
+
+def review_message(review: Review) -> audit_pb2.Review:
+    return audit_pb2.Review(
+        create_time=timestamp(review.create_time),
+        reviewer=review.reviewer,
+        agrees=review.agrees,
+        label=LABEL.to_proto(review.label),
+        comment=review.comment,
+    )
+
+
+def verdict(request: audit_pb2.RecordReviewRequest) -> Verdict:
+    if not request.HasField("review"):
+        raise InvalidArgument.of("review", "must be given")
+    review = request.review
+    return Verdict(
+        reviewer=review.reviewer.strip(),
+        agrees=review.agrees,
+        label=LABEL.from_proto(review.label, "review.label"),
+        comment=review.comment,
+    )
+
+
+def newest_first(order_by: str) -> bool:
+    """Whether ``order_by`` asks for the newest record first."""
+    words = order_by.split()
+    if words in ([], ["create_time", "desc"]):
+        return True
+    if words in (["create_time"], ["create_time", "asc"]):
+        return False
+    raise InvalidArgument.of("order_by", "use 'create_time desc' or 'create_time'")
+
+
+def verify_response(report: ChainReport) -> audit_pb2.VerifyAuditLogResponse:
+    return audit_pb2.VerifyAuditLogResponse(
+        intact=report.intact,
+        rows_checked=report.rows_checked,
+        broken_at=report.broken_at or 0,
+        broken_prediction=report.broken_name or "",
+        problem=report.problem or "",
+    )

@@ -1,0 +1,79 @@
+"""The Models service."""
+
+# ruff: noqa: N802, ARG002 - gRPC names the methods and what they are given
+
+import asyncio
+from typing import Any, Final
+
+from braintumor.v1 import models_pb2, models_pb2_grpc
+
+from services import converters
+from services.call import current_call
+from services.long_work import LongWork
+from services.paging import next_page_token, page_request
+from services.resource_names import MODEL_VERSIONS, parse_name
+from services.usecases.models import ModelUseCases
+
+HTML: Final = "text/html; charset=utf-8"
+
+
+class ModelsServicer(models_pb2_grpc.ModelsServicer):
+    def __init__(self, use_cases: ModelUseCases, long_work: LongWork) -> None:
+        self._use_cases = use_cases
+        self._long_work = long_work
+
+    async def GetModelVersion(
+        self, request: models_pb2.GetModelVersionRequest, context: Any
+    ) -> models_pb2.GetModelVersionResponse:
+        version_id = parse_name(MODEL_VERSIONS, request.name)
+        version = await asyncio.to_thread(self._use_cases.get, version_id)
+        message = converters.model_version_message(version)
+        return models_pb2.GetModelVersionResponse(model_version=message)
+
+    async def ListModelVersions(
+        self, request: models_pb2.ListModelVersionsRequest, context: Any
+    ) -> models_pb2.ListModelVersionsResponse:
+        page = await asyncio.to_thread(
+            self._use_cases.list,
+            page_request(request.page_size, request.page_token, MODEL_VERSIONS),
+        )
+        return models_pb2.ListModelVersionsResponse(
+            model_versions=map(converters.model_version_message, page.items),
+            next_page_token=next_page_token(page.next, MODEL_VERSIONS),
+        )
+
+    async def CompareModelVersions(
+        self, request: models_pb2.CompareModelVersionsRequest, context: Any
+    ) -> models_pb2.CompareModelVersionsResponse:
+        version_ids = [parse_name(MODEL_VERSIONS, name, "names") for name in request.names]
+        comparison = await asyncio.to_thread(self._use_cases.compare, version_ids)
+        return converters.comparison_response(comparison)
+
+    async def PromoteModelVersion(
+        self, request: models_pb2.PromoteModelVersionRequest, context: Any
+    ) -> models_pb2.PromoteModelVersionResponse:
+        move = await self._long_work.run(
+            self._use_cases.promote,
+            parse_name(MODEL_VERSIONS, request.name),
+            alias=request.alias,
+            reason=request.reason,
+            force=request.force,
+            caller=current_call().caller,
+        )
+        return models_pb2.PromoteModelVersionResponse(move=converters.alias_move_message(move))
+
+    async def RollbackModelAlias(
+        self, request: models_pb2.RollbackModelAliasRequest, context: Any
+    ) -> models_pb2.RollbackModelAliasResponse:
+        caller = current_call().caller
+        move = await asyncio.to_thread(
+            self._use_cases.roll_back, request.alias, reason=request.reason, caller=caller
+        )
+        return models_pb2.RollbackModelAliasResponse(move=converters.alias_move_message(move))
+
+    async def GetEvaluationReport(
+        self, request: models_pb2.GetEvaluationReportRequest, context: Any
+    ) -> models_pb2.GetEvaluationReportResponse:
+        version_id = parse_name(MODEL_VERSIONS, request.name)
+        page = await asyncio.to_thread(self._use_cases.report, version_id)
+        return models_pb2.GetEvaluationReportResponse(content_type=HTML, content=page)

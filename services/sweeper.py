@@ -1,0 +1,137 @@
+"""Mends what a crash, a dead broker or a lost worker left undone."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from core.errors import BrainTumorError, IllegalTransition, NotFound
+from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWorkFactory
+from core.training import JobState, TrainingJob
+from services.usecases.staging import Staging
+from services.usecases.training import send_job
+
+log = structlog.stdlib.get_logger(__name__)
+
+SEND_AFTER: Final = timedelta(seconds=1)
+"""A job younger than this is still being sent by the call that made it."""
+SEND_AGAIN_AFTER: Final = timedelta(minutes=10)
+"""A broker may lose messages; sending a job twice is harmless."""
+TIDY_EVERY: Final = timedelta(hours=1)
+
+
+class Sweeper:
+    """Looks every few seconds for jobs that nobody would pick up otherwise.
+
+    Several gateways may sweep at once: each step is a conditional change of one row.
+    """
+
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        queue: JobQueue,
+        artefacts: ArtefactStore,
+        staging: Staging,
+        clock: Clock,
+        every_seconds: float,
+        stale_seconds: float,
+        max_attempts: int,
+    ) -> None:
+        self._uow_factory = uow_factory
+        self._queue = queue
+        self._artefacts = artefacts
+        self._staging = staging
+        self._clock = clock
+        self._every_seconds = every_seconds
+        self._stale = timedelta(seconds=stale_seconds)
+        self._max_attempts = max_attempts
+        # An embedded broker forgets when it restarts, so whatever waits now is sent once more.
+        self._send_again_before = clock.now()
+        self._tidy_at = clock.now()
+
+    async def run(self) -> None:
+        """Sweep until cancelled, whatever goes wrong on the way."""
+        while True:
+            try:
+                await asyncio.to_thread(self.sweep)
+            except BrainTumorError as error:
+                log.warning("sweep_failed", reason=error.reason)
+            except Exception:
+                log.exception("sweep_failed")
+            await asyncio.sleep(self._every_seconds)
+
+    def sweep(self) -> None:
+        """One round. Raises ``StoreUnavailable``."""
+        now = self._clock.now()
+        for job in self._stale_jobs(now):
+            self._recover(job, now)
+        for job in self._unsent_jobs(now):
+            if not send_job(job.id, self._uow_factory, self._queue, self._clock):
+                break  # the broker is away: the others would wait for it in vain
+        self._tidy(now)
+
+    def _stale_jobs(self, now: datetime) -> tuple[TrainingJob, ...]:
+        with self._uow_factory() as uow:
+            return uow.jobs.stale(now - self._stale)
+
+    def _unsent_jobs(self, now: datetime) -> tuple[TrainingJob, ...]:
+        with self._uow_factory() as uow:
+            waiting = uow.jobs.waiting(max(now - SEND_AGAIN_AFTER, self._send_again_before))
+        return tuple(job for job in waiting if job.enqueue_time or _settled(job, now))
+
+    def _recover(self, seen: TrainingJob, now: datetime) -> None:
+        try:
+            moved = self._moved(seen, now)
+        except (IllegalTransition, NotFound):
+            return  # somebody else was faster
+        log.warning("job_recovered", job=moved.id, state=str(moved.state), attempt=moved.attempt)
+        if moved.state.finished:
+            self._artefacts.delete(job_folder(moved.id))
+
+    def _moved(self, seen: TrainingJob, now: datetime) -> TrainingJob:
+        with self._uow_factory(write=True) as uow:
+            job = uow.jobs.get(seen.id)
+            if job.heartbeat_time != seen.heartbeat_time:  # its worker lives after all
+                raise IllegalTransition(job.name, job.state, job.state)
+            moved, message = self._after_loss(job, now)
+            uow.jobs.save(moved, expected=job.state)
+            uow.jobs.add_event(job.id, now, moved.state, message)
+            uow.commit()
+        return moved
+
+    def _after_loss(self, job: TrainingJob, now: datetime) -> tuple[TrainingJob, str]:
+        """Where a job goes whose worker was lost, and what its history says."""
+        if job.state is JobState.CANCELLING:
+            return job.moved_to(JobState.CANCELLED, now), "cancelled; its worker was lost"
+        if job.attempt < self._max_attempts:
+            waiting = job.moved_to(
+                JobState.QUEUED, now, worker=None, heartbeat_time=None, enqueue_time=None
+            )
+            return waiting, "its worker was lost; waiting for another, which resumes it"
+        message = (
+            f"Its worker was lost {job.attempt} times. Look into the training worker's log: most "
+            "often memory ran out; then lower batch_size or image_size."
+        )
+        failed = job.moved_to(
+            JobState.FAILED, now, error_reason="WORKER_LOST", error_message=message
+        )
+        return failed, message
+
+    def _tidy(self, now: datetime) -> None:
+        if now < self._tidy_at:
+            return
+        self._tidy_at = now + TIDY_EVERY
+        removed = self._staging.remove_forgotten()
+        if removed:
+            log.info("forgotten_uploads_removed", count=removed)
+
+
+def job_folder(job_id: str) -> str:
+    """Where a job's checkpoints are in the artefact store; useless once it has ended."""
+    return f"jobs/{job_id}"
+
+
+def _settled(job: TrainingJob, now: datetime) -> bool:
+    return job.create_time <= now - SEND_AFTER

@@ -1,0 +1,70 @@
+"""Reading a model version's files as the gateway needs them: each checked against its hash.
+
+``manifest.json`` names every other file with its SHA-256, and the version's digest is the SHA-256
+of the manifest; so the registry vouches for every byte.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from core.errors import ArtefactCorrupt, NotFound
+from core.ports import ArtefactStore
+from core.registry import artefact_prefix
+
+REPORT: Final = "report.html"
+MANIFEST: Final = "manifest.json"
+
+_CHUNK: Final = 1 << 20
+
+
+def read_file(store: ArtefactStore, digest: str, name: str) -> bytes:
+    """One small file of the version. Raises ``ArtefactCorrupt``, ``StoreUnavailable``."""
+    expected = _hashes(store, digest).get(name)
+    key = f"{artefact_prefix(digest)}/{name}"
+    if expected is None:
+        raise ArtefactCorrupt(key, "its manifest does not name the file")
+    data = _get(store, key)
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise ArtefactCorrupt(key)
+    return data
+
+
+def check_files(store: ArtefactStore, digest: str) -> None:
+    """Read every file of the version through, in constant memory.
+
+    Raises ``ArtefactCorrupt`` for the first that is missing or changed, ``StoreUnavailable``.
+    """
+    for name, expected in sorted(_hashes(store, digest).items()):
+        key = f"{artefact_prefix(digest)}/{name}"
+        if _streamed_hash(store, key) != expected:
+            raise ArtefactCorrupt(key)
+
+
+def _hashes(store: ArtefactStore, digest: str) -> Mapping[str, str]:
+    """File name to hex SHA-256, as the version's manifest has it."""
+    key = f"{artefact_prefix(digest)}/{MANIFEST}"
+    text = _get(store, key)
+    if hashlib.sha256(text).hexdigest() != digest:
+        raise ArtefactCorrupt(key)
+    files: Mapping[str, str] = json.loads(text)["files"]
+    return files
+
+
+def _get(store: ArtefactStore, key: str) -> bytes:
+    try:
+        return store.get(key)
+    except NotFound as exc:
+        raise ArtefactCorrupt(key, "the file is missing") from exc
+
+
+def _streamed_hash(store: ArtefactStore, key: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with store.open(key) as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except NotFound as exc:
+        raise ArtefactCorrupt(key, "the file is missing") from exc
+    return digest.hexdigest()

@@ -1,0 +1,130 @@
+"""Questions about past classifications, and people's verdicts on them."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from core.audit_chain import ChainReport, verify_chain
+from core.errors import DeadlinePassed, FailedPrecondition, FieldViolation, InvalidArgument
+from core.filters import Filter
+from core.labels import TumourLabel
+from core.paging import Cursor, Page, PageRequest
+from core.ports import Clock, UnitOfWorkFactory
+from core.prediction import AuditRecord, Review
+
+MAX_COMMENT: Final = 2000
+MAX_REVIEWER: Final = 128
+EXPORT_PAGE: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a reviewer says; ``label`` is the right class where the reviewer knows it."""
+
+    reviewer: str
+    agrees: bool
+    label: TumourLabel | None
+    comment: str
+
+
+class AuditUseCases:
+    """Reads the audit log; adds reviews beside it."""
+
+    def __init__(self, *, uow_factory: UnitOfWorkFactory, clock: Clock) -> None:
+        self._uow_factory = uow_factory
+        self._clock = clock
+
+    def list(
+        self, page: PageRequest, where: Filter | None, *, newest_first: bool
+    ) -> Page[AuditRecord]:
+        with self._uow_factory() as uow:
+            return uow.audit.list(page, where, newest_first=newest_first)
+
+    def get(self, prediction_id: str) -> tuple[AuditRecord, tuple[Review, ...]]:
+        """The record with its reviews, oldest first. Raises ``NotFound``."""
+        with self._uow_factory() as uow:
+            return uow.audit.get(prediction_id), uow.audit.reviews(prediction_id)
+
+    def review(self, prediction_id: str, verdict: Verdict, caller: str) -> Review:
+        """Record a verdict on an answered classification; the caller is its default reviewer.
+
+        Raises ``NotFound``, ``InvalidArgument`` if the verdict contradicts itself, and
+        ``FailedPrecondition`` if there was no answer to review.
+        """
+        _check_texts(verdict)
+        with self._uow_factory(write=True) as uow:
+            record = uow.audit.get(prediction_id)
+            _check_against(verdict, record)
+            review = Review(
+                id=uuid4().hex,
+                prediction=prediction_id,
+                create_time=self._clock.now(),
+                reviewer=verdict.reviewer or caller,
+                label=verdict.label,
+                agrees=verdict.agrees,
+                comment=verdict.comment,
+            )
+            uow.audit.add_review(review)
+            uow.commit()
+        return review
+
+    def verify(self, stopped: threading.Event | None = None) -> ChainReport:
+        """Walk the whole chain, in one snapshot and in constant memory.
+
+        Raises ``DeadlinePassed`` if ``stopped`` is set on the way: nobody waits any more.
+        """
+        with self._uow_factory() as uow:
+            return verify_chain(_until(stopped, uow.audit.iterate()), uow.audit.head())
+
+    def export(self, where: Filter | None) -> Iterator[tuple[AuditRecord, ...]]:
+        """Every matching record that is there now, oldest first, a page at a time.
+
+        Each page is a transaction of its own, so that a slow reader holds none open. Rows that
+        are added meanwhile are left out: a busy log would never end.
+        """
+        with self._uow_factory() as uow:
+            last = uow.audit.head().sequence
+        after: Cursor | None = None
+        while True:
+            page = self.list(PageRequest(size=EXPORT_PAGE, after=after), where, newest_first=False)
+            yield tuple(record for record in page.items if record.sequence <= last)
+            if page.next is None or page.items[-1].sequence >= last:
+                return
+            after = page.next
+
+
+def _until(
+    stopped: threading.Event | None, records: Iterator[AuditRecord]
+) -> Iterator[AuditRecord]:
+    for record in records:
+        if stopped is not None and stopped.is_set():
+            raise DeadlinePassed()
+        yield record
+
+
+def _check_texts(verdict: Verdict) -> None:
+    violations = []
+    if len(verdict.comment) > MAX_COMMENT:
+        violations.append(FieldViolation("review.comment", f"use at most {MAX_COMMENT} characters"))
+    if len(verdict.reviewer) > MAX_REVIEWER or not (verdict.reviewer or "x").isprintable():
+        violations.append(
+            FieldViolation("review.reviewer", f"use at most {MAX_REVIEWER} printable characters")
+        )
+    if "\0" in verdict.comment:
+        violations.append(FieldViolation("review.comment", "must not hold a NUL character"))
+    if violations:
+        raise InvalidArgument(tuple(violations))
+
+
+def _check_against(verdict: Verdict, record: AuditRecord) -> None:
+    if record.label is None:
+        raise FailedPrecondition(f"{record.name} has no answer to review: it was {record.status}.")
+    if verdict.label is not None and verdict.agrees != (verdict.label is record.label):
+        problem = (
+            f"the prediction is {record.label}, so agreeing cannot name {verdict.label}"
+            if verdict.agrees
+            else f"{verdict.label} is what was predicted, so this is no disagreement"
+        )
+        raise InvalidArgument.of("review.label", problem)

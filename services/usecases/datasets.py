@@ -1,0 +1,131 @@
+"""Data sets: importing, listing and deleting them. Uploads are in ``upload.py``."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+from uuid import uuid4
+
+from core.datasets import Dataset, OnBadFile, check_dataset_id
+from core.errors import AlreadyExists, InUse, InvalidArgument, NotFound, RequestIdReused
+from core.messages import IngestRequest, IngestSource
+from core.paging import Page, PageRequest
+from core.ports import DatasetIngestor, UnitOfWorkFactory
+from services.usecases.request_ids import check_request_id
+
+MAX_URI: Final = 2000
+
+_ARCHIVE: Final = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
+_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_ID_LENGTH: Final = 63
+
+
+class DatasetUseCases:
+    """Everything about data sets but uploading them."""
+
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        ingestor: DatasetIngestor,
+        ingest_timeout: float,
+    ) -> None:
+        self._uow_factory = uow_factory
+        self._ingestor = ingestor
+        self._ingest_timeout = ingest_timeout
+
+    def import_request(
+        self, uri: str, *, dataset_id: str, on_bad_file: OnBadFile, caller: str, request_id: str
+    ) -> Dataset | IngestRequest:
+        """What a worker has to do, or the data set that this request made before.
+
+        Without an id the data set takes it from the URI's last part. Raises ``InvalidArgument``,
+        ``AlreadyExists``, ``RequestIdReused``.
+        """
+        _check_uri(uri)
+        known_id = check_request_id(request_id)
+        dataset_id = check_dataset_id(dataset_id or id_from_uri(uri))
+        earlier = made_before(self._uow_factory, dataset_id, caller, known_id)
+        return earlier or IngestRequest(
+            id=uuid4().hex,
+            reply_to="",  # the ingestor knows its own
+            dataset_id=dataset_id,
+            source=IngestSource.URI,
+            location=uri,
+            origin=_without_secrets(uri),
+            on_bad_file=on_bad_file,
+            request_id=known_id,
+            caller=caller,
+        )
+
+    async def ingest(self, request: IngestRequest) -> str:
+        """The id of the data set once a worker has accepted it. Raises what the worker did."""
+        return await self._ingestor.ingest(request, self._ingest_timeout)
+
+    def get(self, dataset_id: str) -> Dataset:
+        """Raises ``NotFound``."""
+        with self._uow_factory() as uow:
+            return uow.datasets.get(dataset_id)
+
+    def list(self, page: PageRequest) -> Page[Dataset]:
+        with self._uow_factory() as uow:
+            return uow.datasets.list(page)
+
+    def delete(self, dataset_id: str) -> None:
+        """Remove the data set. Its pictures stay: other data sets may hold the same ones.
+
+        Raises ``NotFound``, and ``InUse`` while an unfinished training job needs it.
+        """
+        with self._uow_factory(write=True) as uow:
+            dataset = uow.datasets.get(dataset_id)
+            jobs = uow.jobs.unfinished_on(dataset_id)
+            if jobs:
+                raise InUse(dataset.name, jobs[0].name)
+            uow.datasets.delete(dataset_id)
+            uow.commit()
+
+
+def made_before(
+    uow_factory: UnitOfWorkFactory, dataset_id: str, caller: str, request_id: str | None
+) -> Dataset | None:
+    """The data set that the same request made before; None if the id is free.
+
+    Raises ``RequestIdReused`` if that request was for another data set, ``AlreadyExists``.
+    """
+    with uow_factory() as uow:
+        if request_id is not None:
+            earlier = uow.datasets.find_by_request(caller, request_id)
+            if earlier is not None and earlier.id != dataset_id:
+                raise RequestIdReused(request_id)
+            if earlier is not None:
+                return earlier
+        try:
+            taken = uow.datasets.get(dataset_id)
+        except NotFound:
+            return None
+    raise AlreadyExists(taken.name)
+
+
+def id_from_uri(uri: str) -> str:
+    """A data set id made of the URI's last part, without an archive's suffix."""
+    last = PurePosixPath(unquote(urlsplit(uri).path)).name or urlsplit(uri).netloc
+    name = _NOT_IN_ID.sub("-", _ARCHIVE.sub("", last)).strip("-._")[:_ID_LENGTH]
+    if not name:
+        raise InvalidArgument.of("dataset_id", "give one: the URI's last part has no name in it")
+    return name
+
+
+def _check_uri(uri: str) -> None:
+    try:
+        has_scheme = bool(urlsplit(uri).scheme)
+    except ValueError as exc:
+        raise InvalidArgument.of("uri", "is not a URI") from exc
+    if not has_scheme or len(uri) > MAX_URI or not uri.isprintable():
+        raise InvalidArgument.of("uri", "must be a URI such as file:///folder/on/the/server")
+
+
+def _without_secrets(uri: str) -> str:
+    """The URI as it may be shown to others: no password, and no signature in its query."""
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

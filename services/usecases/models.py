@@ -1,0 +1,148 @@
+"""Model versions: looking at them, comparing them, and saying which one serves."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.errors import InvalidArgument, NothingToRollBackTo
+from core.paging import Page, PageRequest
+from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
+from core.registry import PRODUCTION, AliasMove, ModelVersion, Recommendation, recommend
+from services.usecases.artefacts import REPORT, check_files, read_file
+
+MAX_COMPARED: Final = 20
+MAX_REASON: Final = 500
+
+_ALIAS: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_ROLLBACK: Final = "rollback"
+"""How the reason of a rollback begins in the history; a promotion's never does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Versions in the order asked for, and which of them to use."""
+
+    versions: tuple[ModelVersion, ...]
+    recommendation: Recommendation
+
+
+class ModelUseCases:
+    """Everything about model versions but making them."""
+
+    def __init__(
+        self, *, uow_factory: UnitOfWorkFactory, artefacts: ArtefactStore, clock: Clock
+    ) -> None:
+        self._uow_factory = uow_factory
+        self._artefacts = artefacts
+        self._clock = clock
+
+    def get(self, version_id: str) -> ModelVersion:
+        """Raises ``NotFound``."""
+        with self._uow_factory() as uow:
+            return uow.models.get(version_id)
+
+    def list(self, page: PageRequest) -> Page[ModelVersion]:
+        with self._uow_factory() as uow:
+            return uow.models.list(page)
+
+    def compare(self, version_ids: Sequence[str]) -> Comparison:
+        """Two to ``MAX_COMPARED`` versions side by side.
+
+        Raises ``InvalidArgument``, ``NotFound``.
+        """
+        distinct = len(set(version_ids)) == len(version_ids)
+        if not distinct or not 2 <= len(version_ids) <= MAX_COMPARED:
+            raise InvalidArgument.of("names", f"give 2 to {MAX_COMPARED} versions, each once")
+        with self._uow_factory() as uow:
+            versions = tuple(uow.models.get(version_id) for version_id in version_ids)
+        return Comparison(versions=versions, recommendation=recommend(versions))
+
+    def promote(
+        self, version_id: str, *, alias: str, reason: str, force: bool, caller: str
+    ) -> AliasMove:
+        """Point the alias (empty: production) at the version; the next classification uses it.
+
+        The version's files are read and checked first, unless ``force`` with a reason says not
+        to. An alias that points there already stays, and its last move is the answer. Raises
+        ``NotFound``, ``ArtefactCorrupt``, ``StoreUnavailable``, ``InvalidArgument``.
+        """
+        alias, reason = _checked_alias(alias), _checked_reason(reason)
+        if force and not reason:
+            raise InvalidArgument.of("reason", "say why the checks are to be passed over")
+        version = self.get(version_id)
+        if not force:
+            check_files(self._artefacts, version.digest)
+        with self._uow_factory(write=True) as uow:
+            aliased = uow.models.aliased(alias)
+            if aliased is not None and aliased[0] == version_id:
+                return uow.models.alias_history(alias)[0]
+            return self._move(uow, alias, version_id, caller, _promotion(reason))
+
+    def roll_back(self, alias: str, *, reason: str, caller: str) -> AliasMove:
+        """Point the alias (empty: production) back at the version it had before.
+
+        Rolling back again goes one further back, to what was promoted before that: a rollback
+        undoes a promotion, never another rollback. Raises ``NothingToRollBackTo``,
+        ``InvalidArgument``.
+        """
+        alias, reason = _checked_alias(alias), _checked_reason(reason)
+        with self._uow_factory(write=True) as uow:
+            standing = standing_promotions(uow.models.alias_history(alias))
+            if len(standing) < 2:
+                raise NothingToRollBackTo(alias)
+            return self._move(uow, alias, standing[-2], caller, _rollback(reason))
+
+    def report(self, version_id: str) -> bytes:
+        """The evaluation report, a page of HTML. Raises ``NotFound``, ``ArtefactCorrupt``."""
+        return read_file(self._artefacts, self.get(version_id).digest, REPORT)
+
+    def _move(
+        self, uow: UnitOfWork, alias: str, version_id: str, caller: str, reason: str
+    ) -> AliasMove:
+        move = uow.models.move_alias(alias, version_id, self._clock.now(), caller, reason)
+        uow.commit()
+        return move
+
+
+def standing_promotions(history: Sequence[AliasMove]) -> tuple[str, ...]:
+    """The versions whose promotions were not rolled back, oldest first; the last one serves.
+
+    ``history`` is newest first, as the repository gives it.
+    """
+    standing: list[str] = []
+    for move in reversed(history):
+        if not _is_rollback(move.reason):
+            standing.append(move.to_version)
+            continue
+        while standing and standing[-1] != move.to_version:
+            standing.pop()
+    return tuple(standing)
+
+
+def _checked_alias(alias: str) -> str:
+    name = alias or PRODUCTION
+    if not _ALIAS.fullmatch(name):
+        raise InvalidArgument.of(
+            "alias", "use 1 to 63 of a-z, 0-9, '_' and '-', starting with a letter"
+        )
+    return name
+
+
+def _checked_reason(reason: str) -> str:
+    text = reason.strip()
+    if len(text) > MAX_REASON or "\0" in text:
+        raise InvalidArgument.of("reason", f"use at most {MAX_REASON} characters of plain text")
+    return text
+
+
+def _is_rollback(reason: str) -> bool:
+    return reason == _ROLLBACK or reason.startswith(f"{_ROLLBACK}: ")
+
+
+def _rollback(reason: str) -> str:
+    return f"{_ROLLBACK}: {reason}" if reason else _ROLLBACK
+
+
+def _promotion(reason: str) -> str:
+    return f"promotion: {reason}" if _is_rollback(reason) else reason

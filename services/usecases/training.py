@@ -1,0 +1,197 @@
+"""Training jobs: submitting, following and cancelling them. Workers do the rest."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from core.errors import (
+    BrokerUnavailable,
+    IllegalTransition,
+    InvalidArgument,
+    NotSupported,
+    RequestIdReused,
+    StoreUnavailable,
+    Unavailable,
+)
+from core.paging import Page, PageRequest
+from core.ports import Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
+from core.training import JobEvent, JobState, Task, TrainingJob, TrainingSpec
+from services.drain import Drain
+from services.usecases.request_ids import check_request_id
+
+log = structlog.stdlib.get_logger(__name__)
+
+POLL_SECONDS: Final = 0.5
+_CANCEL_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobUpdate:
+    """The job as it is now, and what happened; no event if only its progress changed."""
+
+    job: TrainingJob
+    event: JobEvent | None
+
+
+class TrainingUseCases:
+    """Everything about training jobs but the training."""
+
+    def __init__(
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        queue: JobQueue,
+        clock: Clock,
+        drain: Drain,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._uow_factory = uow_factory
+        self._queue = queue
+        self._clock = clock
+        self._drain = drain
+        self._poll_seconds = poll_seconds
+
+    def create(
+        self, dataset_id: str, spec: TrainingSpec, *, caller: str, request_id: str = ""
+    ) -> TrainingJob:
+        """Store a job, then tell the workers. A repeated request id gives the first job.
+
+        A broker that is away is no error: the job is safe, and a sweep sends it later. Raises
+        ``NotFound`` for the data set, ``RequestIdReused``, ``NotSupported``,
+        ``InvalidArgument``.
+        """
+        known_id = check_request_id(request_id)
+        if spec.task is not Task.CLASSIFICATION:
+            raise NotSupported("This version trains classifiers only. Use task=classification.")
+        now = self._clock.now()
+        job = TrainingJob(
+            id=uuid4().hex,
+            create_time=now,
+            update_time=now,
+            request_id=known_id,
+            caller=caller,
+            dataset=dataset_id,
+            spec=spec,
+        )
+        stored = self._stored(job)
+        if stored.id == job.id:
+            send_job(job.id, self._uow_factory, self._queue, self._clock)
+        return stored
+
+    def get(self, job_id: str) -> TrainingJob:
+        """Raises ``NotFound``."""
+        with self._uow_factory() as uow:
+            return uow.jobs.get(job_id)
+
+    def list(self, page: PageRequest) -> Page[TrainingJob]:
+        with self._uow_factory() as uow:
+            return uow.jobs.list(page)
+
+    def cancel(self, job_id: str, *, caller: str) -> TrainingJob:
+        """A queued job ends at once; a running one is told to stop, and its worker ends it.
+
+        Cancelling a job that is being cancelled changes nothing. Raises ``NotFound``, and
+        ``IllegalTransition`` if the job has ended.
+        """
+        for _ in range(_CANCEL_ATTEMPTS - 1):
+            try:
+                return self._cancel(job_id, caller)
+            except IllegalTransition:  # maybe a worker moved it at the same moment: look again
+                continue
+        return self._cancel(job_id, caller)
+
+    async def watch(self, job_id: str, after: int = 0) -> AsyncGenerator[JobUpdate, None]:
+        """Each event with a sequence above ``after``, and changes of progress, until the end.
+
+        Raises ``NotFound``, ``InvalidArgument``, and ``Unavailable`` when the server goes away
+        before the job has ended.
+        """
+        if after < 0:
+            raise InvalidArgument.of("after_sequence", "must not be negative")
+        shown: tuple[object, ...] | None = None
+        while True:
+            job, events = await asyncio.to_thread(self._look, job_id, after)
+            for event in events:
+                yield JobUpdate(job=job, event=event)
+                after = event.sequence
+            if not events and _visible(job) != shown:
+                yield JobUpdate(job=job, event=None)
+            if job.state.finished:
+                return
+            shown = _visible(job)
+            if await self._drain.begins_within(self._poll_seconds):
+                raise Unavailable()
+
+    def _stored(self, job: TrainingJob) -> TrainingJob:
+        """The job once it is stored, or the one that this request made before."""
+        try:
+            return self._insert(job)
+        except RequestIdReused:  # by the same request on another connection, an instant ago
+            with self._uow_factory() as uow:
+                earlier = _earlier(uow, job)
+            if earlier is None:
+                raise
+            return earlier
+
+    def _insert(self, job: TrainingJob) -> TrainingJob:
+        with self._uow_factory(write=True) as uow:
+            earlier = _earlier(uow, job)
+            if earlier is not None:
+                return earlier
+            uow.datasets.get(job.dataset)
+            uow.jobs.add(job)
+            uow.jobs.add_event(job.id, job.create_time, job.state, "waiting for a worker")
+            uow.commit()
+        return job
+
+    def _cancel(self, job_id: str, caller: str) -> TrainingJob:
+        with self._uow_factory(write=True) as uow:
+            job = uow.jobs.get(job_id)
+            if job.state is JobState.CANCELLING:
+                return job
+            now = self._clock.now()
+            queued = job.state is JobState.QUEUED
+            cancelled = job.moved_to(JobState.CANCELLED if queued else JobState.CANCELLING, now)
+            uow.jobs.save(cancelled, expected=job.state)
+            said = f"cancelled by {caller}" if queued else f"{caller} asked to cancel it"
+            uow.jobs.add_event(job.id, now, cancelled.state, said)
+            uow.commit()
+        return cancelled
+
+    def _look(self, job_id: str, after: int) -> tuple[TrainingJob, tuple[JobEvent, ...]]:
+        with self._uow_factory() as uow:
+            return uow.jobs.get(job_id), uow.jobs.events(job_id, after)
+
+
+def send_job(job_id: str, uow_factory: UnitOfWorkFactory, queue: JobQueue, clock: Clock) -> bool:
+    """Tell the workers of a committed job, and note that; whether it was sent.
+
+    Never raises what a later sweep mends.
+    """
+    try:
+        queue.enqueue(job_id)
+        with uow_factory(write=True) as uow:
+            uow.jobs.mark_enqueued(job_id, clock.now())
+            uow.commit()
+    except (BrokerUnavailable, StoreUnavailable) as error:
+        log.warning("job_not_sent", job=job_id, reason=error.reason)
+        return False
+    return True
+
+
+def _earlier(uow: UnitOfWork, job: TrainingJob) -> TrainingJob | None:
+    """The job that the same request made before. Raises ``RequestIdReused`` for another one."""
+    if job.request_id is None:
+        return None
+    earlier = uow.jobs.find_by_request(job.caller, job.request_id)
+    if earlier is not None and (earlier.dataset, earlier.spec) != (job.dataset, job.spec):
+        raise RequestIdReused(job.request_id)
+    return earlier
+
+
+def _visible(job: TrainingJob) -> tuple[object, ...]:
+    return job.state, job.progress, job.stage, job.attempt

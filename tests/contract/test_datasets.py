@@ -1,0 +1,101 @@
+"""Data sets in every store."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from core.errors import AlreadyExists, NotFound, RequestIdReused
+from core.paging import Cursor, PageRequest
+from core.ports import UnitOfWorkFactory
+from tests.fakes.records import NOW, a_dataset
+
+REQUEST = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
+
+
+def test_a_data_set_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
+    dataset = a_dataset(request_id=REQUEST)
+    with store(write=True) as uow:
+        uow.datasets.add(dataset)
+        uow.commit()
+    with store() as uow:
+        assert uow.datasets.get("brains") == dataset
+
+
+def test_an_unknown_data_set_is_named(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        with pytest.raises(NotFound, match="datasets/none"):
+            uow.datasets.get("none")
+        with pytest.raises(NotFound, match="datasets/none"):
+            uow.datasets.delete("none")
+
+
+def test_a_taken_id_is_refused_and_the_transaction_goes_on(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset())
+        with pytest.raises(AlreadyExists, match="datasets/brains") as refusal:
+            uow.datasets.add(a_dataset(caller="bob"))
+        uow.datasets.add(a_dataset("other"))
+        uow.commit()
+    assert not isinstance(refusal.value, RequestIdReused)
+    with store() as uow:
+        assert uow.datasets.get("brains").caller == "ann"
+        assert uow.datasets.get("other").id == "other"
+
+
+def test_a_request_id_belongs_to_its_caller(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset("one", request_id=REQUEST))
+        with pytest.raises(RequestIdReused, match=REQUEST):
+            uow.datasets.add(a_dataset("two", request_id=REQUEST))
+        uow.datasets.add(a_dataset("three", request_id=REQUEST, caller="bob"))
+        uow.commit()
+    with store() as uow:
+        assert uow.datasets.find_by_request("ann", REQUEST) == uow.datasets.get("one")
+        assert uow.datasets.find_by_request("bob", REQUEST) == uow.datasets.get("three")
+        assert uow.datasets.find_by_request("eve", REQUEST) is None
+
+
+def test_many_may_have_no_request_id(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset("one"))
+        uow.datasets.add(a_dataset("two"))
+        assert len(uow.datasets.list(PageRequest()).items) == 2
+
+
+def test_a_deleted_data_set_frees_its_name(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset(request_id=REQUEST))
+        uow.datasets.delete("brains")
+        uow.datasets.add(a_dataset(request_id=REQUEST, digest="e" * 64))
+        assert uow.datasets.get("brains").digest == "e" * 64
+
+
+def test_pages_are_newest_first_without_gaps_or_repeats(store: UnitOfWorkFactory) -> None:
+    names = ["b", "A", "c.1", "c-1", "c_1", "a", "Z"]
+    with store(write=True) as uow:
+        for index, name in enumerate(names):
+            moment = NOW + timedelta(microseconds=index // 3)  # several share a moment
+            uow.datasets.add(a_dataset(name, create_time=moment))
+        uow.commit()
+    seen = []
+    after: Cursor | None = None
+    with store() as uow:
+        while True:
+            page = uow.datasets.list(PageRequest(size=2, after=after))
+            seen += list(page.items)
+            if page.next is None:
+                break
+            assert len(page.items) == 2
+            after = page.next
+    assert sorted(d.id for d in seen) == sorted(names)
+    keys = [(d.create_time, d.id) for d in seen]
+    assert all(left > right for left, right in pairwise(keys))
+
+
+def test_a_full_last_page_ends_the_list(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset("one"))
+        uow.datasets.add(a_dataset("two"))
+        assert uow.datasets.list(PageRequest(size=2)).next is None
+        assert uow.datasets.list(PageRequest(size=1)).next is not None

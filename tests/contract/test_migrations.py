@@ -1,0 +1,112 @@
+"""The migrations make what the code expects, on both databases."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+import db.migrations
+from core.errors import FailedPrecondition
+from db.engine import create_store_engine
+from db.migrate import current_revision, upgrade
+from db.tables import Base
+
+HEAD = "0001"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without the schema."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new' / 'store.db'}"
+    url: str = request.getfixturevalue("empty_postgres_url")
+    return url
+
+
+@pytest.fixture
+def empty_engine(empty_url: str) -> Iterator[Engine]:
+    engine = create_store_engine(empty_url)
+    yield engine
+    engine.dispose()
+
+
+def test_an_empty_database_gets_the_schema(empty_url: str, empty_engine: Engine) -> None:
+    assert current_revision(empty_url) is None
+    upgrade(empty_url)
+    assert current_revision(empty_url) == HEAD
+    assert set(inspect(empty_engine).get_table_names()) == {
+        "alembic_version",
+        "alias_moves",
+        "audit_head",
+        "datasets",
+        "job_events",
+        "metrics",
+        "model_aliases",
+        "model_versions",
+        "predictions",
+        "reviews",
+        "training_jobs",
+    }
+
+
+def test_tables_and_migrations_do_not_drift(sql_engine: Engine) -> None:
+    with sql_engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_missing_index_would_be_noticed(sql_engine: Engine) -> None:
+    with sql_engine.connect() as connection:
+        connection.execute(text("DROP INDEX ix_predictions_label"))
+        context = MigrationContext.configure(connection)
+        (difference,) = compare_metadata(context, Base.metadata)
+    assert difference[0] == "add_index"
+
+
+def test_upgrading_again_keeps_what_is_there(sql_url: str, sql_engine: Engine) -> None:
+    with sql_engine.begin() as connection:
+        connection.execute(text("UPDATE audit_head SET sequence = 7"))
+    upgrade(sql_url)
+    with sql_engine.connect() as connection:
+        assert connection.execute(text("SELECT sequence FROM audit_head")).scalars().all() == [7]
+
+
+def test_several_processes_may_upgrade_at_once(empty_url: str, empty_engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(upgrade, [empty_url] * 4))
+    with empty_engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM audit_head")).scalar() == 1
+    assert current_revision(empty_url) == HEAD
+
+
+def test_a_newer_database_is_refused_by_name(sql_url: str, sql_engine: Engine) -> None:
+    with sql_engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(FailedPrecondition, match="at revision 9999"):
+        upgrade(sql_url)
+
+
+def test_going_back_removes_everything(sql_engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(db.migrations.__file__).parent))
+    with sql_engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(sql_engine).get_table_names() == ["alembic_version"]
+
+
+def test_every_constraint_has_a_name(sql_engine: Engine) -> None:
+    inspector = inspect(sql_engine)
+    for table in Base.metadata.tables:
+        assert inspector.get_pk_constraint(table)["name"] == f"pk_{table}"
+        found = [*inspector.get_foreign_keys(table), *inspector.get_unique_constraints(table)]
+        for constraint in found:
+            assert str(constraint["name"]).startswith((f"fk_{table}_", f"uq_{table}_"))

@@ -1,0 +1,1 @@
+"""Working fakes: their state belongs to the instance."""

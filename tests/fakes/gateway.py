@@ -1,0 +1,70 @@
+"""Working fakes for what the gateway talks to."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from core.errors import BrainTumorError
+from core.messages import InferenceBatch
+from core.prediction import AuditEntry, AuditRecord, Decision, Prediction
+from tests.fakes.store import FakeUnitOfWorkFactory
+
+
+def a_prediction(version: str = "m1", best: int = 0) -> Prediction:
+    probabilities = tuple(0.7 if i == best else 0.1 for i in range(4))
+    return Prediction(
+        probabilities=probabilities, decision=Decision.ACCEPTED, model_version=version
+    )
+
+
+class FakePredictor:
+    """Answers with ``result``; holds its answers while ``gate`` is cleared."""
+
+    def __init__(self, result: Prediction | Exception | None = None) -> None:
+        self.result = result
+        self.calls: list[dict[str, Any]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def predict(self, image: bytes, **arguments: Any) -> Prediction:
+        self.calls.append({"image": image, **arguments})
+        await self.gate.wait()
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result or a_prediction(arguments["model_version"])
+
+
+class FakeAuditWriter:
+    """Appends to the fake store at once; fails while ``error`` is set."""
+
+    def __init__(self, uow_factory: FakeUnitOfWorkFactory) -> None:
+        self._uow_factory = uow_factory
+        self.error: BrainTumorError | None = None
+
+    async def record(self, entry: AuditEntry) -> AuditRecord:
+        if self.error is not None:
+            raise self.error
+        with self._uow_factory(write=True) as uow:
+            (record,) = uow.audit.append([entry])
+            uow.commit()
+        return record
+
+
+Answer = Callable[[InferenceBatch], tuple[Any, ...]]
+
+
+class FakeChannel:
+    """Answers inference messages with a function, once ``gate`` lets it."""
+
+    reply_to = "replies"
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.batches: list[InferenceBatch] = []
+        self.answer = answer or (lambda b: tuple(a_prediction(b.model_version) for _ in b.items))
+        self.gate = asyncio.Semaphore(1_000_000)
+
+    async def call(self, task: str, message: Mapping[str, Any], **_: Any) -> tuple[Any, ...]:
+        batch = InferenceBatch.from_wire(message)
+        self.batches.append(batch)
+        async with self.gate:
+            return self.answer(batch)

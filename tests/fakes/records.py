@@ -1,0 +1,97 @@
+"""Ready-made data sets, jobs and audit entries for tests."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from core.datasets import Dataset
+from core.errors import RejectedFile
+from core.labels import TumourLabel
+from core.prediction import AuditEntry, Decision, Outcome, Review
+from core.training import TrainingJob, TrainingSpec
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, 891011, tzinfo=UTC)
+
+
+def a_dataset(dataset_id: str = "brains", **changes: Any) -> Dataset:
+    values: dict[str, Any] = {
+        "id": dataset_id,
+        "create_time": NOW,
+        "request_id": None,
+        "caller": "ann",
+        "source": "upload of brains.zip",
+        "digest": "d" * 64,
+        "item_count": 10,
+        "size_bytes": 3_000_000_000,
+        "class_counts": {TumourLabel.GLIOMA: 6, TumourLabel.NO_TUMOR: 4},
+        "group_count": 5,
+        "mask_count": 1,
+        "has_given_split": True,
+        "duplicate_count": 2,
+        "rejected": (RejectedFile("glioma/broken.png", "it ends too early"),),
+    }
+    return Dataset(**(values | changes))
+
+
+def a_job(job_id: str = "job1", **changes: Any) -> TrainingJob:
+    values: dict[str, Any] = {
+        "id": job_id,
+        "create_time": NOW,
+        "update_time": NOW,
+        "request_id": None,
+        "caller": "ann",
+        "dataset": "brains",
+        "spec": TrainingSpec(learning_rate=0.1 + 0.2, epochs=3),
+    }
+    return TrainingJob(**(values | changes))
+
+
+def an_entry(**changes: Any) -> AuditEntry:
+    """An answered classification."""
+    values: dict[str, Any] = {
+        "id": uuid4().hex,
+        "create_time": NOW,
+        "request_id": None,
+        "caller": "ann",
+        "image_sha256": "a" * 64,
+        "image_bytes": 1234,
+        "model_version": "m1",
+        "probabilities": (0.1 + 0.2, 1 / 3, 5e-324, 0.36666666666666664),
+        "label": TumourLabel.PITUITARY,
+        "decision": Decision.ACCEPTED,
+        "outcome": Outcome.ANSWERED,
+        "status": "OK",
+        "reason": None,
+        "message": None,
+        "latency_us": 19_000,
+        "software_version": "0.1.0",
+    }
+    return AuditEntry(**(values | changes))
+
+
+def a_refusal(**changes: Any) -> AuditEntry:
+    """A classification that was refused: no answer, no label."""
+    values: dict[str, Any] = {
+        "model_version": None,
+        "probabilities": None,
+        "label": None,
+        "decision": None,
+        "outcome": Outcome.REFUSED,
+        "status": "INVALID_ARGUMENT",
+        "reason": "IMAGE_TRUNCATED",
+        "message": "Das Bild endet zu früh \N{BRAIN}",
+    }
+    return an_entry(**(values | changes))
+
+
+def a_review(prediction: str, **changes: Any) -> Review:
+    values: dict[str, Any] = {
+        "id": uuid4().hex,
+        "prediction": prediction,
+        "create_time": NOW,
+        "reviewer": "dr-lee",
+        "label": TumourLabel.GLIOMA,
+        "agrees": False,
+        "comment": "edge enhancement",
+    }
+    return Review(**(values | changes))

@@ -1,0 +1,668 @@
+"""The command line against a real gRPC server with small fake services behind it."""
+
+# ruff: noqa: N802 - gRPC names the methods of a service
+
+import hashlib
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import grpc
+import pytest
+from braintumor.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    classifier_pb2,
+    classifier_pb2_grpc,
+    datasets_pb2,
+    datasets_pb2_grpc,
+    labels_pb2,
+    models_pb2,
+    models_pb2_grpc,
+    training_pb2,
+    training_pb2_grpc,
+)
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_status import rpc_status
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from core.errors import (
+    AlreadyExists,
+    BrainTumorError,
+    DatasetRefused,
+    FieldViolation,
+    ImageProblem,
+    ImageRefused,
+    InvalidArgument,
+    NotFound,
+    NotSupported,
+    Overloaded,
+    RejectedFile,
+    SegmenterNotRegistered,
+)
+from services.cli import client as client_module
+from services.cli.main import app
+from services.cli.synthetic import write_dataset
+from services.status import rich_status
+
+NOW = Timestamp(seconds=1_800_000_000)
+
+
+def fail(context: grpc.ServicerContext, error: BrainTumorError) -> None:
+    context.abort_with_status(rpc_status.to_status(rich_status(error, "r1")))
+
+
+def probabilities() -> list[labels_pb2.LabelProbability]:
+    values = (0.8, 0.1, 0.06, 0.04)
+    return [
+        labels_pb2.LabelProbability(label=label, probability=value)  # type: ignore[arg-type]
+        for label, value in enumerate(values, start=1)
+    ]
+
+
+class FakeClassifier(classifier_pb2_grpc.ClassifierServicer):
+    """Refuses what is no picture; is busy with each request once when ``busy``."""
+
+    def __init__(self) -> None:
+        self.requests: list[classifier_pb2.ClassifyRequest] = []
+        self.callers: set[Any] = set()
+        self.busy = False
+        self._seen: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def Classify(self, request: Any, context: Any) -> Any:
+        with self._lock:
+            self.requests.append(request)
+            self.callers.add(dict(context.invocation_metadata()).get("x-braintumor-caller"))
+            self._seen[request.request_id] += 1
+        if self.busy and self._seen[request.request_id] == 1:
+            fail(context, Overloaded(0.01))
+        if request.model_version == "modelVersions/unknown":
+            fail(context, NotFound("modelVersions/unknown"))
+        if request.include_regions:
+            fail(context, SegmenterNotRegistered())
+        try:
+            with Image.open(BytesIO(request.image)) as picture:
+                size = picture.size
+        except OSError:
+            fail(context, ImageRefused(ImageProblem.NOT_AN_IMAGE, "This is not a picture."))
+        return self._answer(request, size)
+
+    def ClassifyStream(self, request_iterator: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    def _answer(self, request: Any, size: tuple[int, int]) -> Any:
+        decision = labels_pb2.DECISION_ACCEPTED
+        if size[0] < 60:
+            decision = labels_pb2.DECISION_ABSTAINED
+        answer = classifier_pb2.ClassifyResponse(
+            prediction=f"predictions/{hashlib.sha256(request.image).hexdigest()[:8]}",
+            label=labels_pb2.TUMOR_LABEL_GLIOMA,
+            probabilities=probabilities(),
+            decision=decision,
+            model_version=request.model_version or "modelVersions/m1",
+            latency=Duration(nanos=12_000_000),
+        )
+        if request.include_explanation:
+            heat = BytesIO()
+            Image.linear_gradient("L").resize(size).save(heat, "PNG")
+            answer.explanation.activation_map_png = heat.getvalue()
+        return answer
+
+
+class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
+    """Checks the upload protocol and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.headers: list[datasets_pb2.UploadHeader] = []
+        self.uris: list[str] = []
+        self.known = {f"datasets/d{n}": self._dataset(f"d{n}") for n in range(7)}
+
+    def _dataset(self, dataset_id: str) -> datasets_pb2.Dataset:
+        counts = [datasets_pb2.LabelCount(label=labels_pb2.TUMOR_LABEL_GLIOMA, count=3)]
+        return datasets_pb2.Dataset(
+            name=f"datasets/{dataset_id}", create_time=NOW, item_count=3, class_counts=counts
+        )
+
+    def UploadDataset(self, request_iterator: Any, context: Any) -> Any:
+        header = next(request_iterator).header
+        self.headers.append(header)
+        described, data = None, b""
+        for message in request_iterator:
+            if message.WhichOneof("part") == "file":
+                self._keep(described, data)
+                described, data = message.file, b""
+            else:
+                data += message.chunk
+        self._keep(described, data)
+        if header.dataset_id == "taken":
+            fail(context, AlreadyExists("datasets/taken"))
+        if any(b"broken" in content for content in self.files.values()):
+            bad = (RejectedFile("glioma/b.jpg", "is not a picture"),)
+            fail(context, DatasetRefused("1 file cannot be used", bad))
+        return datasets_pb2.UploadDatasetResponse(dataset=self._dataset(header.dataset_id))
+
+    def _keep(self, described: datasets_pb2.UploadFile | None, data: bytes) -> None:
+        if described is not None:
+            assert described.sha256 == hashlib.sha256(data).hexdigest()
+            assert described.size_bytes == len(data)
+            self.files[described.path] = data
+
+    def ImportDataset(self, request: Any, context: Any) -> Any:
+        self.uris.append(request.uri)
+        return datasets_pb2.ImportDatasetResponse(dataset=self._dataset(request.dataset_id or "x"))
+
+    def GetDataset(self, request: Any, context: Any) -> Any:
+        if request.name not in self.known:
+            fail(context, NotFound(request.name))
+        return datasets_pb2.GetDatasetResponse(dataset=self.known[request.name])
+
+    def ListDatasets(self, request: Any, context: Any) -> Any:
+        start = int(request.page_token or 0)
+        end = start + min(request.page_size, 3)
+        found = list(self.known.values())[start:end]
+        token = str(end) if end < len(self.known) else ""
+        return datasets_pb2.ListDatasetsResponse(datasets=found, next_page_token=token)
+
+    def DeleteDataset(self, request: Any, context: Any) -> Any:
+        self.known.pop(request.name)
+        return datasets_pb2.DeleteDatasetResponse()
+
+
+class FakeTraining(training_pb2_grpc.TrainingServicer):
+    """One job, whose end is set by the test."""
+
+    def __init__(self) -> None:
+        self.created: list[training_pb2.CreateTrainingJobRequest] = []
+        self.ends: Any = training_pb2.JOB_STATE_SUCCEEDED
+
+    def _job(self, state: Any) -> training_pb2.TrainingJob:
+        job = training_pb2.TrainingJob(
+            name="trainingJobs/j1", dataset="datasets/d", state=state, create_time=NOW
+        )
+        if state == training_pb2.JOB_STATE_SUCCEEDED:
+            job.model_version = "modelVersions/m1"
+        if state == training_pb2.JOB_STATE_FAILED:
+            job.error.CopyFrom(training_pb2.JobError(reason="NO_MEMORY", message="Use less."))
+        return job
+
+    def CreateTrainingJob(self, request: Any, context: Any) -> Any:
+        self.created.append(request)
+        if request.training_job.spec.task == training_pb2.TASK_SEGMENTATION:
+            fail(context, NotSupported("Segmentation comes later."))
+        if request.training_job.dataset == "datasets/missing":
+            fail(context, NotFound("datasets/missing"))
+        job = self._job(training_pb2.JOB_STATE_QUEUED)
+        return training_pb2.CreateTrainingJobResponse(training_job=job)
+
+    def GetTrainingJob(self, request: Any, context: Any) -> Any:
+        return training_pb2.GetTrainingJobResponse(training_job=self._job(self.ends))
+
+    def ListTrainingJobs(self, request: Any, context: Any) -> Any:
+        return training_pb2.ListTrainingJobsResponse(training_jobs=[self._job(self.ends)])
+
+    def WatchTrainingJob(self, request: Any, context: Any) -> Any:
+        running = self._job(training_pb2.JOB_STATE_RUNNING)
+        for number in (1, 2):
+            epoch = training_pb2.EpochProgress(epoch=number, epochs=2, loss=1 / number)
+            event = training_pb2.JobEvent(
+                sequence=number,
+                create_time=NOW,
+                state=running.state,
+                message="epoch",
+                epoch=epoch,
+            )
+            yield training_pb2.WatchTrainingJobResponse(training_job=running, event=event)
+            yield training_pb2.WatchTrainingJobResponse(training_job=running)
+        event = training_pb2.JobEvent(sequence=3, create_time=NOW, state=self.ends)
+        yield training_pb2.WatchTrainingJobResponse(training_job=self._job(self.ends), event=event)
+
+    def CancelTrainingJob(self, request: Any, context: Any) -> Any:
+        job = self._job(training_pb2.JOB_STATE_CANCELLING)
+        return training_pb2.CancelTrainingJobResponse(training_job=job)
+
+
+class FakeModels(models_pb2_grpc.ModelsServicer):
+    """Versions of any name, all alike."""
+
+    def __init__(self) -> None:
+        self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
+
+    def _version(self, name: str) -> models_pb2.ModelVersion:
+        metrics = [
+            models_pb2.ClassMetrics(label=label, precision=0.9, recall=0.8, f1=0.85, support=5)  # type: ignore[arg-type]
+            for label in range(1, 5)
+        ]
+        confusion = [
+            models_pb2.ConfusionRow(label=label, counts=[4, 1, 0, 0])  # type: ignore[arg-type]
+            for label in range(1, 5)
+        ]
+        evaluation = models_pb2.Evaluation(
+            accuracy=0.875, macro_f1=0.85, per_class=metrics, confusion=confusion, test_size=20
+        )
+        return models_pb2.ModelVersion(
+            name=name,
+            create_time=NOW,
+            backbone=training_pb2.BACKBONE_VGG19,
+            evaluation=evaluation,
+            aliases=["production"],
+            latency=Duration(nanos=9_500_000),
+        )
+
+    def GetModelVersion(self, request: Any, context: Any) -> Any:
+        return models_pb2.GetModelVersionResponse(model_version=self._version(request.name))
+
+    def ListModelVersions(self, request: Any, context: Any) -> Any:
+        versions = [self._version("modelVersions/m2"), self._version("modelVersions/m1")]
+        return models_pb2.ListModelVersionsResponse(model_versions=versions)
+
+    def CompareModelVersions(self, request: Any, context: Any) -> Any:
+        return models_pb2.CompareModelVersionsResponse(
+            model_versions=[self._version(name) for name in request.names],
+            recommended=request.names[0],
+            recommendation_reason="it is the faster one",
+        )
+
+    def PromoteModelVersion(self, request: Any, context: Any) -> Any:
+        self.promotions.append(request)
+        move = models_pb2.AliasMove(
+            alias=request.alias or "production", to_version=request.name, create_time=NOW
+        )
+        return models_pb2.PromoteModelVersionResponse(move=move)
+
+    def RollbackModelAlias(self, request: Any, context: Any) -> Any:
+        move = models_pb2.AliasMove(
+            alias="production", from_version="modelVersions/m2", to_version="modelVersions/m1"
+        )
+        return models_pb2.RollbackModelAliasResponse(move=move)
+
+    def GetEvaluationReport(self, request: Any, context: Any) -> Any:
+        page = b"<!doctype html><p>report</p>"
+        return models_pb2.GetEvaluationReportResponse(content_type="text/html", content=page)
+
+
+class FakeAudit(audit_pb2_grpc.AuditServicer):
+    """Twelve rows; the chain is broken when the test says so."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.filters: list[str] = []
+        self.reviews: list[audit_pb2.RecordReviewRequest] = []
+
+    def _row(self, sequence: int) -> audit_pb2.Prediction:
+        return audit_pb2.Prediction(
+            name=f"predictions/p{sequence}",
+            sequence=sequence,
+            create_time=NOW,
+            caller="me",
+            label=labels_pb2.TUMOR_LABEL_GLIOMA,
+            probabilities=probabilities(),
+            decision=labels_pb2.DECISION_ACCEPTED,
+            outcome=audit_pb2.OUTCOME_ANSWERED,
+            status="OK",
+            latency=Duration(nanos=7_000_000),
+        )
+
+    def ListPredictions(self, request: Any, context: Any) -> Any:
+        self.filters.append(request.filter)
+        if request.filter == "nonsense":
+            violation = FieldViolation("filter", "unknown field 'nonsense'")
+            fail(context, InvalidArgument((violation,)))
+        newest = int(request.page_token or 12)
+        oldest = max(newest - min(request.page_size, 5), 0)
+        rows = [self._row(number) for number in range(newest, oldest, -1)]
+        token = str(oldest) if oldest else ""
+        return audit_pb2.ListPredictionsResponse(predictions=rows, next_page_token=token)
+
+    def GetPrediction(self, request: Any, context: Any) -> Any:
+        found = self._row(3)
+        found.reviews.append(audit_pb2.Review(create_time=NOW, reviewer="dr", agrees=True))
+        return audit_pb2.GetPredictionResponse(prediction=found)
+
+    def RecordReview(self, request: Any, context: Any) -> Any:
+        self.reviews.append(request)
+        return audit_pb2.RecordReviewResponse(review=request.review)
+
+    def VerifyAuditLog(self, request: Any, context: Any) -> Any:
+        if self.broken:
+            return audit_pb2.VerifyAuditLogResponse(
+                intact=False,
+                rows_checked=4,
+                broken_at=5,
+                broken_prediction="predictions/p5",
+                problem="row 5 was altered",
+            )
+        return audit_pb2.VerifyAuditLogResponse(intact=True, rows_checked=12)
+
+    def ExportPredictions(self, request: Any, context: Any) -> Any:
+        for sequence in range(1, 13):
+            yield audit_pb2.ExportPredictionsResponse(prediction=self._row(sequence))
+
+
+class World:
+    """The fake services, and the command that talks to them."""
+
+    def __init__(self) -> None:
+        self.classifier = FakeClassifier()
+        self.datasets = FakeDatasets()
+        self.training = FakeTraining()
+        self.models = FakeModels()
+        self.audit = FakeAudit()
+        self._server = grpc.server(ThreadPoolExecutor(8))
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(self.classifier, self._server)
+        datasets_pb2_grpc.add_DatasetsServicer_to_server(self.datasets, self._server)
+        training_pb2_grpc.add_TrainingServicer_to_server(self.training, self._server)
+        models_pb2_grpc.add_ModelsServicer_to_server(self.models, self._server)
+        audit_pb2_grpc.add_AuditServicer_to_server(self.audit, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def run(self, *arguments: str, expect: int = 0) -> Result:
+        environment = {"BRAINTUMOR_ADDRESS": self.address}
+        done = CliRunner().invoke(app, arguments, env=environment)
+        assert done.exit_code == expect, (done.output, done.exception)
+        return done
+
+    def rows(self, *arguments: str, expect: int = 0) -> list[dict[str, Any]]:
+        done = self.run(*arguments, "--json", expect=expect)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    running = World()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> Path:
+    folder = tmp_path / "slices"
+    write_dataset(folder, per_class=3, size=64, seed=0)
+    return folder
+
+
+def test_classify_answers_each_scan_in_the_order_of_the_input(world: World, slices: Path) -> None:
+    rows = world.rows("classify", str(slices / "pituitary"), str(slices / "glioma"))
+    names = [Path(row["path"]).parent.name for row in rows]
+    assert names == ["pituitary"] * 3 + ["glioma"] * 3
+    for row in rows:
+        sha = hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
+        assert row["prediction"] == f"predictions/{sha[:8]}"
+        assert row["label"] == "glioma"
+        assert row["probabilities"]["glioma"] == 0.8
+        assert row["latency_ms"] == 12.0
+        assert row["error"] is None
+    assert len({request.request_id for request in world.classifier.requests}) == 6
+
+
+def test_a_refused_scan_does_not_stop_the_others(
+    world: World, slices: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "notes.txt"
+    broken.write_text("no picture")
+    rows = world.rows("classify", str(broken), str(slices / "glioma"), expect=1)
+    assert rows[0]["error"] == {"status": "INVALID_ARGUMENT", "message": "This is not a picture."}
+    assert rows[0]["label"] is None
+    assert all(row["error"] is None for row in rows[1:])
+
+
+def test_a_busy_server_is_asked_again_with_the_same_request_id(world: World, slices: Path) -> None:
+    world.classifier.busy = True
+    rows = world.rows("classify", str(slices / "glioma"))
+    assert all(row["error"] is None for row in rows)
+    ids = Counter(request.request_id for request in world.classifier.requests)
+    assert set(ids.values()) == {2}
+
+
+def test_a_person_sees_a_table_a_summary_and_the_caution(world: World, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "small", per_class=1, size=48, seed=0)
+    done = world.run("classify", str(tmp_path / "small"))
+    assert "? ABSTAINED" in done.stdout
+    assert "80.0%" in done.stdout
+    assert "4 scans" in done.stdout
+    assert "4 abstained" in done.stdout
+    assert done.stdout.count("not a medical device") == 1
+
+
+def test_the_model_may_be_named_and_an_unknown_one_is_refused(world: World, slices: Path) -> None:
+    (row,) = world.rows("classify", str(next((slices / "glioma").iterdir())), "--model", "m9")
+    assert row["model_version"] == "modelVersions/m9"
+    rows = world.rows("classify", str(slices / "glioma"), "--model", "unknown", expect=1)
+    assert {row["error"]["status"] for row in rows} == {"NOT_FOUND"}
+
+
+def test_overlays_are_written_by_stem(world: World, slices: Path, tmp_path: Path) -> None:
+    overlays = tmp_path / "deep" / "overlays"
+    world.rows("classify", str(slices / "glioma"), "--overlay-dir", str(overlays))
+    stems = {path.stem for path in (slices / "glioma").iterdir()}
+    assert {path.name for path in overlays.iterdir()} == {f"{stem}.png" for stem in stems}
+    with Image.open(next(overlays.iterdir())) as picture:
+        assert picture.width == 224
+        assert picture.height > 224
+
+
+def test_masks_wait_for_a_segmenter(world: World, slices: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    rows = world.rows("classify", str(slices / "glioma"), "--mask-dir", str(masks), expect=1)
+    assert {row["error"]["status"] for row in rows} == {"FAILED_PRECONDITION"}
+    assert list(masks.iterdir()) == []
+
+
+def test_a_folder_without_pictures_is_bad_usage(world: World, tmp_path: Path) -> None:
+    world.run("classify", str(tmp_path), expect=2)
+
+
+def test_the_server_learns_who_asks(
+    world: World, slices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "dr who")
+    world.rows("classify", str(slices / "glioma"))
+    assert world.classifier.callers == {"dr_who"}
+
+
+def test_without_a_server_every_command_exits_3(slices: Path) -> None:
+    for arguments in (
+        ["classify", str(slices)],
+        ["datasets", "list"],
+        ["datasets", "upload", str(slices)],
+        ["train", "--dataset", "d", "--watch"],
+        ["jobs", "watch", "j"],
+        ["models", "list"],
+        ["audit", "verify"],
+    ):
+        done = CliRunner().invoke(app, [*arguments, "--address", "127.0.0.1:1"])
+        assert done.exit_code == 3, done.output
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) <= 2
+        assert "braintumor up" in done.stderr
+
+
+def test_a_server_that_goes_away_midway_is_status_3(
+    world: World, slices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module.Client, "check_reachable", lambda _self: None)
+    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+    world.stop()
+    rows = world.rows("classify", str(slices / "glioma"), expect=3)
+    assert {row["error"]["status"] for row in rows} == {"UNAVAILABLE"}
+    assert len(rows) == 3
+
+
+def test_upload_sends_every_picture_of_a_folder(world: World, slices: Path) -> None:
+    (slices / "README.md").write_text("words")
+    (row,) = world.rows("datasets", "upload", str(slices), "--name", "datasets/brains")
+    assert row["name"] == "datasets/brains"
+    assert row["class_counts"] == {"glioma": 3}
+    sent = {path.relative_to(slices).as_posix() for path in slices.rglob("*.jpg")}
+    assert set(world.datasets.files) == sent
+    (header,) = world.datasets.headers
+    assert header.dataset_id == "brains"
+    assert header.on_bad_file == datasets_pb2.ON_BAD_FILE_REFUSE
+    assert header.request_id
+
+
+def test_upload_sends_an_archive_in_one_piece(world: World, tmp_path: Path) -> None:
+    archive = tmp_path / "brains.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("glioma/a.jpg", b"x" * 3_000_000)
+    (row,) = world.rows("datasets", "upload", str(archive), "--skip-bad")
+    assert row["name"] == "datasets/brains"
+    assert world.datasets.files == {"brains.zip": archive.read_bytes()}
+    assert world.datasets.headers[0].on_bad_file == datasets_pb2.ON_BAD_FILE_SKIP
+
+
+def test_a_refused_upload_names_the_files(world: World, slices: Path) -> None:
+    (slices / "glioma" / "b.jpg").write_bytes(b"broken")
+    done = world.run("datasets", "upload", str(slices), expect=1)
+    assert "INVALID_ARGUMENT" in done.stderr
+    assert "files[glioma/b.jpg]: is not a picture" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_taken_name_is_refused(world: World, slices: Path) -> None:
+    done = world.run("datasets", "upload", str(slices), "--name", "taken", expect=1)
+    assert done.stderr.startswith("ALREADY_EXISTS: datasets/taken exists already.")
+
+
+def test_what_cannot_be_uploaded_is_bad_usage(world: World, tmp_path: Path) -> None:
+    (tmp_path / "scan.jpg").write_bytes(b"x")
+    world.run("datasets", "upload", str(tmp_path / "scan.jpg"), expect=2)
+    (tmp_path / "empty").mkdir()
+    world.run("datasets", "upload", str(tmp_path / "empty"), expect=2)
+
+
+def test_a_local_path_is_imported_as_a_file_uri(world: World, tmp_path: Path) -> None:
+    world.rows("datasets", "import", str(tmp_path))
+    world.rows("datasets", "import", "s3://bucket/x", "--name", "x")
+    assert world.datasets.uris == [tmp_path.as_uri(), "s3://bucket/x"]
+
+
+def test_lists_run_over_pages_up_to_the_limit(world: World) -> None:
+    assert len(world.rows("datasets", "list")) == 7
+    assert len(world.rows("datasets", "list", "--limit", "4")) == 4
+    rows = world.rows("audit", "list", "--limit", "0", "--filter", 'label = "glioma"')
+    assert [row["sequence"] for row in rows] == list(range(12, 0, -1))
+    assert next(iter(rows[0])) == "prediction"
+    assert set(world.audit.filters) == {'label = "glioma"'}
+
+
+def test_data_sets_are_shown_and_deleted_by_either_name(world: World) -> None:
+    assert "glioma 3" in world.run("datasets", "show", "d1").stdout
+    assert world.rows("datasets", "delete", "datasets/d1") == [
+        {"name": "datasets/d1", "deleted": True}
+    ]
+    done = world.run("datasets", "show", "d1", expect=1)
+    assert done.stderr == "NOT_FOUND: datasets/d1 does not exist.\n"
+
+
+def test_train_submits_what_was_asked_for(world: World) -> None:
+    (row,) = world.rows(
+        "train", "--dataset", "d", "--set", "epochs=2", "--set", "weights=none",
+        "--request-id", "11111111-1111-4111-8111-111111111111",
+    )  # fmt: skip
+    assert next(iter(row)) == "name"
+    assert row["state"] == "QUEUED"
+    (request,) = world.training.created
+    assert request.training_job.dataset == "datasets/d"
+    assert request.training_job.spec.epochs == 2
+    assert request.request_id.startswith("1111")
+
+
+def test_train_passes_on_what_the_server_says(world: World) -> None:
+    done = world.run("train", "--dataset", "missing", expect=1)
+    assert done.stderr.startswith("NOT_FOUND")
+    done = world.run("train", "--dataset", "d", "--task", "segmentation", expect=1)
+    assert done.stderr.startswith("UNIMPLEMENTED")
+
+
+def test_watch_gives_events_and_the_end_decides_the_status(world: World) -> None:
+    rows = world.rows("train", "--dataset", "d", "--watch")
+    assert [row["event"]["sequence"] for row in rows] == [1, 2, 3]
+    assert rows[0]["event"]["epoch"]["loss"] == 1.0
+    assert rows[-1]["model_version"] == "modelVersions/m1"
+    world.training.ends = training_pb2.JOB_STATE_FAILED
+    done = world.run("jobs", "watch", "j1", expect=1)
+    assert "epoch 2/2" in done.stdout
+    assert "NO_MEMORY: Use less." in done.stderr
+
+
+def test_jobs_are_listed_shown_and_cancelled(world: World) -> None:
+    assert "trainingJobs/j1" in world.run("jobs", "list").stdout
+    assert world.rows("jobs", "show", "j1")[0]["model_version"] == "modelVersions/m1"
+    assert world.rows("jobs", "cancel", "j1")[0]["state"] == "CANCELLING"
+
+
+def test_models_are_listed_shown_and_compared(world: World) -> None:
+    names = [row["name"] for row in world.rows("models", "list")]
+    assert names == ["modelVersions/m2", "modelVersions/m1"]
+    assert "production" in world.run("models", "list").stdout
+    shown = world.run("models", "show", "m1").stdout
+    assert "0.875" in shown
+    assert "meningioma" in shown
+    (compared,) = world.rows("models", "compare", "m1", "m2")
+    assert compared["recommended"] == "modelVersions/m1"
+    assert "Recommended: modelVersions/m1" in world.run("models", "compare", "m1", "m2").stdout
+
+
+def test_promotion_and_rollback(world: World) -> None:
+    (move,) = world.rows(
+        "models", "promote", "m2", "--alias", "trial", "--force", "--reason", "why not"
+    )
+    assert (move["alias"], move["to_version"]) == ("trial", "modelVersions/m2")
+    (request,) = world.models.promotions
+    assert request.force
+    assert request.reason == "why not"
+    done = world.run("models", "rollback")
+    assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
+
+
+def test_reports_are_written(world: World, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    world.run("models", "report", "m1", "--output", str(page))
+    assert page.read_bytes().startswith(b"<!doctype html>")
+    done = world.run("models", "report", "m1", "--output", str(tmp_path / "no" / "f"), expect=1)
+    assert "No such file or directory" in done.stderr
+
+
+def test_a_bad_filter_names_the_field(world: World) -> None:
+    done = world.run("audit", "list", "--filter", "nonsense", expect=1)
+    assert "filter: unknown field 'nonsense'" in done.stderr
+
+
+def test_verification_decides_the_status(world: World) -> None:
+    assert "intact: 12 rows" in world.run("audit", "verify").stdout
+    world.audit.broken = True
+    assert "row 5 (predictions/p5)" in world.run("audit", "verify", expect=1).stderr
+    (row,) = world.rows("audit", "verify", expect=1)
+    assert row["broken_at"] == 5
+
+
+def test_rows_are_exported_oldest_first(world: World, tmp_path: Path) -> None:
+    target = tmp_path / "log.jsonl"
+    world.run("audit", "export", "--output", str(target))
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert rows == [json.loads(line) for line in world.run("audit", "export").stdout.splitlines()]
+    assert [row["sequence"] for row in rows] == list(range(1, 13))
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_reviews_are_recorded_and_shown(world: World) -> None:
+    world.run("audit", "review", "p3", "--disagree", "--label", "pituitary", "--comment", "no")
+    (request,) = world.audit.reviews
+    assert request.name == "predictions/p3"
+    assert not request.review.agrees
+    assert request.review.label == labels_pb2.TUMOR_LABEL_PITUITARY
+    assert "dr agrees" in world.run("audit", "show", "p3").stdout

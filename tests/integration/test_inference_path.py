@@ -1,0 +1,153 @@
+"""Gateway adapters, a real Valkey and a real worker process."""
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import BrokerUnavailable, ImageRefused, NoWorker, Unavailable, WorkerLost
+from core.labels import TumourLabel
+from core.prediction import Decision, Prediction
+from core.settings import Settings
+from db.artefacts import FsspecArtefactStore
+from services.adapters.broker import WorkChannel
+from services.adapters.predictor import MicroBatchingPredictor
+from tests.fakes.graphs import store_brightness_model
+from tests.integration.conftest import Valkey, Workers
+
+
+def png(value: int, side: int = 64) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((side, side), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def slow_png() -> bytes:
+    """Noise of 60 megapixels: keeps a worker busy long enough to be killed on the way."""
+    noise = np.random.default_rng(0).integers(0, 4, (7700, 7700), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+class Client:
+    """A predictor over a real channel, for the brightness model."""
+
+    def __init__(self, settings: Settings, *, pickup: float = 30.0) -> None:
+        self.channel = WorkChannel(settings)
+        self.predictor = MicroBatchingPredictor(
+            self.channel, max_batch_size=4, max_batches=3, pickup_timeout=pickup
+        )
+        self.digest = store_brightness_model(FsspecArtefactStore(settings.artefact_url))
+
+    async def ask(self, image: bytes, seconds: float = 30.0) -> Prediction:
+        return await self.predictor.predict(
+            image,
+            model_version="brightness",
+            digest=self.digest,
+            deadline=time.time() + seconds,
+            include_activation_map=True,
+        )
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[Client]:
+    client = Client(settings)
+    await client.channel.start()
+    yield client
+    await client.channel.close()
+
+
+async def test_many_pictures_are_answered(client: Client, workers: Workers) -> None:
+    await asyncio.to_thread(workers.start)
+    values = [0, 250] * 12
+    answers = await asyncio.gather(*(client.ask(png(v)) for v in values))
+    for value, answer in zip(values, answers, strict=True):
+        assert answer.label is TumourLabel.GLIOMA
+        assert answer.decision is (Decision.ACCEPTED if value else Decision.ABSTAINED)
+        assert sum(answer.probabilities) == pytest.approx(1.0)
+        assert Image.open(io.BytesIO(answer.activation_map)).size == (64, 64)
+
+
+async def test_a_bad_picture_in_a_batch_costs_the_others_nothing(
+    client: Client, workers: Workers
+) -> None:
+    await asyncio.to_thread(workers.start)
+    images = [png(200), png(200)[:60], png(200), png(200)]
+    answers = await asyncio.gather(*(client.ask(i) for i in images), return_exceptions=True)
+    assert isinstance(answers[1], ImageRefused)
+    assert all(isinstance(a, Prediction) for i, a in enumerate(answers) if i != 1)
+
+
+async def test_a_worker_killed_in_the_middle_is_unavailable_and_the_next_one_answers(
+    client: Client, workers: Workers
+) -> None:
+    doomed = await asyncio.to_thread(workers.start)
+    await client.ask(png(1))
+    asked = asyncio.create_task(client.ask(slow_png()))
+    while not any(call.worker for call in client.channel._calls.values()):
+        await asyncio.sleep(0.001)
+    doomed.kill()
+    with pytest.raises(WorkerLost):
+        await asked
+    await asyncio.to_thread(workers.start)
+    assert await client.ask(png(1))
+
+
+async def test_nobody_there_is_unavailable(settings: Settings) -> None:
+    client = Client(settings, pickup=0.5)
+    await client.channel.start()
+    with pytest.raises(NoWorker):
+        await client.ask(png(1))
+    await client.channel.close()
+
+
+async def test_a_dead_broker_is_unavailable_and_recovery_needs_no_restart(
+    client: Client, workers: Workers, valkey: Valkey
+) -> None:
+    await asyncio.to_thread(workers.start)
+    await client.ask(png(1))
+    valkey.stop()
+    with pytest.raises(BrokerUnavailable):
+        await client.ask(png(1))
+    valkey.start()
+
+    async def answered() -> Prediction:
+        while True:
+            try:
+                return await client.ask(png(1), seconds=20)
+            except Unavailable:
+                await asyncio.sleep(0.2)
+
+    async with asyncio.timeout(60):
+        assert await answered()
+
+
+async def test_a_broker_that_dies_while_callers_wait_fails_them(
+    settings: Settings, valkey: Valkey
+) -> None:
+    client = Client(settings)
+    await client.channel.start()
+    asked = asyncio.create_task(client.ask(png(1)))
+    while not client.channel._calls:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.3)
+    valkey.stop()
+    with pytest.raises(BrokerUnavailable):
+        await asked
+    await client.channel.close()
+
+
+async def test_late_replies_are_dropped(client: Client, workers: Workers) -> None:
+    await asyncio.to_thread(workers.start)
+    await client.ask(png(1))
+    asked = asyncio.create_task(client.ask(slow_png()))
+    while not any(call.worker for call in client.channel._calls.values()):
+        await asyncio.sleep(0.001)
+    client.channel._calls.clear()  # as if its callers had been told something else already
+    assert await client.ask(png(1))
+    asked.cancel()

@@ -1,0 +1,120 @@
+"""Which of several model versions is recommended, and why."""
+
+from typing import Any
+
+import pytest
+
+from core.labels import LABELS
+from core.registry import ClassMetrics, Evaluation, ModelVersion, recommend
+from core.training import Backbone, Task
+from tests.fakes.records import NOW
+
+
+def a_version(
+    version_id: str,
+    macro_f1: float,
+    *,
+    latency_ms: float = 5.0,
+    test_size: int = 400,
+    accuracy: float | None = None,
+    **changes: Any,
+) -> ModelVersion:
+    metrics = ClassMetrics(precision=macro_f1, recall=macro_f1, f1=macro_f1, support=1)
+    evaluation = Evaluation(
+        accuracy=macro_f1 if accuracy is None else accuracy,
+        macro_f1=macro_f1,
+        per_class=dict.fromkeys(LABELS, metrics),
+        confusion=((1, 0, 0, 0),) * 4,
+        train_size=1000,
+        validation_size=200,
+        test_size=test_size,
+        protocol="grouped",
+    )
+    values: dict[str, Any] = {
+        "id": version_id,
+        "create_time": NOW,
+        "task": Task.CLASSIFICATION,
+        "backbone": Backbone.EFFICIENTNET_B0,
+        "digest": version_id * 8,
+        "dataset": "brains",
+        "dataset_digest": "d",
+        "training_job": "j",
+        "spec": {},
+        "weights_source": "none",
+        "evaluation": evaluation,
+        "parameters": 4_000_000,
+        "size_bytes": 16_000_000,
+        "train_seconds": 60.0,
+        "latency_ms": latency_ms,
+        "library_versions": {},
+    }
+    return ModelVersion(**(values | changes))
+
+
+def test_names() -> None:
+    version = a_version("v1", 0.9, digest="abc")
+    assert (version.name, version.artefact_prefix) == ("modelVersions/v1", "models/abc")
+
+
+def test_a_single_version() -> None:
+    choice = recommend([a_version("v1", 0.1)])
+    assert choice.version == "modelVersions/v1"
+    assert "only one" in choice.reason
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_clearly_better_wins_though_it_is_slower(reverse: bool) -> None:
+    versions = [a_version("good", 0.95, latency_ms=50), a_version("bad", 0.70, latency_ms=1)]
+    choice = recommend(versions[::-1] if reverse else versions)
+    assert choice.version == "modelVersions/good"
+    assert "0.950 against 0.700" in choice.reason
+    assert "noise" not in choice.reason
+
+
+def test_within_noise_the_faster_wins() -> None:
+    versions = [a_version("a", 0.91, latency_ms=20), a_version("b", 0.905, latency_ms=5)]
+    choice = recommend(versions)
+    assert choice.version == "modelVersions/b"
+    assert "within noise" in choice.reason
+    assert "5.0 ms against 20.0 ms" in choice.reason
+
+
+def test_within_noise_the_best_stays_if_it_is_the_fastest() -> None:
+    choice = recommend([a_version("a", 0.91, latency_ms=5), a_version("b", 0.905, latency_ms=20)])
+    assert choice.version == "modelVersions/a"
+    assert "within noise" in choice.reason
+    assert "fastest" in choice.reason
+
+
+def test_a_small_test_split_has_more_noise() -> None:
+    def pair(size: int) -> list[ModelVersion]:
+        return [
+            a_version("a", 0.93, latency_ms=20, test_size=size),
+            a_version("b", 0.90, latency_ms=5, test_size=size),
+        ]
+
+    assert recommend(pair(10_000)).version == "modelVersions/a"
+    assert recommend(pair(40)).version == "modelVersions/b"
+
+
+def test_a_perfect_score_on_few_slices_is_not_free_of_noise() -> None:
+    versions = [
+        a_version("a", 1.0, latency_ms=20, test_size=5),
+        a_version("b", 0.95, latency_ms=5, accuracy=1.0, test_size=5),
+    ]
+    assert recommend(versions).version == "modelVersions/b"
+
+
+def test_only_those_within_noise_of_the_best_compete_on_speed() -> None:
+    versions = [
+        a_version("best", 0.95, latency_ms=30),
+        a_version("near", 0.945, latency_ms=20),
+        a_version("far", 0.60, latency_ms=1),
+    ]
+    assert recommend(versions).version == "modelVersions/near"
+
+
+def test_different_data_sets_are_pointed_out() -> None:
+    versions = [a_version("a", 0.9), a_version("b", 0.5, dataset_digest="other")]
+    assert "different data sets" in recommend(versions).reason
+    assert "different data sets" not in recommend(versions[:1] * 2).reason

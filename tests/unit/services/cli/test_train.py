@@ -1,0 +1,52 @@
+"""The recipe of a training job as the command line takes it."""
+
+import pytest
+import typer
+from braintumor.v1 import training_pb2
+
+from core.training import Backbone, Task
+from services.cli.train import _recipe, spec_message
+
+
+def recipe(*settings: str) -> training_pb2.TrainingSpec:
+    return spec_message(_recipe(Backbone.VGG19, Task.CLASSIFICATION, settings))
+
+
+def test_only_what_was_given_is_sent() -> None:
+    spec = recipe("epochs=3", "augmentation=off", "learning_rate=1e-3", "optimizer=SGD")
+    assert spec.backbone == training_pb2.BACKBONE_VGG19
+    assert spec.task == training_pb2.TASK_CLASSIFICATION
+    assert spec.optimizer == training_pb2.OPTIMIZER_SGD
+    assert spec.epochs == 3
+    assert spec.augmentation is False
+    assert spec.HasField("augmentation")
+    assert spec.learning_rate == 1e-3
+    assert not spec.HasField("batch_size")
+    assert not spec.HasField("seed")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("epochs=0", "epochs: must be a whole number from 1 to 1000"),
+        ("epoch=1", "epoch: unknown; use one of"),
+        ("epochs", "key=value"),
+        ("=3", "key=value"),
+        ("weights=../etc/passwd", "weights: must be one of"),
+    ],
+)
+def test_a_bad_setting_is_explained(
+    setting: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught:
+        recipe(setting)
+    assert caught.value.exit_code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_every_bad_setting_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        recipe("epochs=0", "dropout=2")
+    said = capsys.readouterr().err
+    assert "epochs" in said
+    assert "dropout" in said

@@ -1,0 +1,134 @@
+"""Following a job over a stream that may break off."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from braintumor.v1 import training_pb2
+
+from services.cli.output import Output
+from services.cli.refusals import Refusal, ServerRefused
+from services.cli.session import Session
+from services.cli.watch import INTERRUPTED, job_rows, watch_job
+
+NAME = "trainingJobs/j"
+GONE = Refusal(status="UNAVAILABLE", message="connection reset")
+REFUSED = Refusal(status="NOT_FOUND", message="no such job", reason="TRAINING_JOB_NOT_FOUND")
+
+
+def update(
+    state: str, sequence: int = 0, message: str = "", **job: Any
+) -> training_pb2.WatchTrainingJobResponse:
+    number = training_pb2.JobState.Value(f"JOB_STATE_{state}")
+    answer = training_pb2.WatchTrainingJobResponse(
+        training_job=training_pb2.TrainingJob(name=NAME, state=number, **job)
+    )
+    if sequence:
+        answer.event.CopyFrom(
+            training_pb2.JobEvent(sequence=sequence, state=number, message=message)
+        )
+    return answer
+
+
+class FakeClient:
+    """Each stream gives its updates in turn; an exception among them is raised."""
+
+    class training:  # noqa: N801 - stands where the stub does
+        WatchTrainingJob = None
+
+    def __init__(self, *streams: list[Any]) -> None:
+        self._streams = list(streams)
+        self.after: list[int] = []
+
+    def stream(
+        self, _method: None, request: training_pb2.WatchTrainingJobRequest
+    ) -> Iterator[training_pb2.WatchTrainingJobResponse]:
+        self.after.append(request.after_sequence)
+        for item in self._streams.pop(0):
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+def connected(client: FakeClient, as_json: bool = False) -> Session:
+    return Session(client, Output(as_json))  # type: ignore[arg-type]
+
+
+def states(client: FakeClient, pauses: list[float] | None = None) -> list[str]:
+    record = pauses if pauses is not None else []
+    return [row["state"] for row in job_rows(connected(client), NAME, sleep=record.append)]
+
+
+def test_a_broken_stream_is_taken_up_behind_the_last_event() -> None:
+    client = FakeClient(
+        [update("QUEUED", 1), update("RUNNING", 2), update("RUNNING"), ServerRefused(GONE)],
+        [ServerRefused(GONE)],
+        [update("RUNNING"), update("SUCCEEDED", 3)],
+    )
+    pauses: list[float] = []
+    assert states(client, pauses) == ["QUEUED", "RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    assert client.after == [0, 2, 2]
+    assert pauses == [1.0, 2.0]
+
+
+def test_a_stream_that_a_draining_server_ends_is_taken_up_too() -> None:
+    client = FakeClient([update("RUNNING", 1)], [update("CANCELLED", 2)])
+    assert states(client) == ["RUNNING", "CANCELLED"]
+
+
+def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    with pytest.raises(ServerRefused):
+        states(FakeClient([ServerRefused(GONE)]))
+
+
+def test_a_refusal_ends_the_watch() -> None:
+    with pytest.raises(ServerRefused):
+        states(FakeClient([update("RUNNING", 1), ServerRefused(REFUSED)]))
+
+
+def test_a_server_that_stays_away_is_given_up() -> None:
+    client = FakeClient([update("RUNNING", 1)], *[[ServerRefused(GONE)]] * 99)
+    with pytest.raises(ServerRefused):
+        states(client)
+
+
+def test_success_names_the_version_and_the_next_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = FakeClient([update("SUCCEEDED", 1, model_version="modelVersions/m")])
+    assert watch_job(connected(client), NAME) == 0
+    assert "braintumor models promote m" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_a_job_without_a_result_is_a_failure(
+    state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = training_pb2.JobError(reason="TRAINING_FAILED", message="no memory is left")
+    client = FakeClient([update(state, 1, error=error if state == "FAILED" else None)])
+    assert watch_job(connected(client), NAME) == 1
+    said = capsys.readouterr().err
+    assert state.lower() in said
+    assert ("no memory is left" in said) == (state == "FAILED")
+
+
+def test_ctrl_c_says_that_the_job_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    client = FakeClient([update("RUNNING", 1), KeyboardInterrupt()])
+    assert watch_job(connected(client), NAME) == INTERRUPTED
+    assert "goes on" in capsys.readouterr().err
+
+
+def test_an_epoch_is_one_plain_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with_epoch = update("RUNNING", 1)
+    with_epoch.event.epoch.CopyFrom(
+        training_pb2.EpochProgress(epoch=2, epochs=5, val_accuracy=0.75)
+    )
+    with_epoch.event.create_time.FromSeconds(0)
+    done = update("SUCCEEDED", 2, message="done")
+    done.event.create_time.FromSeconds(1)
+    watch_job(connected(FakeClient([with_epoch, update("RUNNING"), done])), NAME)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "epoch 2/5" in lines[0]
+    assert "val_accuracy 0.750" in lines[0]
+    assert lines[1].endswith("done")

@@ -1,0 +1,328 @@
+"""Messages carry what the records hold; the calls themselves are in test_gateway.py."""
+
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from braintumor.v1 import audit_pb2, classifier_pb2, datasets_pb2, labels_pb2, training_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.audit_chain import ChainReport
+from core.datasets import OnBadFile
+from core.errors import InvalidArgument
+from core.labels import LABELS, TumourLabel
+from core.prediction import (
+    AuditRecord,
+    Box,
+    Decision,
+    Outcome,
+    Prediction,
+    Region,
+)
+from core.registry import AliasMove, recommend
+from core.training import Backbone, EpochProgress, JobEvent, JobState, Optimizer, Task, TrainingSpec
+from services import converters
+from services.usecases.audit import Verdict
+from services.usecases.classify import ClassifyAnswer
+from services.usecases.models import Comparison
+from services.usecases.training import JobUpdate
+from services.usecases.upload import FileStart, Header
+from tests.fakes.records import NOW, a_dataset, a_job, a_refusal, a_review, an_entry
+from tests.fakes.registry import a_model_version
+
+PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
+    (converters.LABEL, TumourLabel, labels_pb2.TumorLabel),
+    (converters.DECISION, Decision, labels_pb2.Decision),
+    (converters.OUTCOME, Outcome, audit_pb2.Outcome),
+    (converters.ON_BAD_FILE, OnBadFile, datasets_pb2.OnBadFile),
+    (converters.TASK, Task, training_pb2.Task),
+    (converters.BACKBONE, Backbone, training_pb2.Backbone),
+    (converters.OPTIMIZER, Optimizer, training_pb2.Optimizer),
+    (converters.JOB_STATE, JobState, training_pb2.JobState),
+]
+
+
+def a_record(**changes: Any) -> AuditRecord:
+    fields = asdict(an_entry()) | {"sequence": 7, "previous_hash": "a" * 64, "row_hash": "b" * 64}
+    return AuditRecord(**fields | changes)
+
+
+@pytest.mark.parametrize(("pair", "kind", "proto"), PAIRS)
+def test_enums_go_there_and_back(
+    pair: converters.EnumPair[Any], kind: type[StrEnum], proto: Any
+) -> None:
+    numbers = [pair.to_proto(member) for member in kind]
+    assert sorted([0, *numbers]) == sorted(proto.values())
+    assert [pair.from_proto(number, "f") for number in numbers] == list(kind)
+    assert pair.to_proto(None) == 0
+    assert pair.from_proto(0, "f") is None
+    with pytest.raises(InvalidArgument) as caught:
+        pair.from_proto(99, "some.field")
+    assert caught.value.violations[0].field == "some.field"
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1)))  # noqa: DTZ001
+def test_times_keep_their_microseconds(naive: datetime) -> None:
+    moment = naive.replace(tzinfo=UTC)
+    message = converters.timestamp(moment)
+    assert message is not None
+    assert message.ToDatetime(tzinfo=UTC) == moment
+
+
+def test_durations_are_seconds_or_microseconds() -> None:
+    assert converters.duration(seconds=1.5).ToTimedelta() == timedelta(seconds=1.5)
+    assert converters.duration(microseconds=7).ToMicroseconds() == 7
+
+
+def test_a_command_is_taken_as_it_is_and_never_refused() -> None:
+    request = classifier_pb2.ClassifyRequest(
+        image=b"x",
+        model_version="modelVersions/m1",
+        request_id="not checked here",
+        include_regions=True,
+        include_explanation=True,
+    )
+    command = converters.classify_command(request, caller="ann", deadline=7.5)
+    assert (command.image, command.caller, command.deadline) == (b"x", "ann", 7.5)
+    assert (command.model_version, command.request_id) == ("m1", "not checked here")
+    assert command.include_regions
+    assert command.include_explanation
+    bare = converters.classify_command(
+        classifier_pb2.ClassifyRequest(model_version="what/is/this"), caller="", deadline=None
+    )
+    assert (bare.model_version, bare.request_id) == ("what/is/this", None)
+
+
+def test_an_answer_shows_what_was_recorded() -> None:
+    prediction = Prediction(
+        probabilities=(0.1, 0.2, 0.3, 0.4),
+        decision=Decision.ACCEPTED,
+        model_version="m1",
+        regions=(Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.5, area_px=4),),
+        activation_map=b"png",
+    )
+    record = a_record()
+    message = converters.classify_response(ClassifyAnswer(record=record, prediction=prediction))
+    assert message.prediction == record.name
+    assert message.model_version == "modelVersions/m1"
+    assert [p.label for p in message.probabilities] == [1, 2, 3, 4]
+    assert tuple(p.probability for p in message.probabilities) == record.probabilities
+    assert message.latency.ToMicroseconds() == 19_000
+    (region,) = message.regions
+    assert (region.box.x0, region.box.y0, region.box.x1, region.box.y1) == (1, 2, 3, 4)
+    assert (region.score, region.area_px) == (0.5, 4)
+    assert message.explanation.activation_map_png == b"png"
+    assert message.explanation.label == labels_pb2.TUMOR_LABEL_PITUITARY
+    replayed = converters.classify_response(ClassifyAnswer(record=record, prediction=None))
+    assert not replayed.HasField("explanation")
+    assert replayed.label == message.label
+
+
+def test_a_data_set_counts_every_class() -> None:
+    message = converters.dataset_message(a_dataset())
+    assert message.name == "datasets/brains"
+    assert {c.label: c.count for c in message.class_counts} == {1: 6, 2: 0, 3: 4, 4: 0}
+    assert message.size_bytes == 3_000_000_000
+    assert (message.rejected_files[0].path, message.rejected_files[0].problem) == (
+        "glioma/broken.png",
+        "it ends too early",
+    )
+    assert message.create_time.ToDatetime(tzinfo=UTC) == NOW
+
+
+def test_upload_parts_are_told_apart() -> None:
+    header = datasets_pb2.UploadHeader(dataset_id="d", on_bad_file=datasets_pb2.ON_BAD_FILE_SKIP)
+    file = datasets_pb2.UploadFile(path="p", size_bytes=3, sha256="ff")
+    request = datasets_pb2.UploadDatasetRequest
+    assert converters.upload_part(request(header=header)) == Header(
+        dataset_id="d", on_bad_file=OnBadFile.SKIP
+    )
+    assert converters.upload_part(request(file=file)) == FileStart(
+        path="p", size_bytes=3, sha256="ff"
+    )
+    assert converters.upload_part(request(chunk=b"")) == b""
+    with pytest.raises(InvalidArgument):
+        converters.upload_part(request())
+
+
+def test_a_recipe_left_empty_is_the_default_one() -> None:
+    assert converters.training_spec(training_pb2.TrainingSpec()) == TrainingSpec()
+
+
+def test_a_recipe_goes_there_and_back() -> None:
+    spec = TrainingSpec(
+        backbone=Backbone.VGG19,
+        weights="file:start.h5",
+        epochs=3,
+        batch_size=8,
+        image_size=160,
+        optimizer=Optimizer.SGD,
+        learning_rate=0.1 + 0.2,
+        weight_decay=0.0,
+        dropout=0.0,
+        augmentation=False,
+        validation_share=0.2,
+        test_share=0.25,
+        seed=0,
+    )
+    assert converters.training_spec(converters.training_spec_message(asdict(spec))) == spec
+
+
+def test_a_bad_recipe_names_each_field_by_its_path_in_the_request() -> None:
+    message = training_pb2.TrainingSpec(epochs=0, seed=-1)
+    with pytest.raises(InvalidArgument) as caught:
+        converters.training_spec(message)
+    assert {v.field for v in caught.value.violations} == {
+        "training_job.spec.epochs",
+        "training_job.spec.seed",
+    }
+
+
+def test_a_recipe_of_another_version_shows_what_is_known_of_it() -> None:
+    message = converters.training_spec_message({"epochs": 3, "mixup": 0.2, "backbone": "vgg19"})
+    assert (message.epochs, message.backbone) == (3, training_pb2.BACKBONE_VGG19)
+    assert not message.HasField("seed")
+
+
+def test_a_job_shows_how_it_ended() -> None:
+    message = converters.training_job_message(a_job(model_version="m1"))
+    assert (message.dataset, message.model_version) == ("datasets/brains", "modelVersions/m1")
+    assert not message.HasField("error")
+    assert not message.HasField("end_time")
+    failed = a_job(state=JobState.FAILED, error_reason="WORKER_LOST", error_message="why")
+    message = converters.training_job_message(failed)
+    assert (message.error.reason, message.error.message) == ("WORKER_LOST", "why")
+
+
+def test_an_update_has_an_event_only_if_something_happened() -> None:
+    epoch = EpochProgress(
+        epoch=1,
+        epochs=3,
+        loss=0.5,
+        accuracy=0.8,
+        val_loss=0.6,
+        val_accuracy=0.7,
+        seconds=2.5,
+        seconds_left=5.0,
+    )
+    event = JobEvent(
+        job="job1",
+        sequence=4,
+        create_time=NOW,
+        state=JobState.RUNNING,
+        message="epoch 1 of 3",
+        epoch=epoch,
+    )
+    message = converters.watch_response(JobUpdate(job=a_job(), event=event))
+    assert (message.event.sequence, message.event.state) == (4, training_pb2.JOB_STATE_RUNNING)
+    assert message.event.epoch.val_accuracy == 0.7
+    assert message.event.epoch.duration.ToMilliseconds() == 2500
+    assert message.event.epoch.remaining.ToSeconds() == 5
+    quiet = converters.watch_response(JobUpdate(job=a_job(), event=replace(event, epoch=None)))
+    assert not quiet.event.HasField("epoch")
+    assert not converters.watch_response(JobUpdate(job=a_job(), event=None)).HasField("event")
+
+
+def test_a_version_carries_its_numbers() -> None:
+    version = a_model_version("m1", aliases=("production",), latency_ms=9.5)
+    message = converters.model_version_message(version)
+    assert message.name == "modelVersions/m1"
+    assert message.training_job == "trainingJobs/job1"
+    assert message.latency.ToMicroseconds() == 9500
+    assert message.aliases == ["production"]
+    assert message.library_versions == {"tensorflow": "2.21.0"}
+    evaluation = message.evaluation
+    assert [row.label for row in evaluation.confusion] == [1, 2, 3, 4]
+    assert [metrics.support for metrics in evaluation.per_class] == [25] * len(LABELS)
+    assert (evaluation.train_size, evaluation.protocol) == (400, "held out")
+
+
+def test_a_comparison_names_one() -> None:
+    versions = (a_model_version("m1"), a_model_version("m2", latency_ms=1.0))
+    comparison = Comparison(versions=versions, recommendation=recommend(versions))
+    message = converters.comparison_response(comparison)
+    assert [v.name for v in message.model_versions] == ["modelVersions/m1", "modelVersions/m2"]
+    assert message.recommended == "modelVersions/m2"
+    assert "faster" in message.recommendation_reason
+
+
+def test_a_first_move_comes_from_nowhere() -> None:
+    move = AliasMove(
+        alias="production",
+        sequence=1,
+        create_time=NOW,
+        caller="ann",
+        from_version=None,
+        to_version="m1",
+        reason="first",
+    )
+    message = converters.alias_move_message(move)
+    assert (message.from_version, message.to_version) == ("", "modelVersions/m1")
+
+
+def test_a_record_of_a_refusal_has_no_answer() -> None:
+    fields = asdict(a_refusal())
+    record = AuditRecord(**fields, sequence=1, previous_hash="0" * 64, row_hash="1" * 64)
+    message = converters.prediction_message(record)
+    assert (message.label, message.decision, message.model_version) == (0, 0, "")
+    assert list(message.probabilities) == []
+    assert (message.status, message.error_reason) == ("INVALID_ARGUMENT", "IMAGE_TRUNCATED")
+
+
+def test_a_record_comes_with_its_reviews() -> None:
+    record = a_record()
+    review = a_review(record.id)
+    message = converters.prediction_message(record, [review])
+    assert (message.sequence, message.image_size_bytes) == (7, 1234)
+    assert (message.previous_hash, message.row_hash) == ("a" * 64, "b" * 64)
+    (shown,) = message.reviews
+    assert (shown.reviewer, shown.label, shown.agrees) == ("dr-lee", 1, False)
+    assert shown == converters.review_message(review)
+
+
+def test_a_verdict_is_read_and_must_be_there() -> None:
+    review = audit_pb2.Review(reviewer=" dr-lee ", agrees=True, comment="fine")
+    request = audit_pb2.RecordReviewRequest(name="predictions/p", review=review)
+    assert converters.verdict(request) == Verdict(
+        reviewer="dr-lee", agrees=True, label=None, comment="fine"
+    )
+    with pytest.raises(InvalidArgument):
+        converters.verdict(audit_pb2.RecordReviewRequest(name="predictions/p"))
+
+
+@pytest.mark.parametrize(
+    ("text", "newest"),
+    [
+        ("", True),
+        ("create_time desc", True),
+        (" create_time  desc ", True),
+        ("create_time", False),
+        ("create_time asc", False),
+    ],
+)
+def test_orders(text: str, newest: bool) -> None:
+    assert converters.newest_first(text) is newest
+
+
+@pytest.mark.parametrize("text", ["label", "create_time down", "create_time, label", "desc"])
+def test_other_orders_are_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument):
+        converters.newest_first(text)
+
+
+def test_a_report_names_the_first_bad_row() -> None:
+    whole = converters.verify_response(ChainReport(intact=True, rows_checked=3))
+    assert (whole.intact, whole.rows_checked, whole.broken_at, whole.problem) == (True, 3, 0, "")
+    broken = converters.verify_response(
+        ChainReport(
+            intact=False,
+            rows_checked=1,
+            broken_at=2,
+            broken_name="predictions/p",
+            problem="row 2 was altered",
+        )
+    )
+    assert (broken.broken_at, broken.broken_prediction) == (2, "predictions/p")

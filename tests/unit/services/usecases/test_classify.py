@@ -1,0 +1,215 @@
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from core.errors import (
+    BrainTumorError,
+    DeadlinePassed,
+    ImageRefused,
+    InvalidArgument,
+    NoProductionModel,
+    NotFound,
+    Overloaded,
+    RequestIdReused,
+    SegmenterNotRegistered,
+    StoreUnavailable,
+    WorkerLost,
+)
+from core.paging import PageRequest
+from core.prediction import AuditRecord, Outcome
+from services.usecases.classify import ClassifyAnswer, ClassifyCommand, ClassifyUseCase
+from tests.fakes.gateway import FakeAuditWriter, FakePredictor
+from tests.fakes.registry import a_model_version
+from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
+
+JPEG = b"\xff\xd8\xff\xe0 a picture"
+
+
+class World:
+    """A use case over fakes, with model m1 promoted."""
+
+    def __init__(self, *, promoted: bool = True, max_in_flight: int = 4) -> None:
+        self.store = FakeUnitOfWorkFactory()
+        self.predictor = FakePredictor()
+        self.audit = FakeAuditWriter(self.store)
+        with self.store(write=True) as uow:
+            uow.models.add(a_model_version("m1"))
+            if promoted:
+                uow.models.move_alias("production", "m1", datetime.now(UTC), "someone", "")
+            uow.commit()
+        self.use_case = ClassifyUseCase(
+            predictor=self.predictor,
+            audit=self.audit,
+            uow_factory=self.store,
+            clock=FakeClock(),
+            software_version="1.2.3",
+            max_image_bytes=1000,
+            max_in_flight=max_in_flight,
+            timeout_seconds=30,
+        )
+
+    async def classify(self, image: bytes = JPEG, **fields: object) -> ClassifyAnswer:
+        command = ClassifyCommand(image=image, caller="clinic", **fields)  # type: ignore[arg-type]
+        return await self.use_case.classify(command)
+
+    def log(self) -> tuple[AuditRecord, ...]:
+        with self.store() as uow:
+            return uow.audit.list(PageRequest(), newest_first=False).items
+
+
+async def test_the_answer_is_in_the_log_before_it_is_given() -> None:
+    world = World()
+    answer = await world.classify()
+    (record,) = world.log()
+    assert answer.record == record
+    assert record.outcome is Outcome.ANSWERED
+    assert record.status == "OK"
+    assert record.model_version == "m1"
+    assert record.caller == "clinic"
+    assert record.software_version == "1.2.3"
+    assert answer.prediction is not None
+    assert record.probabilities == answer.prediction.probabilities
+    assert record.label == answer.prediction.label
+
+
+async def test_the_model_that_was_asked_for_answers() -> None:
+    world = World(promoted=False)
+    answer = await world.classify(model_version="m1")
+    assert answer.record.model_version == "m1"
+    assert world.predictor.calls[0]["digest"] == a_model_version("m1").digest
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "outcome", "status"),
+    [
+        ({"image": b""}, ImageRefused, Outcome.REFUSED, "INVALID_ARGUMENT"),
+        ({"image": JPEG + bytes(2000)}, ImageRefused, Outcome.REFUSED, "INVALID_ARGUMENT"),
+        ({"request_id": "no uuid"}, InvalidArgument, Outcome.REFUSED, "INVALID_ARGUMENT"),
+        ({"model_version": "nobody"}, NotFound, Outcome.REFUSED, "NOT_FOUND"),
+        (
+            {"include_regions": True},
+            SegmenterNotRegistered,
+            Outcome.REFUSED,
+            "FAILED_PRECONDITION",
+        ),
+        ({"deadline": 1.0}, DeadlinePassed, Outcome.FAILED, "DEADLINE_EXCEEDED"),
+    ],
+)
+async def test_refusals_are_recorded(
+    fields: dict[str, object], error: type[BrainTumorError], outcome: Outcome, status: str
+) -> None:
+    world = World()
+    with pytest.raises(error):
+        await world.classify(**fields)  # type: ignore[arg-type]
+    (record,) = world.log()
+    assert (record.outcome, record.status) == (outcome, status)
+    assert record.label is None
+    assert record.reason
+    assert record.message
+
+
+async def test_nothing_promoted_is_recorded() -> None:
+    world = World(promoted=False)
+    with pytest.raises(NoProductionModel):
+        await world.classify()
+    assert world.log()[0].reason == "NO_PRODUCTION_MODEL"
+
+
+async def test_a_workers_failure_is_recorded_and_the_next_request_works() -> None:
+    world = World()
+    world.predictor.result = WorkerLost()
+    with pytest.raises(WorkerLost):
+        await world.classify()
+    world.predictor.result = None
+    await world.classify()
+    assert [r.outcome for r in world.log()] == [Outcome.FAILED, Outcome.ANSWERED]
+
+
+async def test_an_unforeseen_failure_is_recorded_without_its_text() -> None:
+    world = World()
+    world.predictor.result = RuntimeError("secret detail")
+    with pytest.raises(RuntimeError):
+        await world.classify()
+    (record,) = world.log()
+    assert record.status == "INTERNAL"
+    assert "secret" not in (record.message or "")
+
+
+async def test_without_the_log_there_is_no_answer() -> None:
+    world = World()
+    world.audit.error = StoreUnavailable()
+    with pytest.raises(StoreUnavailable):
+        await world.classify()
+    with pytest.raises(StoreUnavailable):
+        await world.classify(b"")
+    assert world.log() == ()
+
+
+async def test_a_repeated_request_id_gets_the_first_answer() -> None:
+    world = World()
+    request_id = str(uuid4())
+    first = await world.classify(request_id=request_id)
+    again = await world.classify(request_id=request_id.upper())
+    assert again.record == first.record
+    assert len(world.predictor.calls) == len(world.log()) == 1
+
+
+async def test_a_failed_request_may_be_repeated() -> None:
+    world = World()
+    request_id = str(uuid4())
+    world.predictor.result = WorkerLost()
+    with pytest.raises(WorkerLost):
+        await world.classify(request_id=request_id)
+    world.predictor.result = None
+    assert (await world.classify(request_id=request_id)).record.outcome is Outcome.ANSWERED
+
+
+async def test_simultaneous_repeats_share_one_record() -> None:
+    world = World()
+    request_id = str(uuid4())
+    world.predictor.gate.clear()
+    asked = [asyncio.create_task(world.classify(request_id=request_id)) for _ in range(3)]
+    while len(world.predictor.calls) < 3:
+        await asyncio.sleep(0.001)
+    world.predictor.gate.set()
+    answers = await asyncio.gather(*asked)
+    assert len({a.record.id for a in answers}) == len(world.log()) == 1
+
+
+async def test_a_request_id_is_for_one_picture() -> None:
+    world = World()
+    request_id = str(uuid4())
+    await world.classify(request_id=request_id)
+    with pytest.raises(RequestIdReused):
+        await world.classify(JPEG + b"!", request_id=request_id)
+
+
+async def test_too_many_requests_are_turned_away_and_recorded() -> None:
+    world = World(max_in_flight=2)
+    world.predictor.gate.clear()
+    held = [asyncio.create_task(world.classify()) for _ in range(2)]
+    while len(world.predictor.calls) < 2:
+        await asyncio.sleep(0.001)
+    with pytest.raises(Overloaded):
+        await world.classify()
+    world.predictor.gate.set()
+    await asyncio.gather(*held)
+    assert [r.status for r in world.log()] == ["RESOURCE_EXHAUSTED", "OK", "OK"]
+    await world.classify()
+
+
+async def test_a_caller_that_leaves_is_recorded() -> None:
+    world = World()
+    world.predictor.gate.clear()
+    task = asyncio.create_task(world.classify())
+    while not world.predictor.calls:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await world.use_case.close()
+    (record,) = world.log()
+    assert (record.outcome, record.status) == (Outcome.FAILED, "CANCELLED")
+    assert record.model_version == "m1"

@@ -1,0 +1,76 @@
+"""Augmented slices stay slices, differ from each other, and can be had again."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.fakes.learning import SIZE, some_slices
+from workers.learning import augmentation
+from workers.learning.augmentation import augment
+
+
+@pytest.fixture
+def images() -> tf.Tensor:
+    return tf.constant(some_slices(4).pixels, tf.float32)
+
+
+def test_shape_and_range_stay(images: tf.Tensor) -> None:
+    changed = augment(images, tf.constant([1, 2], tf.int64)).numpy()
+
+    assert changed.shape == images.shape
+    assert changed.dtype == np.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    assert not np.isnan(changed).any()
+
+
+def test_the_same_seed_gives_the_same_and_another_gives_another(images: tf.Tensor) -> None:
+    first = augment(images, tf.constant([1, 2], tf.int64)).numpy()
+
+    np.testing.assert_array_equal(first, augment(images, tf.constant([1, 2], tf.int64)).numpy())
+    assert np.abs(first - augment(images, tf.constant([1, 3], tf.int64)).numpy()).mean() > 1
+
+
+def test_slices_of_a_batch_are_changed_differently(images: tf.Tensor) -> None:
+    same = tf.repeat(images[:1], 8, axis=0)
+
+    changed = augment(same, tf.constant([0, 0], tf.int64)).numpy()
+
+    assert len(np.unique(changed.reshape(8, -1), axis=0)) == 8
+
+
+@pytest.fixture
+def only_flips(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_TURN", "MAX_SHIFT", "MAX_ZOOM", "MAX_BRIGHTNESS", "MAX_CONTRAST"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    monkeypatch.setattr(augmentation, "MAX_NOISE", 0.0)
+    monkeypatch.setattr(augmentation, "MAX_GAMMA", 1.0)
+
+
+@pytest.mark.usefixtures("only_flips")
+def test_flips_are_left_to_right_and_exact() -> None:
+    slope = tf.broadcast_to(tf.range(float(SIZE))[None, None, :, None], (32, SIZE, SIZE, 1))
+    mirrored = slope[:, :, ::-1]
+
+    changed = augment(slope, tf.constant([5, 6], tf.int64))
+
+    as_it_was = tf.reduce_max(tf.abs(changed - slope), axis=(1, 2, 3)).numpy() < 1e-3
+    turned_round = tf.reduce_max(tf.abs(changed - mirrored), axis=(1, 2, 3)).numpy() < 1e-3
+    assert (as_it_was ^ turned_round).all()
+    assert 5 < turned_round.sum() < 27
+
+
+def test_moves_keep_the_middle_in_sight() -> None:
+    dot = np.zeros((64, 32, 32, 1), np.float32)
+    dot[:, 13:19, 13:19] = 200
+
+    changed = augment(tf.constant(dot), tf.constant([7, 8], tf.int64)).numpy()
+
+    weight = np.maximum(changed[..., 0] - 60, 0)
+    rows, columns = np.mgrid[:32, :32]
+    down = (weight * rows).sum((1, 2)) / weight.sum((1, 2)) - 15.5
+    across = (weight * columns).sum((1, 2)) / weight.sum((1, 2)) - 15.5
+    limit = 32 * augmentation.MAX_SHIFT * (1 + augmentation.MAX_ZOOM) * 2**0.5 + 1
+    assert np.abs(down).max() < limit
+    assert np.abs(across).max() < limit
+    assert np.abs(down).max() > 1.5, "some are moved"

@@ -1,0 +1,284 @@
+"""The hold on a job: what is written when, and how a stuck trainer is ended."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core.errors import StoreUnavailable
+from core.ports import UnitOfWork
+from core.training import EpochProgress, JobState, TrainingJob
+from tests.fakes.records import a_job
+from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
+from workers.job_lease import CANCEL_GRACE_SECONDS, STORE_PATIENCE_SECONDS, JobLease
+
+EPOCH = EpochProgress(
+    epoch=2,
+    epochs=3,
+    loss=0.5,
+    accuracy=0.8,
+    val_loss=0.6,
+    val_accuracy=0.7,
+    seconds=1.5,
+    seconds_left=1.5,
+)
+
+
+class Stopwatch:
+    """Seconds that pass only when told, or by ``step`` at each look."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+        self.step = 0.0
+
+    def __call__(self) -> float:
+        self.seconds += self.step
+        return self.seconds
+
+
+class Stack:
+    """A claimed job, and the lease on it. Its thread is not started: tests beat by hand."""
+
+    def __init__(self) -> None:
+        self.store = FakeUnitOfWorkFactory()
+        self.clock = FakeClock()
+        self.watch = Stopwatch()
+        self.kills = 0
+        with self.store(write=True) as uow:
+            uow.jobs.add(a_job())
+            claimed = uow.jobs.claim("job1", "w1", self.clock.now())
+            uow.commit()
+        assert claimed is not None
+        self.lease = JobLease(
+            claimed,
+            worker="w1",
+            uow_factory=self.store,
+            clock=self.clock,
+            heartbeat_seconds=0.001,
+            kill=self._kill,
+            monotonic=self.watch,
+        )
+
+    def _kill(self) -> None:
+        self.kills += 1
+
+    @property
+    def job(self) -> TrainingJob:
+        with self.store() as uow:
+            return uow.jobs.get("job1")
+
+    @property
+    def messages(self) -> list[str]:
+        with self.store() as uow:
+            return [event.message for event in uow.jobs.events("job1")]
+
+    def put(self, job: TrainingJob) -> None:
+        with self.store(write=True) as uow:
+            uow.jobs.save(job, expected=self.job.state)
+            uow.commit()
+
+    def cancel(self) -> None:
+        self.put(self.job.moved_to(JobState.CANCELLING, self.clock.now()))
+
+    def give_away(self) -> None:
+        self.put(self.job.moved_to(JobState.QUEUED, self.clock.now()))
+        with self.store(write=True) as uow:
+            uow.jobs.claim("job1", "w2", self.clock.now())
+            uow.commit()
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return Stack()
+
+
+def succeeded(_: UnitOfWork, job: TrainingJob) -> TrainingJob:
+    return job.moved_to(JobState.SUCCEEDED, job.update_time, model_version="m1")
+
+
+def test_a_beat_writes_time_progress_and_stage(stack: Stack) -> None:
+    stack.clock.advance(5)
+    stack.lease.hooks.on_progress(0.25, "epoch 1 of 4")
+
+    stack.lease.beat()
+
+    assert stack.job.heartbeat_time == stack.clock.now()
+    assert (stack.job.progress, stack.job.stage) == (0.25, "epoch 1 of 4")
+
+
+def test_progress_stays_between_0_and_1(stack: Stack) -> None:
+    stack.lease.hooks.on_progress(1.0000001, "epoch 4 of 4")
+
+    stack.lease.beat()
+
+    assert stack.job.progress == 1.0
+
+
+def test_an_epoch_is_written_at_once_and_once(stack: Stack) -> None:
+    stack.lease.hooks.on_epoch(EPOCH)
+    stack.lease.beat()
+
+    with stack.store() as uow:
+        (event,) = uow.jobs.events("job1")
+    assert (event.message, event.epoch, event.state) == ("epoch 2 of 3", EPOCH, JobState.RUNNING)
+
+
+def test_history_waits_for_a_database_that_is_away(stack: Stack) -> None:
+    stack.store.error = StoreUnavailable()
+    stack.lease.hooks.on_message("starting from weights: none")
+    stack.lease.hooks.on_epoch(EPOCH)
+    stack.lease.beat()
+    assert not stack.lease.hooks.should_stop()
+
+    stack.store.error = None
+    stack.lease.beat()
+
+    assert stack.messages == ["starting from weights: none", "epoch 2 of 3"]
+
+
+def test_an_unforeseen_error_of_a_beat_does_not_end_the_lease(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.store.error = RuntimeError("odd")
+
+    stack.lease.beat()
+
+    assert not stack.lease.hooks.should_stop()
+    assert "heartbeat_failed job=job1" in caplog.text
+
+
+def test_a_cancel_tells_the_trainer_to_stop(stack: Stack) -> None:
+    assert not stack.lease.hooks.should_stop()
+    stack.cancel()
+
+    stack.lease.beat()
+
+    assert stack.lease.hooks.should_stop()
+    assert stack.kills == 0
+    assert stack.lease.cancel()
+    assert stack.job.state is JobState.CANCELLED
+    assert stack.messages == ["cancelled"]
+
+
+def test_a_trainer_that_does_not_stop_is_ended(stack: Stack) -> None:
+    stack.cancel()
+    stack.lease.beat()
+    stack.watch.seconds += CANCEL_GRACE_SECONDS - 0.1
+    stack.lease.beat()
+    assert stack.kills == 0
+
+    stack.watch.seconds += 0.2
+    stack.lease.beat()
+
+    assert stack.kills == 1
+    assert stack.job.state is JobState.CANCELLED
+    assert stack.messages == ["cancelled; the worker was ended"]
+
+
+def test_a_stuck_trainer_is_ended_even_if_the_database_went_away(stack: Stack) -> None:
+    stack.cancel()
+    stack.lease.beat()
+    stack.store.error = StoreUnavailable()
+    stack.watch.seconds += CANCEL_GRACE_SECONDS
+
+    stack.lease.beat()
+
+    stack.store.error = None
+    assert stack.kills == 1
+    assert stack.job.state is JobState.CANCELLING
+
+
+def test_a_job_that_another_worker_took_is_not_written_again(stack: Stack) -> None:
+    stack.give_away()
+    stack.lease.hooks.on_message("too late")
+
+    stack.lease.beat()
+
+    assert stack.lease.hooks.should_stop()
+    assert not stack.lease.finish(succeeded, "made modelVersions/m1")
+    assert (stack.job.state, stack.job.worker) == (JobState.RUNNING, "w2")
+    assert stack.messages == []
+
+
+def test_the_end_notices_by_itself_that_the_job_was_taken(stack: Stack) -> None:
+    stack.give_away()
+
+    assert not stack.lease.finish(succeeded, "made modelVersions/m1")
+
+    assert (stack.job.state, stack.job.worker) == (JobState.RUNNING, "w2")
+
+
+def test_a_job_that_was_deleted_stops(stack: Stack) -> None:
+    del stack.store.state.jobs["job1"]
+
+    stack.lease.beat()
+
+    assert stack.lease.hooks.should_stop()
+    assert not stack.lease.finish(succeeded, "made modelVersions/m1")
+
+
+def test_the_end_writes_state_and_what_was_left_of_the_history(stack: Stack) -> None:
+    stack.lease.hooks.on_message("one more thing")
+
+    assert stack.lease.finish(succeeded, "made modelVersions/m1")
+
+    assert (stack.job.state, stack.job.model_version) == (JobState.SUCCEEDED, "m1")
+    assert stack.messages == ["one more thing", "made modelVersions/m1"]
+
+
+def test_a_cancel_that_comes_before_the_end_wins(stack: Stack) -> None:
+    stack.cancel()
+
+    assert stack.lease.finish(succeeded, "made modelVersions/m1")
+
+    assert (stack.job.state, stack.job.model_version) == (JobState.CANCELLED, None)
+
+
+def test_nothing_is_written_after_the_end(stack: Stack) -> None:
+    stack.lease.finish(succeeded, "made modelVersions/m1")
+    ended = stack.job
+
+    stack.clock.advance(60)
+    stack.lease.beat()
+
+    assert stack.job == ended
+    assert not stack.lease.cancel()
+    assert stack.kills == 0
+
+
+def test_the_end_waits_for_the_database(stack: Stack) -> None:
+    failures = iter([StoreUnavailable(), StoreUnavailable()])
+
+    def ending(uow: UnitOfWork, job: TrainingJob) -> TrainingJob:
+        for failure in failures:
+            raise failure
+        return succeeded(uow, job)
+
+    assert stack.lease.finish(ending, "made modelVersions/m1")
+
+    assert stack.job.state is JobState.SUCCEEDED
+    assert stack.messages == ["made modelVersions/m1"]
+
+
+def test_the_end_does_not_wait_for_ever(stack: Stack) -> None:
+    stack.store.error = StoreUnavailable()
+    stack.watch.step = STORE_PATIENCE_SECONDS / 3
+
+    with pytest.raises(StoreUnavailable):
+        stack.lease.finish(succeeded, "made modelVersions/m1")
+
+
+@pytest.fixture
+def running(stack: Stack) -> Iterator[Stack]:
+    with stack.lease:
+        yield stack
+
+
+def test_the_thread_beats_by_itself(running: Stack) -> None:
+    running.cancel()
+
+    while not running.lease.hooks.should_stop():
+        time.sleep(0.001)
+
+    assert running.lease.cancel()
+    assert running.job.state is JobState.CANCELLED

@@ -1,0 +1,375 @@
+"""A job from its claim to its end, with a trainer that only pretends."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.datasets import Dataset
+from core.errors import (
+    PretrainedWeightsUnavailable,
+    StoreUnavailable,
+    TrainingCancelled,
+    TrainingFailed,
+)
+from core.labels import LABELS
+from core.registry import ModelVersion, artefact_prefix
+from core.settings import Settings
+from core.training import EpochProgress, JobState, TrainingJob
+from tests.fakes.records import a_dataset, a_job
+from tests.fakes.registry import an_evaluation
+from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
+from workers.model_artefact import (
+    GRAPH,
+    REPORT,
+    Calibration,
+    ModelManifest,
+    load_manifest,
+    sha256_hex,
+)
+from workers.training_hooks import Learn, LearnedModel, TrainingHooks, checkpoint_prefix
+from workers.training_job import TrainingDeps, run_training_job
+
+FILES = {GRAPH: b"graph", REPORT: b"<html>"}
+
+
+def a_learned_model(dataset: Dataset) -> LearnedModel:
+    manifest = ModelManifest(
+        task="classification",
+        backbone="efficientnet_b0",
+        labels=LABELS,
+        image_size=224,
+        calibration=Calibration(),
+        files={name: sha256_hex(data) for name, data in FILES.items()},
+        spec={},
+        dataset_digest=dataset.digest,
+        weights_source="imagenet",
+        metrics={},
+        library_versions={"tensorflow": "2.21.0"},
+    )
+    return LearnedModel(
+        manifest=manifest,
+        files=FILES,
+        evaluation=an_evaluation(),
+        parameters=4_054_695,
+        train_seconds=12.5,
+        latency_ms=8.4,
+    )
+
+
+def an_epoch(number: int) -> EpochProgress:
+    return EpochProgress(
+        epoch=number,
+        epochs=2,
+        loss=1 / number,
+        accuracy=0.5,
+        val_loss=1 / number,
+        val_accuracy=0.5,
+        seconds=1.0,
+        seconds_left=2.0 - number,
+    )
+
+
+def learn_well(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+    assert job.spec == a_job().spec
+    hooks.on_epoch(an_epoch(1))
+    hooks.on_progress(0.5, "epoch 2 of 2")
+    hooks.on_epoch(an_epoch(2))
+    return a_learned_model(dataset)
+
+
+def learn_badly(error: BaseException) -> Learn:
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        raise error
+
+    return learn
+
+
+def learn_until_stopped(
+    seen: Callable[[], None],
+) -> Learn:
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        seen()
+        while not hooks.should_stop():
+            time.sleep(0.001)
+        raise TrainingCancelled()
+
+    return learn
+
+
+class Stack:
+    """A job that waits, its data set, and the stores."""
+
+    def __init__(self, folder: Path) -> None:
+        self.uows = FakeUnitOfWorkFactory()
+        self.store = FakeArtefactStore()
+        self.clock = FakeClock()
+        self.settings = Settings.from_environment(
+            {}, data_dir=folder, training_heartbeat_seconds=0.001
+        )
+        self.store.put(f"{checkpoint_prefix('job1')}/state.json", b"{}")
+        with self.uows(write=True) as uow:
+            uow.datasets.add(a_dataset())
+            uow.jobs.add(a_job())
+            uow.commit()
+
+    def deps(self, learn: Learn, **changes: Any) -> TrainingDeps:
+        values: dict[str, Any] = {
+            "uow_factory": self.uows,
+            "store": self.store,
+            "clock": self.clock,
+            "settings": self.settings,
+            "worker": "w1",
+            "learn": learn,
+            "kill": lambda: pytest.fail("the process would have been ended"),
+        }
+        return TrainingDeps(**(values | changes))
+
+    def run(self, learn: Learn, **changes: Any) -> None:
+        run_training_job("job1", self.deps(learn, **changes))
+
+    @property
+    def job(self) -> TrainingJob:
+        with self.uows() as uow:
+            return uow.jobs.get("job1")
+
+    @property
+    def messages(self) -> list[str]:
+        with self.uows() as uow:
+            return [event.message for event in uow.jobs.events("job1")]
+
+    @property
+    def versions(self) -> list[ModelVersion]:
+        return list(self.uows.state.versions.values())
+
+    def cancel(self) -> None:
+        with self.uows(write=True) as uow:
+            job = uow.jobs.get("job1")
+            uow.jobs.save(
+                job.moved_to(JobState.CANCELLING, self.clock.now()), expected=JobState.RUNNING
+            )
+            uow.commit()
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        return self.store.list("jobs/job1")
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return Stack(tmp_path)
+
+
+def test_a_trained_model_is_stored_and_registered(stack: Stack) -> None:
+    stack.run(learn_well)
+
+    (version,) = stack.versions
+    assert version.id == f"efficientnet-b0-{version.digest[:12]}"
+    assert load_manifest(stack.store, version.digest).weights_source == "imagenet"
+    assert stack.store.get(f"{version.artefact_prefix}/{GRAPH}") == b"graph"
+    assert version.dataset == "brains"
+    assert version.dataset_digest == "d" * 64
+    assert version.training_job == "job1"
+    assert version.spec["epochs"] == 3
+    assert version.evaluation == an_evaluation()
+    assert (version.parameters, version.size_bytes) == (4_054_695, len(b"graph"))
+    assert (version.train_seconds, version.latency_ms) == (12.5, 8.4)
+    assert version.library_versions == {"tensorflow": "2.21.0"}
+
+
+def test_the_job_tells_its_story(stack: Stack) -> None:
+    stack.run(learn_well)
+
+    (version,) = stack.versions
+    assert (stack.job.state, stack.job.model_version) == (JobState.SUCCEEDED, version.id)
+    assert (stack.job.progress, stack.job.attempt, stack.job.worker) == (1.0, 1, "w1")
+    assert stack.job.end_time == stack.clock.now()
+    assert stack.messages == [
+        "started by w1, attempt 1",
+        "epoch 1 of 2",
+        "epoch 2 of 2",
+        f"made modelVersions/{version.id}",
+    ]
+    with stack.uows() as uow:
+        epochs = [event.epoch for event in uow.jobs.events("job1") if event.epoch]
+    assert epochs == [an_epoch(1), an_epoch(2)]
+
+
+def test_checkpoints_go_with_the_job(stack: Stack) -> None:
+    assert stack.checkpoints
+
+    stack.run(learn_well)
+
+    assert not stack.checkpoints
+
+
+@pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.SUCCEEDED, JobState.RUNNING])
+def test_a_job_that_is_not_waiting_is_left_alone(stack: Stack, state: JobState) -> None:
+    job = stack.job.evolve(state=state)
+    stack.uows.state.jobs["job1"] = job
+
+    stack.run(learn_badly(AssertionError("must not train")))
+
+    assert stack.job == job
+    assert stack.checkpoints
+
+
+def test_an_unknown_job_is_left_alone(stack: Stack) -> None:
+    run_training_job("nothing", stack.deps(learn_badly(AssertionError("must not train"))))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TrainingFailed("The loss is no longer a number. Lower learning_rate."),
+        PretrainedWeightsUnavailable("No connection. Use weights=none."),
+    ],
+)
+def test_a_failure_is_the_jobs_own_error(stack: Stack, error: TrainingFailed) -> None:
+    stack.run(learn_badly(error))
+
+    assert stack.job.state is JobState.FAILED
+    assert (stack.job.error_reason, stack.job.error_message) == (error.reason, error.message)
+    assert stack.messages[-1] == error.message
+    assert not stack.versions
+    assert not stack.checkpoints
+
+
+def test_an_unforeseen_error_stays_in_the_log(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.run(learn_badly(KeyError("a secret path")))
+
+    assert (stack.job.state, stack.job.error_reason) == (JobState.FAILED, "INTERNAL")
+    assert stack.job.error_message is not None
+    assert "secret" not in stack.job.error_message
+    assert "job1" in stack.job.error_message
+    assert "a secret path" in caplog.text
+
+
+def test_too_little_memory_says_what_to_do(stack: Stack) -> None:
+    stack.run(learn_badly(MemoryError()))
+
+    assert stack.job.error_message is not None
+    assert "batch_size" in stack.job.error_message
+
+
+def test_a_data_set_that_is_gone_fails_the_job(stack: Stack) -> None:
+    stack.uows.state.datasets.clear()
+
+    stack.run(learn_well)
+
+    assert (stack.job.state, stack.job.error_reason) == (JobState.FAILED, "DATASET_NOT_FOUND")
+
+
+def test_a_full_disk_registers_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(key: str, data: bytes) -> None:
+        raise StoreUnavailable("artefact store")
+
+    monkeypatch.setattr(stack.store, "put", full)
+
+    stack.run(learn_well)
+
+    assert (stack.job.state, stack.job.error_reason) == (JobState.FAILED, "STORE_UNAVAILABLE")
+    assert not stack.versions
+
+
+def test_a_cancel_stops_the_trainer(stack: Stack) -> None:
+    stack.run(learn_until_stopped(stack.cancel))
+
+    assert stack.job.state is JobState.CANCELLED
+    assert not stack.versions
+    assert not stack.checkpoints
+
+
+def test_a_cancel_during_the_last_moments_wins(stack: Stack) -> None:
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        stack.cancel()
+        return a_learned_model(dataset)
+
+    stack.run(learn)
+
+    assert stack.job.state is JobState.CANCELLED
+    assert not stack.versions
+
+
+def test_a_stuck_trainer_is_ended(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.job_lease.CANCEL_GRACE_SECONDS", 0.0)
+    killed = threading.Event()
+
+    def never_ends(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        stack.cancel()
+        assert killed.wait(60)
+        return a_learned_model(dataset)
+
+    stack.run(never_ends, kill=killed.set)
+
+    assert stack.job.state is JobState.CANCELLED
+    assert stack.messages[-1] == "cancelled; the worker was ended"
+    assert not stack.versions
+
+
+def test_a_lost_job_keeps_its_checkpoints_for_the_next_worker(stack: Stack) -> None:
+    def taken_away() -> None:
+        with stack.uows(write=True) as uow:
+            job = uow.jobs.get("job1").moved_to(JobState.QUEUED, stack.clock.now())
+            uow.jobs.save(job, expected=JobState.RUNNING)
+            uow.commit()
+
+    stack.run(learn_until_stopped(taken_away))
+
+    assert stack.job.state is JobState.QUEUED
+    assert stack.checkpoints
+
+
+def test_a_database_that_goes_away_for_a_while_kills_nothing(stack: Stack) -> None:
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        stack.uows.error = StoreUnavailable()
+        hooks.on_epoch(an_epoch(1))
+        threading.Timer(0.05, lambda: setattr(stack.uows, "error", None)).start()
+        return a_learned_model(dataset)
+
+    stack.run(learn)
+
+    assert stack.job.state is JobState.SUCCEEDED
+    assert "epoch 1 of 2" in stack.messages
+
+
+def test_the_same_bytes_again_are_the_same_version(stack: Stack) -> None:
+    stack.run(learn_well)
+    with stack.uows(write=True) as uow:
+        uow.jobs.add(a_job("job2"))
+        uow.commit()
+
+    run_training_job("job2", stack.deps(learn_well))
+
+    (version,) = stack.versions
+    assert version.training_job == "job1"
+    with stack.uows() as uow:
+        again = uow.jobs.get("job2")
+    assert (again.state, again.model_version) == (JobState.SUCCEEDED, version.id)
+
+
+def test_left_over_checkpoints_do_not_fail_a_job(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(prefix: str) -> None:
+        raise StoreUnavailable("artefact store")
+
+    monkeypatch.setattr(stack.store, "delete", away)
+
+    stack.run(learn_well)
+
+    assert stack.job.state is JobState.SUCCEEDED
+    assert "checkpoints_left job=job1" in caplog.text
+
+
+def test_files_are_stored_under_their_digest(stack: Stack) -> None:
+    stack.run(learn_well)
+
+    (version,) = stack.versions
+    names = {key.rsplit("/", 1)[-1] for key in stack.store.list(artefact_prefix(version.digest))}
+    assert names == {GRAPH, REPORT, "manifest.json"}

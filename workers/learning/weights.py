@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -92,8 +93,9 @@ def _taken_from(backbone: keras.Model, source: str) -> StartWeights:
 
 
 def _is_cached(backbone: Backbone) -> bool:
-    folder = Path(keras.config.keras_home()) / "models"
-    return (folder / BACKBONES[backbone].weights_file).is_file()
+    """Whether Keras has downloaded the weights before; where it keeps them is not in its API."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return (home / "models" / BACKBONES[backbone].weights_file).is_file()
 
 
 def _probe_internet() -> None:

@@ -1,0 +1,90 @@
+"""Where first weights come from, and what is said when they cannot be had."""
+
+import hashlib
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+
+from core.errors import PretrainedWeightsUnavailable
+from core.settings import Settings
+from tests.fakes.learning import SPEC, tiny_network, use_tiny_network
+from workers.learning import weights
+from workers.learning.weights import start_weights
+
+pytestmark = pytest.mark.usefixtures("tiny", "no_internet")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_network(monkeypatch)
+
+
+@pytest.fixture
+def no_internet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    found = Settings.from_environment({}, data_dir=tmp_path)
+    found.weights_dir.mkdir()
+    return found
+
+
+def write_weights(path: Path) -> None:
+    network = tiny_network(include_top=False, weights=None, input_shape=(16, 16, 3))
+    network.set_weights([np.full(w.shape, 0.25) for w in network.get_weights()])
+    network.save_weights(path.with_name("made.weights.h5"))
+    path.with_name("made.weights.h5").rename(path)
+
+
+def test_nothing_needs_no_internet(settings: Settings) -> None:
+    first = start_weights(replace(SPEC, weights="none"), settings)
+    assert (first.source, first.values, first.pretrained) == ("none", None, False)
+
+
+def test_imagenet_without_internet_names_the_alternatives(settings: Settings) -> None:
+    with pytest.raises(PretrainedWeightsUnavailable, match=r"no connection.*file:NAME.*none.*auto"):
+        start_weights(replace(SPEC, weights="imagenet"), settings)
+
+
+def test_auto_takes_what_is_in_the_servers_folder(settings: Settings) -> None:
+    write_weights(settings.weights_dir / "tiny.h5")
+    first = start_weights(replace(SPEC, weights="auto"), settings)
+    digest = hashlib.sha256((settings.weights_dir / "tiny.h5").read_bytes()).hexdigest()
+    assert first.source == f"file:tiny.h5 sha256:{digest}"
+    assert first.values is not None
+    assert {float(v) for values in first.values for v in np.ravel(values)} == {0.25}
+
+
+def test_auto_without_anything_starts_from_nothing(settings: Settings) -> None:
+    assert start_weights(replace(SPEC, weights="auto"), settings).source == "none"
+
+
+@pytest.mark.parametrize("name", ["other.h5", "missing.h5", "model.keras", "link.h5"])
+def test_files_that_do_not_fit_are_refused(settings: Settings, tmp_path: Path, name: str) -> None:
+    (settings.weights_dir / "other.h5").write_bytes(b"\x89HDF\r\n\x1a\n and nothing else")
+    (settings.weights_dir / "model.keras").write_bytes(b"PK")
+    (tmp_path / "outside.h5").write_bytes(b"secret")
+    (settings.weights_dir / "link.h5").symlink_to(tmp_path / "outside.h5")
+    with pytest.raises(PretrainedWeightsUnavailable, match=name.replace(".", r"\.")):
+        start_weights(replace(SPEC, weights=f"file:{name}"), settings)
+
+
+def test_what_keras_has_downloaded_needs_no_internet(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "keras" / "models" / "tiny.h5"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    network = tiny_network(include_top=False, weights=None, input_shape=(16, 16, 3))
+    monkeypatch.setattr(weights, "build_backbone", lambda *_, **__: network)
+    assert start_weights(replace(SPEC, weights="imagenet"), settings).source == "imagenet"

@@ -36,7 +36,7 @@ def tiny_network(*, include_top: bool, weights: Any, input_shape: tuple[int, ...
 def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``efficientnet_b0`` mean :func:`tiny_network`."""
     spec = BackboneSpec(
-        build=tiny_network, normalise=lambda x: x, weights_file="tiny.h5", smallest=SIZE
+        build=tiny_network, normalise=lambda x: x, weights_file="tiny.weights.h5", smallest=SIZE
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
 

@@ -42,8 +42,7 @@ def settings(tmp_path: Path) -> Settings:
 def write_weights(path: Path) -> None:
     network = tiny_network(include_top=False, weights=None, input_shape=(16, 16, 3))
     network.set_weights([np.full(w.shape, 0.25) for w in network.get_weights()])
-    network.save_weights(path.with_name("made.weights.h5"))
-    path.with_name("made.weights.h5").rename(path)
+    network.save_weights(path)
 
 
 def test_nothing_needs_no_internet(settings: Settings) -> None:
@@ -57,10 +56,10 @@ def test_imagenet_without_internet_names_the_alternatives(settings: Settings) ->
 
 
 def test_auto_takes_what_is_in_the_servers_folder(settings: Settings) -> None:
-    write_weights(settings.weights_dir / "tiny.h5")
+    write_weights(settings.weights_dir / "tiny.weights.h5")
     first = start_weights(replace(SPEC, weights="auto"), settings)
-    digest = hashlib.sha256((settings.weights_dir / "tiny.h5").read_bytes()).hexdigest()
-    assert first.source == f"file:tiny.h5 sha256:{digest}"
+    digest = hashlib.sha256((settings.weights_dir / "tiny.weights.h5").read_bytes()).hexdigest()
+    assert first.source == f"file:tiny.weights.h5 sha256:{digest}"
     assert first.values is not None
     assert {float(v) for values in first.values for v in np.ravel(values)} == {0.25}
 
@@ -82,7 +81,7 @@ def test_files_that_do_not_fit_are_refused(settings: Settings, tmp_path: Path, n
 def test_what_keras_has_downloaded_needs_no_internet(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached = tmp_path / "keras" / "models" / "tiny.h5"
+    cached = tmp_path / "keras" / "models" / "tiny.weights.h5"
     cached.parent.mkdir(parents=True)
     cached.touch()
     network = tiny_network(include_top=False, weights=None, input_shape=(16, 16, 3))

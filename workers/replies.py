@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 REPLY_LIST_TTL_SECONDS: Final = 120
 """A reply list that its gateway no longer reads goes away by itself."""
+_LAST_BEAT_SECONDS: Final = 5.0
 
 
 class ReplyChannel:
@@ -71,6 +72,8 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop and let everybody know at once."""
         self._stopped.set()
+        if self._thread.is_alive():  # a beat under way would bring the key back
+            self._thread.join(_LAST_BEAT_SECONDS)
         try:
             self._client.delete(self._key)
         except RedisError as exc:

@@ -23,3 +23,5 @@ def warm_up(context: WorkerContext) -> None:
             sessions.get(production[1])
     except BrainTumorError as error:
         log.warning("warm_up_failed reason=%s message=%s", error.reason, error.message)
+    except Exception:  # of a runtime that cannot read the graph
+        log.exception("warm_up_failed")

@@ -65,7 +65,9 @@ def decode_grey(data: bytes, limits: ImageLimits) -> NDArray[np.uint8]:
     except Exception as exc:  # decoders raise many kinds; all mean the same to the caller
         raise _unreadable(exc) from exc
     try:
-        return _grey(ImageOps.exif_transpose(picture))
+        return _grey(_upright(picture))
+    except ImageRefused:
+        raise
     except Exception as exc:
         raise _unreadable(exc) from exc
 
@@ -94,18 +96,29 @@ def _check_header(picture: ImageFile.ImageFile, limits: ImageLimits) -> None:
             ImageProblem.TOO_SMALL,
             f"The picture has {width} x {height} pixels; each side needs at least {MIN_SIDE}.",
         )
-    if _frames(picture) > 1:
+    if _has_second_frame(picture):
         raise ImageRefused(
             ImageProblem.ANIMATED,
             "The file holds several pictures. Send one slice at a time.",
         )
 
 
-def _frames(picture: ImageFile.ImageFile) -> int:
+def _has_second_frame(picture: ImageFile.ImageFile) -> bool:
+    """Looks no further than the second: to count a long chain of frames would take minutes."""
     try:
-        return int(getattr(picture, "n_frames", 1))
+        picture.seek(1)
+    except EOFError:
+        return False
     except Exception as exc:
         raise _unreadable(exc) from exc
+    return True
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # junk in the metadata says nothing about the pixels
+        return picture
 
 
 def _unreadable(exc: Exception) -> ImageRefused:

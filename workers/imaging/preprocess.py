@@ -44,12 +44,12 @@ def prepare(grey: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
     antialiasing.
     """
     height, width = grey.shape
-    geometry = SquareGeometry.of(width, height)
-    square = Image.fromarray(grey)
-    if width != height:
-        canvas = Image.new("L", (geometry.side, geometry.side))
-        canvas.paste(square, (geometry.left, geometry.top))
-        square = canvas
-    if geometry.side != size:
-        square = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    scale = size / max(width, height)
+    # Resized before it is put on the square: a thin picture's own square could be enormous.
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.fromarray(grey)
+    if fitted != picture.size:
+        picture = picture.resize(fitted, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    square = Image.new("L", (size, size))
+    square.paste(picture, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
     return np.asarray(square, dtype=np.float32)[:, :, np.newaxis]

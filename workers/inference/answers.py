@@ -11,7 +11,12 @@ from workers.model_artefact import Calibration
 
 
 def calibrated_probabilities(logits: NDArray[np.float32], temperature: float) -> tuple[float, ...]:
-    """Softmax of ``logits`` (classes,) divided by the temperature; sums to 1."""
+    """Softmax of ``logits`` (classes,) divided by the temperature; sums to 1.
+
+    Raises ``ValueError`` for logits that are no numbers: they must not become an answer.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError(f"the graph gave {logits}")
     scaled = logits.astype(np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max())
     return tuple(float(p) for p in exponentials / exponentials.sum())
@@ -32,9 +37,9 @@ def activation_png(activation_map: NDArray[np.float32], width: int, height: int)
     evidence = np.maximum(activation_map, 0.0)
     peak = float(evidence.max())
     grey = (evidence / peak * 255.0 if peak > 0 else evidence).astype(np.uint8)
-    side = max(width, height)
-    square = Image.fromarray(grey).resize((side, side), Image.Resampling.BICUBIC)
-    left, top = (side - width) // 2, (side - height) // 2
+    cells, side = grey.shape[0], max(width, height)
+    left, top = (side - width) / 2 * cells / side, (side - height) / 2 * cells / side
+    box = (left, top, left + width * cells / side, top + height * cells / side)
     buffer = io.BytesIO()
-    square.crop((left, top, left + width, top + height)).save(buffer, "PNG")
+    Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC, box).save(buffer, "PNG")
     return buffer.getvalue()

@@ -49,10 +49,9 @@ class BatchRunner:
 
     def run(self, batch: InferenceBatch) -> tuple[Result, ...]:
         """One result an item, in order; never raises for what a picture or a model does."""
-        try:
-            model = self.sessions.get(batch.digest)
-        except BrainTumorError as error:
-            return (error,) * len(batch.items)
+        model = _guarded(batch.id, partial(self.sessions.get, batch.digest))
+        if isinstance(model, BrainTumorError):
+            return (model,) * len(batch.items)
         size = model.manifest.image_size
         prepared = tuple(
             self._executor.map(

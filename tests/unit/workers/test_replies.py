@@ -1,0 +1,275 @@
+"""What a worker says to its gateways, and that it lives."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, cast
+
+import msgpack
+import pytest
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from core.errors import InternalError, NotFound
+from core.messages import Reply, ReplyKind
+from core.task_names import HEARTBEAT_TTL_SECONDS, heartbeat_key
+from tests.fakes.gateway import a_prediction
+from workers import replies
+from workers.replies import REPLY_LIST_TTL_SECONDS, Heartbeat, ReplyChannel
+
+KEY = heartbeat_key("w1")
+
+
+class FakeRedis:
+    """Lists and keys in memory, with their times to live; cannot be reached while ``away``."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[bytes]] = {}
+        self.keys: dict[str, bytes] = {}
+        self.seconds_to_live: dict[str, float] = {}
+        self.away = False
+        self.was_set = threading.Semaphore(0)
+        self.was_missed = threading.Semaphore(0)
+
+    def reach(self) -> None:
+        if self.away:
+            raise RedisConnectionError
+
+    def pipeline(self, *, transaction: bool) -> "FakePipeline":
+        return FakePipeline(self)
+
+    def set(self, key: str, value: bytes, *, px: int) -> None:
+        try:
+            self.reach()
+        except RedisConnectionError:
+            self.was_missed.release()
+            raise
+        self.keys[key] = value
+        self.seconds_to_live[key] = px / 1000
+        self.was_set.release()
+
+    def delete(self, key: str) -> None:
+        self.reach()
+        self.keys.pop(key, None)
+
+    def client(self) -> redis.Redis:
+        return cast("redis.Redis", self)
+
+
+class FakePipeline:
+    """Commands that are carried out together."""
+
+    def __init__(self, server: FakeRedis) -> None:
+        self._server = server
+        self._commands: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._commands.clear()
+
+    def rpush(self, key: str, value: bytes) -> None:
+        self._commands.append(lambda: self._server.lists.setdefault(key, []).append(value))
+
+    def expire(self, key: str, seconds: int) -> None:
+        self._commands.append(lambda: self._server.seconds_to_live.update({key: seconds}))
+
+    def execute(self) -> None:
+        self._server.reach()
+        for command in self._commands:
+            command()
+
+
+class Stack:
+    """A reply channel and the server that its gateways read."""
+
+    def __init__(self) -> None:
+        self.server = FakeRedis()
+        self.channel = ReplyChannel(self.server.client(), "w1")
+
+    def answer(self, work: Callable[[], Sequence[Any]]) -> None:
+        self.channel.answer("b1", "gateway-a", work)
+
+    def said(self, reply_to: str = "gateway-a") -> list[Reply]:
+        messages = self.server.lists.get(reply_to, [])
+        return [Reply.from_wire(msgpack.unpackb(m)) for m in messages]
+
+    def results(self) -> tuple[Any, ...]:
+        """What the last word was; it must have ended the work."""
+        done = self.said()[-1]
+        assert done.kind is ReplyKind.DONE
+        return done.results
+
+
+@pytest.fixture
+def stack() -> Stack:
+    return Stack()
+
+
+def failing(error: Exception) -> Callable[[], Sequence[Any]]:
+    def work() -> Sequence[Any]:
+        raise error
+
+    return work
+
+
+def test_the_gateway_hears_of_the_start_before_the_work_and_of_its_results_after(
+    stack: Stack,
+) -> None:
+    heard: list[Reply] = []
+
+    def work() -> list[str]:
+        heard.extend(stack.said())
+        return ["brains"]
+
+    stack.answer(work)
+    started = Reply(id="b1", kind=ReplyKind.STARTED, worker="w1")
+    done = Reply(id="b1", kind=ReplyKind.DONE, worker="w1", results=("brains",))
+    assert heard == [started]
+    assert stack.said() == [started, done]
+
+
+def test_predictions_and_errors_travel_side_by_side(stack: Stack) -> None:
+    stack.answer(lambda: (a_prediction("m1"), NotFound("datasets/x"), a_prediction("m2")))
+    first, missing, last = stack.results()
+    assert (first, last) == (a_prediction("m1"), a_prediction("m2"))
+    assert isinstance(missing, NotFound)
+    assert missing.name == "datasets/x"
+
+
+def test_an_error_of_the_taxonomy_is_the_one_result(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.answer(failing(NotFound("datasets/x")))
+    (error,) = stack.results()
+    assert isinstance(error, NotFound)
+    assert error.name == "datasets/x"
+    assert caplog.text == ""
+
+
+def test_an_unforeseen_error_is_told_to_the_log_alone(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.answer(failing(ValueError("a secret path")))
+    (error,) = stack.results()
+    assert isinstance(error, InternalError)
+    assert error.request_id == "b1"
+    assert b"secret" not in b"".join(stack.server.lists["gateway-a"])
+    assert "work_failed id=b1" in caplog.text
+    assert "a secret path" in caplog.text
+
+
+def test_each_gateway_hears_only_its_own(stack: Stack) -> None:
+    stack.channel.answer("b1", "gateway-a", lambda: [1])
+    stack.channel.answer("b2", "gateway-b", lambda: [2])
+    assert {r.id for r in stack.said("gateway-a")} == {"b1"}
+    assert {r.id for r in stack.said("gateway-b")} == {"b2"}
+
+
+def test_a_list_that_nobody_reads_goes_away(stack: Stack) -> None:
+    stack.answer(list)
+    assert stack.server.seconds_to_live == {"gateway-a": REPLY_LIST_TTL_SECONDS}
+
+
+def test_work_is_done_without_a_broker(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    stack.server.away = True
+    done: list[bool] = []
+
+    def work() -> list[str]:
+        done.append(True)
+        return ["brains"]
+
+    stack.answer(work)
+    assert done == [True]
+    assert stack.said() == []
+    assert caplog.text.count("reply_not_sent id=b1 error=ConnectionError") == 2
+
+
+def test_a_broker_that_comes_back_gets_the_results(stack: Stack) -> None:
+    stack.server.away = True
+
+    def work() -> list[str]:
+        stack.server.away = False
+        return ["brains"]
+
+    stack.answer(work)
+    assert stack.results() == ("brains",)
+
+
+# --- the heartbeat ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeRedis:
+    monkeypatch.setattr(replies, "HEARTBEAT_SECONDS", 0.001)
+    return FakeRedis()
+
+
+@pytest.fixture
+def heartbeat(server: FakeRedis) -> Iterator[Heartbeat]:
+    heartbeat = Heartbeat(server.client(), "w1")
+    yield heartbeat
+    heartbeat.stop()
+
+
+def test_nothing_beats_before_the_start(server: FakeRedis, heartbeat: Heartbeat) -> None:
+    assert server.keys == {}
+
+
+def test_a_heart_beats_again_and_again(server: FakeRedis, heartbeat: Heartbeat) -> None:
+    heartbeat.start()
+    for _ in range(3):
+        server.was_set.acquire()
+    assert server.keys == {KEY: b"1"}
+    assert server.seconds_to_live == {KEY: HEARTBEAT_TTL_SECONDS}
+
+
+def test_a_heart_outlives_its_broker(
+    server: FakeRedis, heartbeat: Heartbeat, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.away = True
+    heartbeat.start()
+    for _ in range(2):
+        server.was_missed.acquire()
+    server.away = False
+    server.was_set.acquire()
+    assert KEY in server.keys
+    assert "heartbeat_missed error=ConnectionError" in caplog.text
+
+
+def test_everybody_knows_at_once_that_it_stopped(
+    server: FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long between two beats, so that none is under way: only the stop can end the wait.
+    monkeypatch.setattr(replies, "HEARTBEAT_SECONDS", 3600)
+    heartbeat = Heartbeat(server.client(), "w1")
+    heartbeat.start()
+    server.was_set.acquire()
+    heartbeat.stop()
+    assert server.keys == {}
+
+
+def test_it_stops_without_a_broker(server: FakeRedis, heartbeat: Heartbeat) -> None:
+    heartbeat.start()
+    server.was_set.acquire()
+    server.away = True
+    heartbeat.stop()
+
+
+def test_a_beat_under_way_does_not_bring_it_back(
+    server: FakeRedis, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+    real = server.set
+
+    def slowly(key: str, value: bytes, *, px: int) -> None:
+        under_way.set()
+        go_on.wait(5)
+        real(key, value, px=px)
+
+    monkeypatch.setattr(server, "set", slowly)
+    heartbeat.start()
+    under_way.wait(5)
+    threading.Timer(0.05, go_on.set).start()
+    heartbeat.stop()
+    assert server.keys == {}

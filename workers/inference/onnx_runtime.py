@@ -1,6 +1,7 @@
 """ONNX Runtime: CUDA where there is a GPU, and the CPU where OpenVINO is missing."""
 
-from typing import Any
+import logging
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -9,17 +10,27 @@ from numpy.typing import NDArray
 from workers.inference.runtime import RawOutput, RuntimeLoader
 from workers.model_artefact import ACTIVATION_MAP_NAME, INPUT_NAME, LOGITS_NAME
 
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
+log = logging.getLogger(__name__)
+
+_CUDA: Final = "CUDAExecutionProvider"
+_CPU: Final = "CPUExecutionProvider"
+_GPU_BATCH: Final = 32
 
 
 def cuda_loader() -> RuntimeLoader | None:
-    """Loads graphs on the GPU, in batches; None where this build or machine has no CUDA."""
+    """Loads graphs on the GPU, in batches; None where this build has no CUDA.
+
+    A machine without a GPU shows only when a session is made: ONNX Runtime then serves on the CPU.
+    """
     if _CUDA not in ort.get_available_providers():
         return None
 
     def load(graph: bytes, _size: int) -> OnnxRuntime:
-        return OnnxRuntime(graph, providers=[_CUDA, _CPU], preferred_batch=32)
+        runtime = OnnxRuntime(graph, providers=[_CUDA, _CPU], preferred_batch=_GPU_BATCH)
+        if runtime.provider == _CUDA:
+            return runtime
+        log.warning("cuda_not_usable provider=%s", runtime.provider)
+        return OnnxRuntime(graph, providers=[_CPU], preferred_batch=1)
 
     return load
 
@@ -42,8 +53,8 @@ class OnnxRuntime:
         if preferred_batch == 1:
             options.intra_op_num_threads = 1
         self._session: Any = ort.InferenceSession(graph, options, providers=providers)
-        used = self._session.get_providers()[0]
-        self.name = "onnxruntime-" + used.removesuffix("ExecutionProvider").lower()
+        self.provider: str = self._session.get_providers()[0]
+        self.name = "onnxruntime-" + self.provider.removesuffix("ExecutionProvider").lower()
         self.preferred_batch = preferred_batch
 
     def run(self, images: NDArray[np.float32]) -> RawOutput:

@@ -108,7 +108,9 @@ def made_before(
 
 def id_from_uri(uri: str) -> str:
     """A data set id made of the URI's last part, without an archive's suffix."""
-    last = PurePosixPath(unquote(urlsplit(uri).path)).name or urlsplit(uri).netloc
+    last = (
+        PurePosixPath(unquote(urlsplit(uri).path)).name or urlsplit(uri).netloc.rpartition("@")[2]
+    )
     name = _NOT_IN_ID.sub("-", _ARCHIVE.sub("", last)).strip("-._")[:_ID_LENGTH]
     if not name:
         raise InvalidArgument.of("dataset_id", "give one: the URI's last part has no name in it")
@@ -122,6 +124,8 @@ def _check_uri(uri: str) -> None:
         raise InvalidArgument.of("uri", "is not a URI") from exc
     if not has_scheme or len(uri) > MAX_URI or not uri.isprintable():
         raise InvalidArgument.of("uri", "must be a URI such as file:///folder/on/the/server")
+    if "::" in uri:
+        raise InvalidArgument.of("uri", "must name one place, not a chain of them")
 
 
 def _without_secrets(uri: str) -> str:

@@ -46,10 +46,12 @@ def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
 def read_items(store: ArtefactStore, digest: str) -> tuple[DatasetItem, ...]:
     """A data set's items. Raises ``ArtefactCorrupt`` if they are missing or were changed."""
     try:
-        text = store.get(_items_key(digest)).decode()
+        text = store.get(_items_key(digest))
+        items = tuple(_item(line) for line in text.decode().split("\n"))
     except NotFound as exc:
         raise ArtefactCorrupt(_items_key(digest), "the file is missing") from exc
-    items = tuple(_item(line) for line in text.split("\n"))
+    except (ValueError, TypeError, KeyError) as exc:
+        raise ArtefactCorrupt(_items_key(digest)) from exc
     if dataset_digest(items) != digest:
         raise ArtefactCorrupt(_items_key(digest))
     return items

@@ -16,6 +16,7 @@ from core.errors import (
     NotFound,
     RejectedFile,
     RequestIdReused,
+    StoreUnavailable,
 )
 from core.labels import LABELS, TumourLabel
 from core.messages import IngestRequest, IngestSource
@@ -24,9 +25,9 @@ from core.settings import Settings
 from workers.curation.blobs import write_blob, write_items
 from workers.curation.manifest import (
     MANIFEST,
-    PICTURE_SUFFIXES,
     Described,
     describe,
+    is_of_interest,
     strip_common_folder,
 )
 from workers.curation.sources import SourceFile, open_source
@@ -68,7 +69,14 @@ def ingest(
         return dataset.id
     finally:
         if request.source is IngestSource.STAGED:
-            store.delete(request.location)
+            _forget(request.location, store)
+
+
+def _forget(location: str, store: ArtefactStore) -> None:
+    try:
+        store.delete(location)
+    except StoreUnavailable as error:  # the data set is safe; a sweep removes what is left
+        log.warning("upload_left location=%s message=%s", location, error.message)
 
 
 def _answered_before(uow: UnitOfWork, request: IngestRequest) -> str | None:
@@ -135,11 +143,11 @@ def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLim
     def look_at(file: SourceFile) -> tuple[str, _Picture | bytes | str]:
         data = file.read()
         if file.path.rsplit("/", 1)[-1] == MANIFEST:
-            return file.path, data
+            return file.path, _whole_manifest(data, limits.max_bytes)
         return file.path, _stored(data, store, limits)
 
     with ThreadPoolExecutor(_DECODERS) as pool:
-        for path, found in _mapped(pool, look_at, filter(_of_interest, iter(files))):
+        for path, found in _mapped(pool, look_at, (f for f in files if is_of_interest(f.path))):
             if isinstance(found, _Picture):
                 pictures[path] = found
             elif isinstance(found, bytes):
@@ -149,9 +157,10 @@ def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLim
     return _without_common_folder(pictures, damaged, manifests)
 
 
-def _of_interest(file: SourceFile) -> bool:
-    name = file.path.rsplit("/", 1)[-1]
-    return name == MANIFEST or any(name.lower().endswith(suffix) for suffix in PICTURE_SUFFIXES)
+def _whole_manifest(data: bytes, max_bytes: int) -> bytes:
+    if len(data) > max_bytes:
+        raise DatasetRefused(f"{MANIFEST} has more than {max_bytes:,} bytes")
+    return data
 
 
 def _stored(data: bytes, store: ArtefactStore, limits: ImageLimits) -> _Picture | str:
@@ -190,9 +199,10 @@ def _without_common_folder(
     else:
         count = strip_common_folder(everything)
         top = "".join(f"{folder}/" for folder in everything[0].split("/")[:count]) if count else ""
+    # What lies outside the manifest's folder is no part of the set.
     return _Received(
-        pictures={path.removeprefix(top): picture for path, picture in pictures.items()},
-        damaged={path.removeprefix(top): problem for path, problem in damaged.items()},
+        pictures={p.removeprefix(top): v for p, v in pictures.items() if p.startswith(top)},
+        damaged={p.removeprefix(top): v for p, v in damaged.items() if p.startswith(top)},
         manifest=next(iter(manifests.values()), None),
     )
 

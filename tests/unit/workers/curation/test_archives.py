@@ -1,5 +1,4 @@
 import io
-import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -245,12 +244,9 @@ def test_an_archive_without_files_gives_none(pack: Callable[[Files], bytes], nam
     assert unpack(pack([]), name) == []
 
 
-@pytest.mark.parametrize("path", ["", "."])
 @EITHER_KIND
-def test_a_file_without_a_name_is_refused(
-    pack: Callable[[Files], bytes], name: str, path: str
-) -> None:
-    assert re.search("without a name|damaged", refusal(pack([(path, b"x")]), name))
+def test_a_file_without_a_name_is_refused(pack: Callable[[Files], bytes], name: str) -> None:
+    assert "without a name" in refusal(pack([(".", b"x")]), name)
 
 
 def test_a_zip_with_damaged_data_is_refused() -> None:

@@ -29,6 +29,7 @@ from core.prediction import AuditRecord, Decision, Outcome, Prediction, Region, 
 from core.registry import AliasMove, Evaluation, ModelVersion
 from core.training import (
     Backbone,
+    BatchNorm,
     EpochProgress,
     JobEvent,
     JobState,
@@ -82,6 +83,7 @@ ON_BAD_FILE: Final = EnumPair(OnBadFile, datasets_pb2.OnBadFile, "ON_BAD_FILE")
 TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
 BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
 OPTIMIZER: Final = EnumPair(Optimizer, training_pb2.Optimizer, "OPTIMIZER")
+BATCH_NORM: Final = EnumPair(BatchNorm, training_pb2.BatchNorm, "BATCH_NORM")
 JOB_STATE: Final = EnumPair(JobState, training_pb2.JobState, "JOB_STATE")
 
 
@@ -218,6 +220,7 @@ _SPEC_ENUMS: Final[Mapping[str, EnumPair[Any]]] = {
     "task": TASK,
     "backbone": BACKBONE,
     "optimizer": OPTIMIZER,
+    "batch_norm": BATCH_NORM,
 }
 _SPEC_FIELDS: Final = frozenset(training_pb2.TrainingSpec.DESCRIPTOR.fields_by_name)
 _SPEC_PATH: Final = "training_job"
@@ -245,6 +248,7 @@ def training_spec_message(values: Mapping[str, Any]) -> training_pb2.TrainingSpe
         "task": Task,
         "backbone": Backbone,
         "optimizer": Optimizer,
+        "batch_norm": BatchNorm,
     }
     for name in kinds.keys() & known.keys():
         known[name] = _SPEC_ENUMS[name].to_proto(kinds[name](known[name]))

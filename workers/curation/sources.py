@@ -159,6 +159,24 @@ def _remote_files(uri: str) -> list[_Located]:
     ]
 
 
+def read_remote(uri: str, settings: Settings) -> bytes:
+    """The one file that the URI names. Raises ``InvalidArgument`` if it may not or cannot be read,
+    or is larger than a data set may be."""
+    files = _from_uri(uri, settings)
+    if len(files) != 1:
+        raise InvalidArgument.of("uri", "must name one file")
+    try:
+        with files[0].open() as stream:
+            data = stream.read(settings.max_dataset_bytes + 1)
+    except BrainTumorError:
+        raise
+    except Exception as exc:  # each protocol has its own errors
+        raise InvalidArgument.of("uri", f"cannot be read: {type(exc).__name__}") from exc
+    if len(data) > settings.max_dataset_bytes:
+        raise InvalidArgument.of("uri", "is too large")
+    return data
+
+
 def _within_limit(files: list[_Located]) -> list[_Located]:
     if len(files) > MAX_FILES:
         raise DatasetRefused(f"The data set has more than {MAX_FILES:,} files.")

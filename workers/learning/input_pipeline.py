@@ -21,7 +21,7 @@ from core.training import TrainingSpec
 from workers.curation.blobs import read_blob
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
-from workers.learning.augmentation import augment
+from workers.learning.augmentation import Batch, augment, mix
 from workers.learning.memory import GIB, available_memory
 
 _DECODERS: Final = 2
@@ -57,7 +57,7 @@ def load_slices(
     def load(numbered: tuple[int, DatasetItem]) -> None:
         number, item = numbered
         grey = decode_grey(read_blob(store, item.sha256), limits)
-        pixels[number] = np.rint(prepare(grey, size))
+        pixels[number] = prepare(grey, size).pixels
 
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
         try:
@@ -95,20 +95,36 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return math.ceil(count / batch_size)
 
 
-def training_batches(slices: Slices, spec: TrainingSpec, epoch: int) -> tf.data.Dataset:
-    """Shuffled, and if so asked augmented, batches of one epoch (float32 pixels, labels).
+def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> tf.data.Dataset:
+    """Shuffled batches of one epoch: float32 pixels of that size, targets (n, classes).
 
-    The same for the same seed and epoch; ``epoch`` counts from 0.
+    Augmented, mixed and smoothed as the recipe has it. The same for the same seed and epoch;
+    ``epoch`` counts from 0.
     """
     order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
-    data = _batches(slices, spec.batch_size, order)
-    if spec.augmentation:
-        data = data.enumerate().map(
-            lambda step, batch: (augment(batch[0], _seed(spec.seed, epoch, step)), batch[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+
+    def prepared(step: tf.Tensor, batch: Batch) -> Batch:
+        seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 2))
+        images, targets = _resized(batch[0], size), _targets(batch[1], spec.label_smoothing)
+        if spec.augmentation:
+            images = augment(images, seeds[0])
+        return mix(images, targets, spec.mixup, seeds[1]) if spec.mixup else (images, targets)
+
+    data = _batches(slices, spec.batch_size, order).enumerate()
+    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE)
+
+
+def _resized(images: tf.Tensor, size: int) -> tf.Tensor:
+    if images.shape[1] == size:
+        return images
+    return tf.image.resize(images, (size, size), antialias=True)
+
+
+def _targets(labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """One-hot, with a share of it spread over all classes (Szegedy et al., CVPR 2016)."""
+    certain = tf.one_hot(labels, len(LABELS))
+    return certain * (1 - smoothing) + smoothing / len(LABELS)
 
 
 def plain_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:

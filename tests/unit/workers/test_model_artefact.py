@@ -28,6 +28,7 @@ def a_manifest(**changes: Any) -> ModelManifest:
         "backbone": "efficientnet_b0",
         "labels": ("glioma", "meningioma", "no_tumor", "pituitary"),
         "image_size": 224,
+        "preprocessing": "p1",
         "calibration": Calibration(temperature=0.1 + 0.2, abstain_below=1 / 3),
         "files": {name: sha256_hex(data) for name, data in FILES.items()},
         "spec": {"epochs": 3, "learning_rate": 6e-4},

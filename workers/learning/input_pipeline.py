@@ -31,13 +31,39 @@ _MEMORY_SHARE: Final = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """Decoded slices: ``pixels`` (n, size, size, 1) of 0..255, ``labels`` (n,) into ``LABELS``."""
+    """Decoded slices: ``pixels`` (m, size, size, 1) of 0..255, ``labels`` (n,) into ``LABELS``.
+
+    ``places`` (n,) says where in ``pixels`` each slice is; without it they are in order.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def pixels_of(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Pixels of the slices of these numbers, 0..n-1."""
+        return self.pixels[chosen if self.places is None else self.places[chosen]]
+
+
+class DecodedSet:
+    """A data set's slices, decoded once, to be had by their items."""
+
+    def __init__(self, items: Sequence[DatasetItem], slices: Slices) -> None:
+        self._slices = slices
+        self._places = {item.path: place for place, item in enumerate(items)}
+
+    def slices(self, items: Sequence[DatasetItem]) -> Slices:
+        """The items' slices, in their order; their pixels are shared, not copied."""
+        places = np.array([self._places[item.path] for item in items], np.int64)
+        whole = self._slices
+        return Slices(pixels=whole.pixels, labels=whole.labels[places], places=places)
+
+    def labels(self, items: Sequence[DatasetItem]) -> NDArray[np.int64]:
+        """The items' labels, in their order: (n,)."""
+        return self._slices.labels[[self._places[item.path] for item in items]]
 
 
 def load_slices(
@@ -143,7 +169,7 @@ def _batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.da
     def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            yield slices.pixels[chosen], slices.labels[chosen]
+            yield slices.pixels_of(chosen), slices.labels[chosen]
 
     signature = (
         tf.TensorSpec((None, side, side, 1), tf.uint8),

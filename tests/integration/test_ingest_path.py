@@ -43,7 +43,9 @@ class Gateway:
         self._long_work = LongWork()
         uows = SqlUnitOfWorkFactory(self._engine)
         ingestor = CeleryDatasetIngestor(self.channel, pickup_timeout=pickup)
-        self.datasets = DatasetUseCases(uow_factory=uows, ingestor=ingestor, ingest_timeout=60)
+        self.datasets = DatasetUseCases(
+            uow_factory=uows, artefacts=self.artefacts, ingestor=ingestor, ingest_timeout=60
+        )
         self._uploads = UploadUseCase(
             uow_factory=uows,
             staging=Staging(artefacts=self.artefacts, clock=SystemClock()),

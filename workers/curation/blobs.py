@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 
-from core.datasets import DatasetItem, Split, dataset_digest
+from core.datasets import DatasetItem, Split, audit_page_key, dataset_digest
 from core.errors import ArtefactCorrupt, NotFound
 from core.labels import TumourLabel
 from core.ports import ArtefactStore
@@ -36,7 +36,7 @@ def read_blob(store: ArtefactStore, digest: str) -> bytes:
 
 
 def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
-    """Store a data set's list of items; its digest."""
+    """Store a data set's list of items; its digest. An equal list is stored over the old one."""
     digest = dataset_digest(items)
     lines = [json.dumps(asdict(item), sort_keys=True) for item in items]
     store.put(_items_key(digest), "\n".join(lines).encode())
@@ -55,6 +55,13 @@ def read_items(store: ArtefactStore, digest: str) -> tuple[DatasetItem, ...]:
     if dataset_digest(items) != digest:
         raise ArtefactCorrupt(_items_key(digest))
     return items
+
+
+def write_audit_page(store: ArtefactStore, digest: str, page: bytes) -> str:
+    """Store the page of a data set's audit; its hex SHA-256."""
+    page_sha256 = sha256(page).hexdigest()
+    store.put(audit_page_key(digest, page_sha256), page)
+    return page_sha256
 
 
 def _items_key(digest: str) -> str:

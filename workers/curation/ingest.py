@@ -1,4 +1,7 @@
-"""Takes a data set in: every file checked, every picture stored once, all of it or nothing."""
+"""Takes a data set in: every file checked, every picture stored once, all of it or nothing.
+
+What was checked is audited before it is accepted; see :mod:`workers.curation.audit`.
+"""
 
 import logging
 from collections import Counter
@@ -22,7 +25,10 @@ from core.labels import LABELS, TumourLabel
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
-from workers.curation.blobs import write_blob, write_items
+from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.audit_report import render_audit
+from workers.curation.blobs import write_audit_page, write_blob, write_items
+from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
     MANIFEST,
     Described,
@@ -99,10 +105,9 @@ def _take_in(
 ) -> Dataset:
     received = _receive(open_source(request, store, settings), store, ImageLimits.of(settings))
     described = describe(received.pictures.keys() | received.damaged.keys(), received.manifest)
-    items, rejected = _check(described.slices, received)
-    rejected = [*described.rejected, *rejected]
+    items, damaged = _check(described.slices, received)
     items, contradictory = _without_contradictions(items)
-    rejected += contradictory
+    rejected = [*described.rejected, *damaged, *contradictory]
     if rejected and request.on_bad_file is OnBadFile.REFUSE:
         raise DatasetRefused(
             f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
@@ -110,7 +115,12 @@ def _take_in(
             tuple(rejected[:MAX_REJECTED]),
         )
     _check_classes(items, rejected)
-    return _dataset(request, store, clock, items, tuple(rejected[:MAX_REJECTED]))
+    looks = {picture.sha256: picture.look for picture in received.pictures.values()}
+    _check_visible(items, looks)
+    left_out = LeftOut(unreadable=len(damaged), contradictory=len(contradictory))
+    items.sort(key=lambda item: item.path)
+    audited = audit_dataset(items, looks, left_out)
+    return _dataset(request, store, clock, audited, tuple(rejected[:MAX_REJECTED]))
 
 
 # --- receiving --------------------------------------------------------------------------------
@@ -124,6 +134,7 @@ class _Picture:
     size_bytes: int
     width: int
     height: int
+    look: Look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +177,16 @@ def _whole_manifest(data: bytes, max_bytes: int) -> bytes:
 def _stored(data: bytes, store: ArtefactStore, limits: ImageLimits) -> _Picture | str:
     """The picture once it is decoded and stored, or what is wrong with it."""
     try:
-        height, width = decode_grey(data, limits).shape
+        grey = decode_grey(data, limits)
     except ImageRefused as refusal:
         return refusal.message
-    digest = write_blob(store, data)
-    return _Picture(sha256=digest, size_bytes=len(data), width=width, height=height)
+    return _Picture(
+        sha256=write_blob(store, data),
+        size_bytes=len(data),
+        width=grey.shape[1],
+        height=grey.shape[0],
+        look=look_at(data, grey),
+    )
 
 
 def _mapped(
@@ -293,6 +309,14 @@ def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> No
             )
 
 
+def _check_visible(items: list[DatasetItem], looks: Mapping[str, Look]) -> None:
+    if all(looks[item.sha256].blank for item in items):
+        raise DatasetRefused(
+            "All of its pictures are blank: one shade all over, such as black. Check how they were "
+            "exported"
+        )
+
+
 # --- the record -------------------------------------------------------------------------------
 
 
@@ -300,25 +324,27 @@ def _dataset(
     request: IngestRequest,
     store: ArtefactStore,
     clock: Clock,
-    items: list[DatasetItem],
+    audited: Audited,
     rejected: tuple[RejectedFile, ...],
 ) -> Dataset:
-    items = sorted(items, key=lambda item: item.path)
-    distinct = len({item.sha256 for item in items})
+    items, audit = audited.items, audited.audit
     counts = Counter(item.label for item in items)
+    digest = write_items(store, items)
+    page = render_audit(request.dataset_id, digest, audited, rejected, store)
     return Dataset(
         id=request.dataset_id,
         create_time=clock.now(),
         request_id=request.request_id,
         caller=request.caller,
         source=request.origin,
-        digest=write_items(store, items),
+        digest=digest,
         item_count=len(items),
         size_bytes=sum(item.size_bytes for item in items),
         class_counts={label: counts[label] for label in LABELS if counts[label]},
         group_count=len({item.group for item in items if item.group}),
         mask_count=sum(item.mask_sha256 is not None for item in items),
         has_given_split={item.split for item in items} >= set(Split),
-        duplicate_count=len(items) - distinct,
+        duplicate_count=audit.exact_duplicate_count,
         rejected=rejected,
+        audit=replace(audit, page_sha256=write_audit_page(store, digest, page)),
     )

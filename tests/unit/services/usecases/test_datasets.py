@@ -30,9 +30,13 @@ class World:
 
     def __init__(self) -> None:
         self.store = FakeUnitOfWorkFactory()
-        self.ingestor = FakeIngestor(self.store, FakeArtefactStore())
+        artefacts = FakeArtefactStore()
+        self.ingestor = FakeIngestor(self.store, artefacts)
         self.use_cases = DatasetUseCases(
-            uow_factory=self.store, ingestor=self.ingestor, ingest_timeout=60.0
+            uow_factory=self.store,
+            artefacts=artefacts,
+            ingestor=self.ingestor,
+            ingest_timeout=60.0,
         )
 
     def add(self, dataset_id: str = "brains", **changes: Any) -> Dataset:

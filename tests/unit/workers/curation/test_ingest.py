@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -118,7 +119,7 @@ def test_a_data_set_is_stored_with_what_is_known_of_it(world: World) -> None:
     files = some_pictures(["glioma_tumor", "notumor"], each=4)
     request_id = str(uuid4())
     dataset = world.upload(files, request_id=request_id)
-    assert dataset == Dataset(
+    assert replace(dataset, audit=None) == Dataset(
         id="brains",
         create_time=world.clock.now(),
         request_id=request_id,
@@ -153,10 +154,10 @@ def test_the_same_picture_is_stored_once(world: World) -> None:
 
 def test_equal_data_sets_share_their_digest_and_their_pictures(world: World) -> None:
     first = world.upload(some_pictures())
-    stored = set(world.store.files)
+    stored = world.store.list("blobs")
     second = world.upload(some_pictures(), dataset_id="copy")
     assert (second.id, second.digest) == ("copy", first.digest)
-    assert set(world.store.files) == stored
+    assert world.store.list("blobs") == stored
 
 
 @pytest.mark.parametrize("top", ["", "brains/", "brains/v1/"])

@@ -82,7 +82,7 @@ class TrainingSpec:
     batch_norm: BatchNorm = BatchNorm.TRAIN
     patience: int = 0
     augmentation: bool = True
-    validation_share: float = 0.15
+    validation_share: float = 0.1
     test_share: float = 0.15
     folds: int = 0
     seed: int = 0

@@ -49,6 +49,33 @@ def split_dataset(
     return SplitPlan(train=train, validation=validation, test=test, protocol=_protocol(items, seed))
 
 
+def fold_plans(
+    items: Sequence[DatasetItem], *, folds: int, validation_share: float, seed: int
+) -> list[SplitPlan]:
+    """One plan a fold, by the rules of :func:`split_dataset`: each slice is tested once.
+
+    ``validation_share`` is of all slices, and is taken from those that the fold does not test. A
+    Training/Testing layout does not count here. Raises ``TrainingFailed`` if a class has fewer
+    groups than there are folds, or too few for a validation part beside them.
+    """
+    parts = _parts(items, [1 / folds] * folds, seed)
+    share = validation_share / (1 - 1 / folds)
+    plans = []
+    for number, test in enumerate(parts):
+        rest = [item for other, part in enumerate(parts) if other != number for item in part]
+        train, validation = _parts(rest, [1 - share, share], seed)
+        plans.append(
+            SplitPlan(
+                train=train,
+                validation=validation,
+                test=test,
+                protocol=f"{folds}-fold cross-validation, stratified by class, grouped by "
+                f"{_kind(items)}, seed {seed}",
+            )
+        )
+    return plans
+
+
 def _protocol(items: Sequence[DatasetItem], seed: int) -> str:
     return f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
 
@@ -71,7 +98,19 @@ def _parts(
     parts: list[list[DatasetItem]] = [[] for _ in shares]
     for number, chosen in _assign(groups, shares, seed):
         parts[number].extend(chosen)
+    _check_complete(parts)
     return [tuple(sorted(part, key=lambda item: item.path)) for part in parts]
+
+
+def _check_complete(parts: Sequence[Sequence[DatasetItem]]) -> None:
+    """Groups that hold several classes may leave a part without one of them."""
+    labels = [{item.label for item in part} for part in parts]
+    missing = sorted(set.union(*labels) - set.intersection(*labels))
+    if missing:
+        raise TrainingFailed(
+            f"The groups of {', '.join(missing)} hold other classes too and cannot be shared out "
+            "so that every part has each class. Use another seed, or name groups more finely."
+        )
 
 
 def linked_groups(items: Sequence[DatasetItem]) -> list[Group]:

@@ -12,28 +12,16 @@ from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported
 from core.labels import LABELS
 from core.ports import ArtefactStore
-from core.registry import Evaluation
 from core.settings import Settings
 from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.curation.splits import SplitPlan, split_dataset
-from workers.evaluation.calibration import (
-    accepted_accuracy,
-    calibrate,
-    coverage,
-    expected_calibration_error,
-    reliability,
-)
-from workers.evaluation.metrics import (
-    Intervals,
-    Logits,
-    SplitSizes,
-    bootstrap_intervals,
-    evaluate,
-    majority_share,
-    softmax,
-)
+from workers.evaluation.calibration import calibrate
+from workers.evaluation.judge import HeldOut, Judgement, judge
+from workers.evaluation.metrics import SplitSizes, softmax
+from workers.evaluation.model_card import render_model_card
 from workers.evaluation.report import ReportFacts, render_report
+from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
 from workers.learning.backbones import activation_bytes, set_backbone_weights
 from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
@@ -46,6 +34,8 @@ from workers.learning.trainer import Inference, Trainer, stop_if_told
 from workers.learning.weights import StartWeights, start_weights
 from workers.model_artefact import (
     GRAPH,
+    HELD_OUT,
+    MODEL_CARD,
     REPORT,
     WEIGHTS,
     Calibration,
@@ -94,10 +84,7 @@ class Judged:
     """What a trained model is worth. Chosen on validation slices, measured on test slices."""
 
     calibration: Calibration
-    evaluation: Evaluation
-    intervals: Intervals
-    logits: Logits
-    """Of the test slices."""
+    judgement: Judgement
 
 
 def learn(
@@ -129,9 +116,9 @@ def learn(
     judged = _judge(data, job.spec, inference)
     _stage(hooks, 0.96, "exporting")
     graph = export_graph(model)
-    check_parity(graph, model, data.validation.pixels[:_PARITY_SLICES])
+    difference = check_parity(graph, model, data.validation.pixels[:_PARITY_SLICES])
     _stage(hooks, 0.99, "writing the report")
-    return _assemble(job.spec, dataset, data, state, judged, model, graph)
+    return _assemble(job.spec, dataset, state, judged, model, graph, difference)
 
 
 def _stage(hooks: TrainingHooks, share: float, name: str) -> None:
@@ -205,76 +192,67 @@ def _build(spec: TrainingSpec, first: StartWeights) -> keras.Model:
 
 def _judge(data: Data, spec: TrainingSpec, inference: Inference) -> Judged:
     chosen_on = inference.logits(data.validation)
-    calibration = calibrate(chosen_on, data.validation.labels)
+    calibration = calibrate(chosen_on, data.validation.labels, _groups(data.plan.validation))
     logits = inference.logits(data.test)
     probabilities = softmax(logits, calibration.temperature)
-    return Judged(
-        calibration=calibration,
-        evaluation=evaluate(data.test.labels, probabilities, data.sizes, data.plan.protocol),
-        intervals=bootstrap_intervals(
-            data.test.labels,
-            probabilities.argmax(axis=1),
-            [item.group or item.sha256 for item in data.plan.test],
-            spec.seed,
-        ),
-        logits=logits,
+    held_out = HeldOut(
+        sha256=[item.sha256 for item in data.plan.test],
+        groups=_groups(data.plan.test),
+        labels=data.test.labels,
+        probabilities=probabilities,
+        decisions=decide_all(probabilities, calibration.abstain_below),
+        sizes=data.sizes,
+        protocol=data.plan.protocol,
+        uncalibrated=softmax(logits),
+        seed=spec.seed,
     )
+    return Judged(calibration=calibration, judgement=judge(held_out))
+
+
+def _groups(items: Sequence[DatasetItem]) -> list[str]:
+    """Each slice's patient; one that nobody named is a patient of its own."""
+    return [item.group or item.sha256 for item in items]
 
 
 def _assemble(
     spec: TrainingSpec,
     dataset: Dataset,
-    data: Data,
     state: TrainingState,
     judged: Judged,
     model: keras.Model,
     graph: bytes,
+    difference: float,
 ) -> LearnedModel:
-    latency = median_latency_ms(graph, spec.image_size)
-    facts = _facts(spec, dataset, data, state, judged, model.count_params(), latency)
-    files = {GRAPH: graph, WEIGHTS: weights_bytes(model), REPORT: render_report(facts)}
-    return LearnedModel(
-        manifest=_manifest(facts, {name: sha256_hex(file) for name, file in files.items()}),
-        files=files,
-        evaluation=judged.evaluation,
-        parameters=facts.parameters,
-        train_seconds=sum(epoch.seconds for epoch in state.history),
-        latency_ms=latency,
-    )
-
-
-def _facts(
-    spec: TrainingSpec,
-    dataset: Dataset,
-    data: Data,
-    state: TrainingState,
-    judged: Judged,
-    parameters: int,
-    latency: float,
-) -> ReportFacts:
-    labels, calibration = data.test.labels, judged.calibration
-    probabilities = softmax(judged.logits, calibration.temperature)
-    bins = reliability(probabilities, labels)
-    return ReportFacts(
+    facts = ReportFacts(
         backbone=spec.backbone,
         weights_source=state.weights_source,
         dataset=dataset.name,
         dataset_digest=dataset.digest,
         spec=asdict(spec),
-        evaluation=judged.evaluation,
-        intervals=judged.intervals,
-        majority_share=majority_share(labels),
+        judgement=judged.judgement,
+        calibration=judged.calibration,
         history=state.history,
         best_epoch=state.best_epoch,
-        calibration=calibration,
-        ece_before=expected_calibration_error(reliability(softmax(judged.logits), labels)),
-        ece_after=expected_calibration_error(bins),
-        reliability=bins,
-        coverage=coverage(probabilities, calibration.abstain_below),
-        accepted_accuracy=accepted_accuracy(probabilities, labels, calibration.abstain_below),
-        parameters=parameters,
-        latency_ms=latency,
+        parameters=model.count_params(),
+        latency_ms=median_latency_ms(graph, spec.image_size),
+        export_difference=difference,
         library_versions=library_versions(),
+    )
+    files = {
+        GRAPH: graph,
+        WEIGHTS: weights_bytes(model),
+        REPORT: render_report(facts),
+        MODEL_CARD: render_model_card(facts),
+        HELD_OUT: judged.judgement.predictions.to_json(),
+    }
+    return LearnedModel(
+        manifest=_manifest(facts, {name: sha256_hex(file) for name, file in files.items()}),
+        files=files,
+        evaluation=judged.judgement.evaluation,
+        parameters=facts.parameters,
+        train_seconds=sum(epoch.seconds for epoch in state.history),
+        latency_ms=facts.latency_ms,
+        flops=facts.flops,
     )
 
 
@@ -296,13 +274,13 @@ def _manifest(facts: ReportFacts, hashes: Mapping[str, str]) -> ModelManifest:
 
 def _metrics(facts: ReportFacts) -> dict[str, Any]:
     """Every number on the test slices, and how training went, as plain values."""
+    judgement = facts.judgement
     return {
-        "test": asdict(facts.evaluation),
-        "intervals_95": asdict(facts.intervals),
-        "majority_share": facts.majority_share,
-        "expected_calibration_error": facts.ece_after,
-        "coverage": facts.coverage,
-        "accepted_accuracy": facts.accepted_accuracy,
+        "test": asdict(judgement.evaluation),
+        "split_digest": judgement.predictions.digest,
+        "ece_uncalibrated": judgement.ece_uncalibrated,
+        "export_difference": facts.export_difference,
+        "flops": facts.flops,
         "best_epoch": facts.best_epoch,
         "history": [_without_times(epoch) for epoch in facts.history],
     }

@@ -1,6 +1,8 @@
 """Strange vectors are far, ordinary ones near, and the model survives its file."""
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -204,3 +206,14 @@ def test_statistics_take_either_shape_and_none() -> None:
 
     assert (picture_statistics(pictures) == picture_statistics(pictures[..., None])).all()
     assert picture_statistics(pictures[:0]).shape == (0, STATISTICS)
+
+
+def test_serving_needs_nothing_but_numpy_for_it() -> None:
+    script = (
+        "import workers.evaluation.ood, workers.evaluation.picture_statistics, sys; "
+        "print(*sorted(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert {"sklearn", "scipy", "tensorflow", "matplotlib"} & set(done.stdout.split()) == set()

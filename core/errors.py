@@ -16,7 +16,9 @@ has that one's status, and is its subclass where code catches both together::
     │   ├── SegmenterNotRegistered       regions were asked for, and no segmenter exists
     │   ├── IllegalTransition            the job's state does not allow it
     │   ├── InUse                        something else still needs it
-    │   └── NothingToRollBackTo          the alias has no earlier version
+    │   ├── NothingToRollBackTo          the alias has no earlier version
+    │   ├── WorseThanProduction          the gate: worse on the same held-out slices
+    │   └── ExportDiffers                the gate: what would serve is not what was trained
     ├── Overloaded                       too much work in flight; says when to come back
     ├── DeadlinePassed                   the caller's deadline passed before the answer
     ├── Unavailable                      a part that the answer needs is away
@@ -274,6 +276,59 @@ class NothingToRollBackTo(BrainTumorError):
     @property
     def message(self) -> str:
         return f"The alias '{self.alias}' has no earlier model version to go back to."
+
+
+@dataclass(eq=False)
+class WorseThanProduction(BrainTumorError):
+    """``low`` and ``high`` are the 95 % interval of the difference in macro-F1, both below 0;
+    ``slices`` counts what was held out from both versions."""
+
+    reason: ClassVar[str] = "WORSE_THAN_PRODUCTION"
+    candidate: str
+    production: str
+    low: float
+    high: float
+    slices: int
+
+    @property
+    def message(self) -> str:
+        return (
+            f"{self.candidate} is worse than {self.production}, which serves now: on "
+            f"{self.slices} slices held out from both, its macro-F1 is lower by {-self.high:.3f} "
+            f"to {-self.low:.3f} (95 % interval). To promote it anyway, use force with a reason."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {
+            "candidate": self.candidate,
+            "production": self.production,
+            "low": f"{self.low:.6f}",
+            "high": f"{self.high:.6f}",
+            "slices": str(self.slices),
+        }
+
+
+@dataclass(eq=False)
+class ExportDiffers(BrainTumorError):
+    """``difference`` is the largest of a probability, 0..1; ``allowed`` is what is let through."""
+
+    reason: ClassVar[str] = "EXPORT_DIFFERS"
+    name: str
+    difference: float
+    allowed: float
+
+    @property
+    def message(self) -> str:
+        return (
+            f"The exported graph of {self.name} differs from the trained model by "
+            f"{self.difference:.2g} in a probability; at most {self.allowed:g} is let through. "
+            "Train it again, or promote it with force and a reason."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name, "difference": f"{self.difference:.6g}"}
 
 
 @dataclass(eq=False)

@@ -1,6 +1,6 @@
-"""Model versions, the aliases that point at them, and how versions are compared."""
+"""Model versions, their numbers, and the aliases that point at them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -10,23 +10,69 @@ from core.training import Backbone, Task
 
 PRODUCTION: Final = "production"
 
+SCORES: Final = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "roc_auc",
+    "pr_auc",
+    "sensitivity",
+    "specificity",
+    "ece",
+    "brier",
+    "aurc",
+    "coverage",
+    "accepted_accuracy",
+    "accuracy_at_80",
+    "majority_share",
+    "control_accuracy",
+)
+"""The names of an evaluation's numbers, in the order they are shown."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """One class's numbers on the test split, each 0..1; ``support`` counts its slices."""
+    """One class's numbers on held-out slices, each 0..1; ``support`` counts its slices.
+
+    ``roc_auc`` and ``pr_auc`` (average precision) are of the class against the rest, None where
+    there are no slices of the class, or no others.
+    """
 
     precision: float
     recall: float
     f1: float
     support: int
+    roc_auc: float | None = None
+    pr_auc: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A 95 % interval of a number; resampled over groups of slices."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A version's numbers on slices it never saw.
+    """A version's numbers on slices it never saw. Shares and scores are 0..1.
 
     ``confusion[i][j]`` counts slices of class ``LABELS[i]`` that were called ``LABELS[j]``.
     ``protocol`` says in words how the slices were held out.
+
+    A number is None where it was not measured, as in versions of before it was introduced, or is
+    not defined, such as the specificity without a slice of ``no_tumor``. ``roc_auc`` and
+    ``pr_auc`` are means over the classes. ``sensitivity`` is the share of tumours that were
+    called a tumour, of whichever kind; ``specificity`` that of slices without one that were
+    called so. ``ece`` is the expected calibration error, ``brier`` the Brier score (0..2),
+    ``aurc`` the area under the risk-coverage curve: all three are better when lower.
+    ``coverage`` is the share of slices whose answer was accepted, ``accepted_accuracy`` theirs;
+    ``accuracy_at_80`` is the accuracy of the 80 % of answers that the model is surest of.
+    ``majority_share`` is the accuracy of always naming the commonest class, and
+    ``control_accuracy`` that of a control that sees no picture, only what the file looks like.
+
+    ``intervals`` are by metric: the name of a field, or ``precision/glioma`` and the like.
     """
 
     accuracy: float
@@ -37,6 +83,20 @@ class Evaluation:
     validation_size: int
     test_size: int
     protocol: str
+    balanced_accuracy: float | None = None
+    roc_auc: float | None = None
+    pr_auc: float | None = None
+    sensitivity: float | None = None
+    specificity: float | None = None
+    ece: float | None = None
+    brier: float | None = None
+    aurc: float | None = None
+    coverage: float | None = None
+    accepted_accuracy: float | None = None
+    accuracy_at_80: float | None = None
+    majority_share: float | None = None
+    control_accuracy: float | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +104,8 @@ class ModelVersion:
     """A trained model in the registry.
 
     ``digest`` is the content hash its artefact folder is named by; ``latency_ms`` is the median
-    of single-slice inference on the machine that trained it, in milliseconds.
+    of single-slice inference on the machine that trained it, in milliseconds. ``flops`` are the
+    multiply-accumulates of one slice, 0 where they were not counted.
     """
 
     id: str
@@ -63,6 +124,7 @@ class ModelVersion:
     train_seconds: float
     latency_ms: float
     library_versions: Mapping[str, str]
+    flops: int = 0
     aliases: tuple[str, ...] = field(default=())
 
     @property
@@ -91,53 +153,3 @@ class AliasMove:
     from_version: str | None
     to_version: str
     reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """Which of the compared versions to use, and why, in words for a person."""
-
-    version: str
-    reason: str
-
-
-def recommend(versions: Sequence[ModelVersion]) -> Recommendation:
-    """The version with the best macro-F1; within noise, the faster one.
-
-    Noise is one standard error of the accuracy on the smaller test split: below that the
-    versions cannot be told apart by their scores. Needs at least one version.
-    """
-    ranked = sorted(versions, key=lambda v: v.evaluation.macro_f1, reverse=True)
-    best = ranked[0]
-    if len(ranked) == 1:
-        return Recommendation(version=best.name, reason="it is the only one compared")
-    noise = max(_standard_error(v) for v in ranked)
-    equals = [v for v in ranked if best.evaluation.macro_f1 - v.evaluation.macro_f1 <= noise]
-    chosen = min(equals, key=lambda v: v.latency_ms)
-    caveat = _caveat(ranked)
-    if chosen is best:
-        runner_up = ranked[1]
-        reason = (
-            f"highest macro-F1 ({best.evaluation.macro_f1:.3f} against "
-            f"{runner_up.evaluation.macro_f1:.3f})"
-        )
-        if runner_up in equals:
-            reason += f", a difference within noise (±{noise:.3f}), and the fastest of the equals"
-        return Recommendation(version=best.name, reason=reason + caveat)
-    reason = (
-        f"its macro-F1 ({chosen.evaluation.macro_f1:.3f}) is within noise (±{noise:.3f}) of the "
-        f"best ({best.evaluation.macro_f1:.3f}) and it answers faster "
-        f"({chosen.latency_ms:.1f} ms against {best.latency_ms:.1f} ms)"
-    )
-    return Recommendation(version=chosen.name, reason=reason + caveat)
-
-
-def _standard_error(version: ModelVersion) -> float:
-    share, count = version.evaluation.accuracy, max(version.evaluation.test_size, 1)
-    return float((max(share * (1 - share), 1 / (4 * count)) / count) ** 0.5)
-
-
-def _caveat(versions: Sequence[ModelVersion]) -> str:
-    if len({v.dataset_digest for v in versions}) == 1:
-        return ""
-    return "; but the versions were tested on different data sets, so compare with care"

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, overload
 
@@ -22,7 +22,7 @@ from core.datasets import (
 from core.errors import RejectedFile
 from core.labels import TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Review
-from core.registry import AliasMove, ClassMetrics, Evaluation, ModelVersion
+from core.registry import SCORES, AliasMove, ClassMetrics, Evaluation, Interval, ModelVersion
 from core.training import (
     Backbone,
     EpochProgress,
@@ -244,7 +244,7 @@ def model_values(version: ModelVersion) -> dict[str, Any]:
         "training_job": version.training_job,
         "spec": dict(version.spec),
         "weights_source": version.weights_source,
-        "evaluation": _evaluation_to_json(version.evaluation),
+        "evaluation": evaluation_to_json(version.evaluation) | {"flops": version.flops},
         "parameters": version.parameters,
         "size_bytes": version.size_bytes,
         "train_seconds": version.train_seconds,
@@ -265,12 +265,13 @@ def model_from_row(row: tables.ModelVersionRow, aliases: tuple[str, ...]) -> Mod
         training_job=row.training_job,
         spec=row.spec,
         weights_source=row.weights_source,
-        evaluation=_evaluation_from_json(row.evaluation),
+        evaluation=evaluation_from_json(row.evaluation),
         parameters=row.parameters,
         size_bytes=row.size_bytes,
         train_seconds=row.train_seconds,
         latency_ms=row.latency_ms,
         library_versions=row.library_versions,
+        flops=row.evaluation.get("flops", 0),
         aliases=aliases,
     )
 
@@ -279,27 +280,35 @@ def metric_values(version: ModelVersion) -> dict[str, float]:
     """A version's numbers by name, such as ``recall/glioma``; those that are undefined are left
     out, since SQL has no place for NaN that both databases share."""
     evaluation = version.evaluation
-    values = {"accuracy": evaluation.accuracy, "macro_f1": evaluation.macro_f1}
+    values: dict[str, float | None] = {n: getattr(evaluation, n) for n in (*SCORES, *_SIZES)}
     for label, metrics in evaluation.per_class.items():
-        values |= {f"{name}/{label}": float(v) for name, v in asdict(metrics).items()}
-    sizes = ("train_size", "validation_size", "test_size")
-    values |= {name: float(getattr(evaluation, name)) for name in sizes}
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+        values |= {f"{name}/{label}": value for name, value in asdict(metrics).items()}
+    values |= {"latency_ms": version.latency_ms, "flops": version.flops or None}
+    return {n: float(v) for n, v in values.items() if v is not None and math.isfinite(v)}
 
 
-def _evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+_SIZES: Final = ("train_size", "validation_size", "test_size")
+_EVALUATION_FIELDS: Final = frozenset(f.name for f in fields(Evaluation))
+
+
+def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
     per_class = {str(label): asdict(m) for label, m in evaluation.per_class.items()}
     return {**asdict(evaluation), "per_class": per_class}
 
 
-def _evaluation_from_json(values: Mapping[str, Any]) -> Evaluation:
+def evaluation_from_json(values: Mapping[str, Any]) -> Evaluation:
+    """Numbers that the version's software did not know are None; such as it alone knew go."""
+    known = {name: value for name, value in values.items() if name in _EVALUATION_FIELDS}
     return Evaluation(
-        **{
-            **values,
+        **known
+        | {
             "per_class": {
                 TumourLabel(label): ClassMetrics(**m) for label, m in values["per_class"].items()
             },
             "confusion": tuple(tuple(row) for row in values["confusion"]),
+            "intervals": {
+                name: Interval(**ends) for name, ends in values.get("intervals", {}).items()
+            },
         }
     )
 

@@ -22,6 +22,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from core.audit_chain import ChainReport
+from core.comparison import PairedComparison, PairedDifference
 from core.datasets import (
     Dataset,
     DatasetAudit,
@@ -33,7 +34,7 @@ from core.datasets import (
 from core.errors import FieldViolation, InvalidArgument
 from core.labels import LABELS, TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Prediction, Region, Review
-from core.registry import AliasMove, Evaluation, ModelVersion
+from core.registry import SCORES, AliasMove, Evaluation, ModelVersion
 from core.training import (
     Backbone,
     BatchNorm,
@@ -53,7 +54,7 @@ from services.resource_names import (
 )
 from services.usecases.audit import Verdict
 from services.usecases.classify import ClassifyAnswer, ClassifyCommand
-from services.usecases.models import Comparison
+from services.usecases.models import Comparison, Promotion
 from services.usecases.training import JobUpdate
 from services.usecases.upload import FileStart, Header, Part
 
@@ -395,6 +396,7 @@ def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:
         train_duration=duration(seconds=version.train_seconds),
         latency=duration(seconds=version.latency_ms / 1000),
         library_versions=dict(version.library_versions),
+        flops=version.flops,
         aliases=version.aliases,
     )
 
@@ -402,8 +404,7 @@ def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:
 def evaluation_message(evaluation: Evaluation) -> models_pb2.Evaluation:
     per_class = evaluation.per_class
     return models_pb2.Evaluation(
-        accuracy=evaluation.accuracy,
-        macro_f1=evaluation.macro_f1,
+        **{name: getattr(evaluation, name) for name in SCORES},
         per_class=[
             models_pb2.ClassMetrics(label=LABEL.to_proto(label), **asdict(per_class[label]))
             for label in LABELS
@@ -417,6 +418,10 @@ def evaluation_message(evaluation: Evaluation) -> models_pb2.Evaluation:
         validation_size=evaluation.validation_size,
         test_size=evaluation.test_size,
         protocol=evaluation.protocol,
+        intervals=[
+            models_pb2.MetricInterval(metric=name, low=interval.low, high=interval.high)
+            for name, interval in evaluation.intervals.items()
+        ],
     )
 
 
@@ -425,6 +430,34 @@ def comparison_response(comparison: Comparison) -> models_pb2.CompareModelVersio
         model_versions=[model_version_message(version) for version in comparison.versions],
         recommended=comparison.recommendation.version,
         recommendation_reason=comparison.recommendation.reason,
+        pairs=[_paired(pair) for pair in comparison.pairs],
+        notes=comparison.notes,
+    )
+
+
+def _paired(pair: PairedComparison) -> models_pb2.PairedComparison:
+    return models_pb2.PairedComparison(
+        first=pair.first,
+        second=pair.second,
+        slice_count=pair.slices,
+        group_count=pair.groups,
+        accuracy=_difference(pair.accuracy),
+        macro_f1=_difference(pair.macro_f1),
+    )
+
+
+def _difference(found: PairedDifference) -> models_pb2.PairedDifference:
+    return models_pb2.PairedDifference(
+        difference=found.difference,
+        low=found.interval.low,
+        high=found.interval.high,
+        probability_better=found.probability_better,
+    )
+
+
+def promotion_response(promotion: Promotion) -> models_pb2.PromoteModelVersionResponse:
+    return models_pb2.PromoteModelVersionResponse(
+        move=alias_move_message(promotion.move), note=promotion.note
     )
 
 

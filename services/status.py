@@ -40,6 +40,8 @@ STATUS: Final[Mapping[type[BrainTumorError], grpc.StatusCode]] = {
     errors.IllegalTransition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.InUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NothingToRollBackTo: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WorseThanProduction: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ExportDiffers: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from core import held_out
 from core.errors import ArtefactCorrupt, NotFound
 from core.ports import ArtefactStore
 from core.registry import artefact_prefix
@@ -25,6 +26,9 @@ from core.registry import artefact_prefix
 GRAPH: Final = "model.onnx"
 WEIGHTS: Final = "model.weights.h5"
 REPORT: Final = "report.html"
+MODEL_CARD: Final = "model_card.md"
+HELD_OUT: Final = held_out.FILE_NAME
+OOD: Final = "ood.npz"
 MANIFEST: Final = "manifest.json"
 
 INPUT_NAME: Final = "image"
@@ -39,11 +43,15 @@ class Calibration:
 
     ``temperature`` divides the logits before softmax (Guo et al., ICML 2017, "On Calibration of
     Modern Neural Networks"); an answer whose highest probability is below ``abstain_below``
-    (0..1) is ABSTAINED.
+    (0..1, a trifle above 1 where none is to be accepted) is ABSTAINED. That was chosen so that
+    at most ``target_risk`` (0..1) of the others are wrong; ``note`` says in a sentence whether
+    that could be shown.
     """
 
     temperature: float = 1.0
     abstain_below: float = 0.0
+    target_risk: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,10 @@ class TrainingHooks:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedModel:
-    """A trained, checked model that is not stored yet. ``latency_ms`` is for one slice."""
+    """A trained, checked model that is not stored yet.
+
+    ``latency_ms`` and ``flops`` (multiply-accumulates, 0 if not counted) are for one slice.
+    """
 
     manifest: ModelManifest
     files: Mapping[str, bytes]
@@ -45,6 +48,7 @@ class LearnedModel:
     parameters: int
     train_seconds: float
     latency_ms: float
+    flops: int = 0
 
 
 class Learn(Protocol):

@@ -148,6 +148,7 @@ def _stored(
         train_seconds=learned.train_seconds,
         latency_ms=learned.latency_ms,
         library_versions=learned.manifest.library_versions,
+        flops=learned.flops,
     )
 
 

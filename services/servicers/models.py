@@ -46,13 +46,13 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         self, request: models_pb2.CompareModelVersionsRequest, context: Any
     ) -> models_pb2.CompareModelVersionsResponse:
         version_ids = [parse_name(MODEL_VERSIONS, name, "names") for name in request.names]
-        comparison = await asyncio.to_thread(self._use_cases.compare, version_ids)
+        comparison = await self._long_work.run(self._use_cases.compare, version_ids)
         return converters.comparison_response(comparison)
 
     async def PromoteModelVersion(
         self, request: models_pb2.PromoteModelVersionRequest, context: Any
     ) -> models_pb2.PromoteModelVersionResponse:
-        move = await self._long_work.run(
+        promotion = await self._long_work.run(
             self._use_cases.promote,
             parse_name(MODEL_VERSIONS, request.name),
             alias=request.alias,
@@ -60,7 +60,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
             force=request.force,
             caller=current_call().caller,
         )
-        return models_pb2.PromoteModelVersionResponse(move=converters.alias_move_message(move))
+        return converters.promotion_response(promotion)
 
     async def RollbackModelAlias(
         self, request: models_pb2.RollbackModelAliasRequest, context: Any

@@ -8,7 +8,7 @@ set's audit page is in its record.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from core.errors import ArtefactCorrupt, NotFound
 from core.ports import ArtefactStore
@@ -22,11 +22,23 @@ _CHUNK: Final = 1 << 20
 
 def read_file(store: ArtefactStore, digest: str, name: str) -> bytes:
     """One small file of the version. Raises ``ArtefactCorrupt``, ``StoreUnavailable``."""
+    data = find_file(store, digest, name)
+    if data is None:
+        raise ArtefactCorrupt(
+            f"{artefact_prefix(digest)}/{name}", "its manifest does not name the file"
+        )
+    return data
+
+
+def find_file(store: ArtefactStore, digest: str, name: str) -> bytes | None:
+    """One small file of the version, or None if the version never had it.
+
+    Raises ``ArtefactCorrupt``, ``StoreUnavailable``.
+    """
     expected = _hashes(store, digest).get(name)
-    key = f"{artefact_prefix(digest)}/{name}"
     if expected is None:
-        raise ArtefactCorrupt(key, "its manifest does not name the file")
-    return read_checked(store, key, expected)
+        return None
+    return read_checked(store, f"{artefact_prefix(digest)}/{name}", expected)
 
 
 def read_checked(store: ArtefactStore, key: str, sha256: str) -> bytes:
@@ -50,12 +62,18 @@ def check_files(store: ArtefactStore, digest: str) -> None:
 
 def _hashes(store: ArtefactStore, digest: str) -> Mapping[str, str]:
     """File name to hex SHA-256, as the version's manifest has it."""
+    files: Mapping[str, str] = read_manifest(store, digest)["files"]
+    return files
+
+
+def read_manifest(store: ArtefactStore, digest: str) -> Mapping[str, Any]:
+    """The version's manifest. Raises ``ArtefactCorrupt``, ``StoreUnavailable``."""
     key = f"{artefact_prefix(digest)}/{MANIFEST}"
     text = _get(store, key)
     if hashlib.sha256(text).hexdigest() != digest:
         raise ArtefactCorrupt(key)
-    files: Mapping[str, str] = json.loads(text)["files"]
-    return files
+    manifest: Mapping[str, Any] = json.loads(text)
+    return manifest
 
 
 def _get(store: ArtefactStore, key: str) -> bytes:

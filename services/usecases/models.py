@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from core.comparison import PairedComparison, Recommendation, recommend
 from core.errors import InvalidArgument, NothingToRollBackTo
 from core.paging import Page, PageRequest
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
-from core.registry import PRODUCTION, AliasMove, ModelVersion, Recommendation, recommend
+from core.registry import PRODUCTION, AliasMove, ModelVersion
 from services.usecases.artefacts import REPORT, check_files, read_file
+from services.usecases.held_out import pair_versions
+from services.usecases.promotion_gate import (
+    NOTHING_SERVED,
+    PASSED_OVER,
+    check_export,
+    check_scores,
+)
 
 MAX_COMPARED: Final = 20
 MAX_REASON: Final = 500
@@ -21,10 +29,23 @@ _ROLLBACK: Final = "rollback"
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Versions in the order asked for, and which of them to use."""
+    """Versions in the order asked for, pairs of them, and which to use.
+
+    ``notes`` say in words which could not be paired, and why.
+    """
 
     versions: tuple[ModelVersion, ...]
+    pairs: tuple[PairedComparison, ...]
+    notes: tuple[str, ...]
     recommendation: Recommendation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """The move that was made, and in a sentence what the gate found; empty if it did not look."""
+
+    move: AliasMove
+    note: str = ""
 
 
 class ModelUseCases:
@@ -47,25 +68,33 @@ class ModelUseCases:
             return uow.models.list(page)
 
     def compare(self, version_ids: Sequence[str]) -> Comparison:
-        """Two to ``MAX_COMPARED`` versions side by side.
+        """Two to ``MAX_COMPARED`` versions side by side, and paired where they can be.
 
-        Raises ``InvalidArgument``, ``NotFound``.
+        Raises ``InvalidArgument``, ``NotFound``, ``StoreUnavailable``.
         """
         distinct = len(set(version_ids)) == len(version_ids)
         if not distinct or not 2 <= len(version_ids) <= MAX_COMPARED:
             raise InvalidArgument.of("names", f"give 2 to {MAX_COMPARED} versions, each once")
         with self._uow_factory() as uow:
             versions = tuple(uow.models.get(version_id) for version_id in version_ids)
-        return Comparison(versions=versions, recommendation=recommend(versions))
+        found = pair_versions(self._artefacts, versions)
+        return Comparison(
+            versions=versions,
+            pairs=found.pairs,
+            notes=found.notes,
+            recommendation=recommend(versions, found.pairs),
+        )
 
     def promote(
         self, version_id: str, *, alias: str, reason: str, force: bool, caller: str
-    ) -> AliasMove:
+    ) -> Promotion:
         """Point the alias (empty: production) at the version; the next classification uses it.
 
-        The version's files are read and checked first, unless ``force`` with a reason says not
-        to. An alias that points there already stays, and its last move is the answer. Raises
-        ``NotFound``, ``ArtefactCorrupt``, ``StoreUnavailable``, ``InvalidArgument``.
+        Its files are read and checked first, its export must agree with what was trained, and
+        for production it must not be worse than what serves; ``force`` with a reason passes all
+        that over. An alias that points there already stays, and its last move is the answer.
+        Raises ``NotFound``, ``ArtefactCorrupt``, ``ExportDiffers``, ``WorseThanProduction``,
+        ``StoreUnavailable``, ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias), _checked_reason(reason)
         if force and not reason:
@@ -73,11 +102,31 @@ class ModelUseCases:
         version = self.get(version_id)
         if not force:
             check_files(self._artefacts, version.digest)
-        with self._uow_factory(write=True) as uow:
+            check_export(self._artefacts, version)
+        while True:
+            serving = self._serving(alias)
+            note = PASSED_OVER if force else self._compared(version, serving, alias)
+            with self._uow_factory(write=True) as uow:
+                aliased = uow.models.aliased(alias)
+                if aliased is not None and aliased[0] == version_id:
+                    return Promotion(move=uow.models.alias_history(alias)[0])
+                if (aliased and aliased[0]) == (serving and serving.id):
+                    move = self._move(uow, alias, version_id, caller, _promotion(reason))
+                    return Promotion(move=move, note=note)
+            # Somebody moved the alias meanwhile: compare with what serves now.
+
+    def _serving(self, alias: str) -> ModelVersion | None:
+        with self._uow_factory() as uow:
             aliased = uow.models.aliased(alias)
-            if aliased is not None and aliased[0] == version_id:
-                return uow.models.alias_history(alias)[0]
-            return self._move(uow, alias, version_id, caller, _promotion(reason))
+            return None if aliased is None else uow.models.get(aliased[0])
+
+    def _compared(self, version: ModelVersion, serving: ModelVersion | None, alias: str) -> str:
+        """What the gate says. Only production answers requests, so only it is guarded."""
+        if alias != PRODUCTION or (serving is not None and serving.id == version.id):
+            return ""
+        if serving is None:
+            return NOTHING_SERVED
+        return check_scores(self._artefacts, version, serving)
 
     def roll_back(self, alias: str, *, reason: str, caller: str) -> AliasMove:
         """Point the alias (empty: production) back at the version it had before.

@@ -1,17 +1,21 @@
 """Model versions and their aliases in every store."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, Final
 
 import pytest
 
 from core.errors import AlreadyExists, NotFound
+from core.labels import TumourLabel
 from core.paging import PageRequest
 from core.ports import UnitOfWorkFactory
-from core.registry import AliasMove
+from core.registry import AliasMove, ClassMetrics, Interval
 from tests.fakes.records import NOW
 from tests.fakes.registry import a_model_version, an_evaluation
 
 LATER = NOW + timedelta(days=1)
+METRICS: Final[dict[str, Any]] = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}
 
 
 def put(store: UnitOfWorkFactory, *version_ids: str) -> None:
@@ -30,6 +34,25 @@ def test_a_version_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
         uow.commit()
     with store() as uow:
         assert uow.models.get("m1") == version
+
+
+def test_every_number_comes_back_and_what_was_not_measured_stays_so(
+    store: UnitOfWorkFactory,
+) -> None:
+    evaluation = replace(
+        an_evaluation(),
+        balanced_accuracy=0.25,
+        ece=0.02,
+        intervals={"accuracy": Interval(low=0.8, high=1.0)},
+        per_class={TumourLabel.GLIOMA: ClassMetrics(**METRICS, roc_auc=0.75)},
+    )
+    version = a_model_version(create_time=NOW, evaluation=evaluation, flops=400_000_000)
+    with store(write=True) as uow:
+        uow.models.add(version)
+        uow.commit()
+    with store() as uow:
+        assert uow.models.get("m1") == version
+        assert uow.models.get("m1").evaluation.specificity is None
 
 
 def test_unknown_versions_are_named(store: UnitOfWorkFactory) -> None:

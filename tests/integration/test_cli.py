@@ -257,7 +257,13 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             for label in range(1, 5)
         ]
         evaluation = models_pb2.Evaluation(
-            accuracy=0.875, macro_f1=0.85, per_class=metrics, confusion=confusion, test_size=20
+            accuracy=0.875,
+            macro_f1=0.85,
+            ece=0.031,
+            per_class=metrics,
+            confusion=confusion,
+            test_size=20,
+            intervals=[models_pb2.MetricInterval(metric="ece", low=0.02, high=0.04)],
         )
         return models_pb2.ModelVersion(
             name=name,
@@ -266,6 +272,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             evaluation=evaluation,
             aliases=["production"],
             latency=Duration(nanos=9_500_000),
+            flops=390_000_000,
         )
 
     def GetModelVersion(self, request: Any, context: Any) -> Any:
@@ -280,6 +287,21 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             model_versions=[self._version(name) for name in request.names],
             recommended=request.names[0],
             recommendation_reason="it is the faster one",
+            pairs=[self._pair(*request.names[:2])],
+            notes=["modelVersions/m3 keeps no held-out predictions"],
+        )
+
+    def _pair(self, first: str, second: str) -> models_pb2.PairedComparison:
+        found = models_pb2.PairedDifference(
+            difference=0.02, low=-0.01, high=0.05, probability_better=0.912
+        )
+        return models_pb2.PairedComparison(
+            first=first,
+            second=second,
+            slice_count=400,
+            group_count=90,
+            accuracy=found,
+            macro_f1=found,
         )
 
     def PromoteModelVersion(self, request: Any, context: Any) -> Any:
@@ -287,7 +309,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         move = models_pb2.AliasMove(
             alias=request.alias or "production", to_version=request.name, create_time=NOW
         )
-        return models_pb2.PromoteModelVersionResponse(move=move)
+        return models_pb2.PromoteModelVersionResponse(move=move, note="Nothing served before.")
 
     def RollbackModelAlias(self, request: Any, context: Any) -> Any:
         move = models_pb2.AliasMove(
@@ -624,7 +646,19 @@ def test_models_are_listed_shown_and_compared(world: World) -> None:
     assert "meningioma" in shown
     (compared,) = world.rows("models", "compare", "m1", "m2")
     assert compared["recommended"] == "modelVersions/m1"
-    assert "Recommended: modelVersions/m1" in world.run("models", "compare", "m1", "m2").stdout
+    assert compared["pairs"][0]["macro_f1"]["probability_better"] == 0.912
+    page = world.run("models", "compare", "m1", "m2").stdout
+    assert "Recommended: modelVersions/m1" in page
+    assert "+0.020 (-0.010 to +0.050)" in page
+    assert "91.2%" in page
+    assert "Not compared slice by slice: modelVersions/m3 keeps" in page
+
+
+def test_a_version_is_shown_with_what_was_measured(world: World) -> None:
+    shown = world.run("models", "show", "m1").stdout
+    assert "0.031 (95 %: 0.020 to 0.040)" in shown
+    assert "0.39 billion multiply-accumulates" in shown
+    assert "specificity" not in shown
 
 
 def test_promotion_and_rollback(world: World) -> None:
@@ -632,9 +666,12 @@ def test_promotion_and_rollback(world: World) -> None:
         "models", "promote", "m2", "--alias", "trial", "--force", "--reason", "why not"
     )
     assert (move["alias"], move["to_version"]) == ("trial", "modelVersions/m2")
+    assert move["note"] == "Nothing served before."
     (request,) = world.models.promotions
     assert request.force
     assert request.reason == "why not"
+    done = world.run("models", "promote", "m2")
+    assert done.stdout == "production is now modelVersions/m2.\nNothing served before.\n"
     done = world.run("models", "rollback")
     assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from core.datasets import audit_page_key
 from core.errors import BrainTumorError, DatasetRefused, Overloaded, RejectedFile, WorkerLost
+from core.held_out import HeldOutPredictions
 from core.paging import PageRequest
 from core.ports import UnitOfWorkFactory
 from core.settings import MIB, Settings
@@ -43,6 +43,7 @@ from services.server import SERVICES, GatewayServer, build_server
 from services.usecases.classify import ClassifyUseCase
 from services.usecases.staging import Staging
 from tests.fakes.gateway import FakePredictor
+from tests.fakes.held_out import held_out, store_version
 from tests.fakes.records import a_dataset, an_audit
 from tests.fakes.registry import a_model_version
 from tests.fakes.workers import FakeIngestor, FakeJobQueue
@@ -118,31 +119,30 @@ class Gateway:
         self.long_work.close()
         self.engine.dispose()
 
-    def add_version(self, version_id: str, **changes: Any) -> None:
+    def add_version(
+        self, version_id: str, predictions: HeldOutPredictions | None = None, **changes: Any
+    ) -> None:
         """Register a version whose artefacts are in the store."""
-        digest = self.store_artefacts(f"<h1>{version_id}</h1>".encode())
+        files = {"report.html": f"<h1>{version_id}</h1>".encode(), "model.onnx": b"graph"}
+        digest = store_version(self.artefacts, files, predictions)
         with self.store(write=True) as uow:
             uow.models.add(a_model_version(version_id, **{"digest": digest} | changes))
             uow.commit()
-
-    def store_artefacts(self, report: bytes) -> str:
-        files = {"report.html": report, "model.onnx": b"graph"}
-        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        manifest = json.dumps({"files": hashes}).encode()
-        digest = hashlib.sha256(manifest).hexdigest()
-        for name, data in {**files, "manifest.json": manifest}.items():
-            self.artefacts.put(f"models/{digest}/{name}", data)
-        return digest
 
     def add_dataset(self, dataset_id: str, **changes: Any) -> None:
         with self.store(write=True) as uow:
             uow.datasets.add(a_dataset(dataset_id, **changes))
             uow.commit()
 
-    async def promote(self, version_id: str) -> None:
-        self.add_version(version_id)
+    async def promote(
+        self, version_id: str, predictions: HeldOutPredictions | None = None
+    ) -> models_pb2.PromoteModelVersionResponse:
+        self.add_version(version_id, predictions)
         name = f"modelVersions/{version_id}"
-        await self.models.PromoteModelVersion(models_pb2.PromoteModelVersionRequest(name=name))
+        request = models_pb2.PromoteModelVersionRequest(name=name)
+        answer = await self.models.PromoteModelVersion(request)
+        assert isinstance(answer, models_pb2.PromoteModelVersionResponse)
+        return answer
 
     async def classify(self, image: bytes = JPEG, **fields: Any) -> Any:
         request = classifier_pb2.ClassifyRequest(image=image, **fields)
@@ -696,6 +696,40 @@ async def test_a_version_whose_files_were_changed_is_not_promoted(gateway: Gatew
     request.reason = "the store is being restored"
     move = (await gateway.models.PromoteModelVersion(request)).move
     assert (move.to_version, move.reason) == ("modelVersions/m1", "the store is being restored")
+
+
+async def test_a_worse_version_is_not_promoted_unless_somebody_says_why(gateway: Gateway) -> None:
+    first = await gateway.promote("good", held_out(wrong_every=20))
+    assert first.note == "Nothing served before, so there was nothing to compare it with."
+    refusal = await refused(gateway.promote("poor", held_out(wrong_every=4)))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "WORSE_THAN_PRODUCTION")
+    data = dict(refusal.detail(error_details_pb2.ErrorInfo).metadata)
+    assert (data["candidate"], data["production"]) == ("modelVersions/poor", "modelVersions/good")
+    assert float(data["low"]) < float(data["high"]) < 0
+    request = models_pb2.PromoteModelVersionRequest(
+        name="modelVersions/poor", force=True, reason="the good one has seen these"
+    )
+    answer = await gateway.models.PromoteModelVersion(request)
+    assert answer.move.reason == "the good one has seen these"
+    assert (await gateway.classify()).model_version == "modelVersions/poor"
+    better = await gateway.promote("better", held_out(wrong_every=25))
+    assert "on 400 slices held out from both" in better.note.lower()
+    names = ["modelVersions/poor", "modelVersions/better"]
+    compared = await gateway.models.CompareModelVersions(
+        models_pb2.CompareModelVersionsRequest(names=names)
+    )
+    (pair,) = compared.pairs
+    assert ([pair.first, pair.second], pair.slice_count) == (names, 400)
+    assert 0 < pair.macro_f1.low < pair.macro_f1.difference < pair.macro_f1.high
+    assert pair.macro_f1.probability_better > 0.99
+    assert compared.recommended == "modelVersions/better"
+
+
+async def test_a_version_with_slices_of_its_own_is_let_through(gateway: Gateway) -> None:
+    await gateway.promote("shipped", held_out())
+    answer = await gateway.promote("own", held_out(first=9000))
+    assert "not compared" in answer.note
+    assert answer.move.to_version == "modelVersions/own"
 
 
 async def test_versions_are_shown_compared_and_reported(gateway: Gateway) -> None:

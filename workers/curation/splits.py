@@ -76,6 +76,14 @@ def fold_plans(
     return plans
 
 
+def split_for_final(
+    items: Sequence[DatasetItem], *, validation_share: float, seed: int
+) -> SplitPlan:
+    """Without a test part: for a model whose recipe was cross-validated on the same slices."""
+    train, validation = _parts(items, [1 - validation_share, validation_share], seed)
+    return SplitPlan(train=train, validation=validation, test=(), protocol=_protocol(items, seed))
+
+
 def _protocol(items: Sequence[DatasetItem], seed: int) -> str:
     return f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
 
@@ -105,7 +113,8 @@ def _parts(
 def _check_complete(parts: Sequence[Sequence[DatasetItem]]) -> None:
     """Groups that hold several classes may leave a part without one of them."""
     labels = [{item.label for item in part} for part in parts]
-    missing = sorted(set.union(*labels) - set.intersection(*labels))
+    everything = set().union(*labels)
+    missing = sorted(everything - everything.intersection(*labels))
     if missing:
         raise TrainingFailed(
             f"The groups of {', '.join(missing)} hold other classes too and cannot be shared out "

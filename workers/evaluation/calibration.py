@@ -1,9 +1,10 @@
-"""How sure a model may be: its temperature, and below which confidence it abstains.
+"""How sure a model may be: its temperature, and how far its confidence is from the truth.
 
-Both are chosen on validation slices, never on test slices.
+The temperature is chosen on validation slices, never on test slices.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from workers.evaluation.metrics import Labels, Logits, Probabilities, cross_entropy, softmax
+from workers.evaluation.metrics import (
+    Floats,
+    Labels,
+    Logits,
+    Probabilities,
+    cross_entropy,
+    softmax,
+)
+from workers.evaluation.selective import TARGET_RISK, choose_threshold
 from workers.model_artefact import Calibration
 
-MAX_ERROR: Final = 0.05
-"""The share of accepted answers that may be wrong, where that can be had."""
-MIN_COVERAGE: Final = 0.5
-"""The share of answers that is accepted at least: a model that never answers helps nobody."""
+BINS: Final = 15
 _TEMPERATURES: Final = (0.25, 20.0)
 """A small validation split without an error would else ask for boundless confidence."""
-_BINS: Final = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +37,38 @@ class ReliabilityBin:
     count: int
 
 
-def calibrate(logits: Logits, labels: Labels) -> Calibration:
-    """The calibration for a model with these logits (n, classes) on validation slices."""
+def calibrate(
+    logits: Logits,
+    labels: Labels,
+    groups: Sequence[str] | None = None,
+    target_risk: float = TARGET_RISK,
+) -> Calibration:
+    """The calibration for a model with these logits (n, classes) on validation slices.
+
+    ``groups`` names each slice's patient; ``target_risk`` is the share of accepted answers that
+    may be wrong, above 0 and below 1.
+    """
     temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits, temperature)
+    return calibration_of(softmax(logits, temperature), labels, temperature, groups, target_risk)
+
+
+def calibration_of(
+    probabilities: Probabilities,
+    labels: Labels,
+    temperature: float,
+    groups: Sequence[str] | None = None,
+    target_risk: float = TARGET_RISK,
+) -> Calibration:
+    """As :func:`calibrate`, for probabilities (n, classes) that have their temperature already.
+
+    Such as those from outside each fold, each with the temperature of its own fold.
+    """
+    chosen = choose_threshold(probabilities, labels, groups, target_risk)
     return Calibration(
-        temperature=temperature, abstain_below=abstention_threshold(probabilities, labels)
+        temperature=temperature,
+        abstain_below=chosen.abstain_below,
+        target_risk=target_risk,
+        note=chosen.note,
     )
 
 
@@ -55,31 +86,14 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
     return math.exp(float(found.x))
 
 
-def abstention_threshold(probabilities: Probabilities, labels: Labels) -> float:
-    """The lowest confidence at which accepted answers are wrong in at most ``MAX_ERROR``.
-
-    An answer is accepted if its highest probability is at least the threshold. If that would
-    leave less than ``MIN_COVERAGE`` of the answers, the highest threshold that leaves so much.
-    """
-    confidence, correct = _confidence(probabilities, labels)
-    ranked = np.sort(np.unique(confidence))
-    ranked[0] = 0.0  # accepting all needs no threshold
-    for threshold in ranked:
-        accepted = confidence >= threshold
-        if 1 - correct[accepted].mean() <= MAX_ERROR:
-            break
-    most = np.quantile(confidence, 1 - MIN_COVERAGE, method="lower")
-    return float(min(threshold, most if most > confidence.min() else 0.0))
-
-
 def reliability(probabilities: Probabilities, labels: Labels) -> tuple[ReliabilityBin, ...]:
     """Confidence against accuracy in 15 bins of equal width; empty ones are left out."""
-    confidence, correct = _confidence(probabilities, labels)
-    numbers = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    numbers = bin_numbers(confidence)
     return tuple(
         ReliabilityBin(
             confidence=float(confidence[numbers == number].mean()),
-            accuracy=float(correct[numbers == number].mean()),
+            accuracy=float(right[numbers == number].mean()),
             count=int((numbers == number).sum()),
         )
         for number in np.unique(numbers)
@@ -95,21 +109,6 @@ def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
     return sum(abs(b.confidence - b.accuracy) * b.count for b in bins) / total
 
 
-def coverage(probabilities: Probabilities, threshold: float) -> float:
-    """The share of answers that the threshold accepts, 0..1."""
-    return float((probabilities.max(axis=1) >= threshold).mean())
-
-
-def accepted_accuracy(
-    probabilities: Probabilities, labels: Labels, threshold: float
-) -> float | None:
-    """The accuracy of accepted answers, 0..1; None if there are none."""
-    confidence, correct = _confidence(probabilities, labels)
-    accepted = correct[confidence >= threshold]
-    return float(accepted.mean()) if len(accepted) else None
-
-
-def _confidence(
-    probabilities: Probabilities, labels: Labels
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+def bin_numbers(confidence: Floats) -> NDArray[np.int64]:
+    """Which of the 15 bins each confidence (n,) of 0..1 belongs to."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

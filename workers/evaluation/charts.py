@@ -8,28 +8,32 @@ from markupsafe import Markup, escape
 
 _WIDTH: Final = 440
 _HEIGHT: Final = 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 36
-_COLOURS: Final = ("#1f5fa8", "#d1661f")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 24, 36
+# Blue, orange, green and purple of Okabe and Ito's palette stay apart for every kind of colour
+# vision.
+_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#9a4d80")
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """A named line; ``points`` are (x, y) in the units of the axes."""
+    """A named line; ``points`` are (x, y) in the units of the axes, each with a mark or not."""
 
     name: str
     points: Sequence[Point]
+    marked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """What the edges of a chart stand for."""
+    """What the edges of a chart stand for, and at which end of it the lines are named."""
 
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     x_name: str
     y_name: str
+    named_below: bool = False
 
     def place(self, point: Point) -> Point:
         """Where a point is, in the chart's pixels."""
@@ -39,36 +43,47 @@ class Axes:
         )
 
 
-def line_chart(title: str, series: Sequence[Series], axes: Axes) -> Markup:
-    """Lines with their points marked and named."""
-    lines = [_line(axes, s, _COLOURS[i % len(_COLOURS)], i) for i, s in enumerate(series)]
-    return _frame(title, axes, Markup("").join(lines))
+def line_chart(
+    title: str, series: Sequence[Series], axes: Axes, *, diagonal: bool = False
+) -> Markup:
+    """Lines with their names, above a dashed diagonal where that means something."""
+    below = _diagonal(axes) if diagonal else Markup("")
+    lines = [_line(axes, s, i) + _name(axes, s, i, len(series)) for i, s in enumerate(series)]
+    return _frame(title, axes, below + Markup("").join(lines))
 
 
-def reliability_chart(title: str, points: Sequence[Point]) -> Markup:
-    """Accuracy over confidence, both 0..1, beside the diagonal of a perfectly calibrated model."""
-    axes = Axes(x_range=(0, 1), y_range=(0, 1), x_name="confidence", y_name="accuracy")
-    (x1, y1), (x2, y2) = axes.place((0, 0)), axes.place((1, 1))
-    diagonal = Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="ideal"/>').format(
+def share_axes(x_name: str, y_name: str, *, named_below: bool = False) -> Axes:
+    """Axes from 0 to 1."""
+    return Axes(
+        x_range=(0, 1), y_range=(0, 1), x_name=x_name, y_name=y_name, named_below=named_below
+    )
+
+
+def _diagonal(axes: Axes) -> Markup:
+    (x_low, x_high), (y_low, y_high) = axes.x_range, axes.y_range
+    (x1, y1), (x2, y2) = axes.place((x_low, y_low)), axes.place((x_high, y_high))
+    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="ideal"/>').format(
         *_rounded(x1, y1, x2, y2)
     )
-    return _frame(title, axes, diagonal + _line(axes, Series(name="", points=points), _COLOURS[0]))
 
 
-def _line(axes: Axes, series: Series, colour: str, place: int = 0) -> Markup:
+def _line(axes: Axes, series: Series, place: int) -> Markup:
+    colour = _COLOURS[place % len(_COLOURS)]
     placed = [_rounded(*axes.place(point)) for point in series.points]
     path = " ".join(f"{x},{y}" for x, y in placed)
     marks = Markup("").join(
         Markup('<circle cx="{}" cy="{}" r="2.5" fill="{}"/>').format(x, y, colour)
-        for x, y in placed
+        for x, y in placed * series.marked
     )
     line = Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="2"/>')
-    name = Markup('<text x="{}" y="{}" text-anchor="end" fill="{}">{}</text>')
-    return (
-        line.format(path, colour)
-        + marks
-        + name.format(_WIDTH - _RIGHT - 4, _TOP + 14 + 14 * place, colour, series.name)
-    )
+    return line.format(path, colour) + marks
+
+
+def _name(axes: Axes, series: Series, place: int, count: int) -> Markup:
+    top = _HEIGHT - _BOTTOM - 14 * count if axes.named_below else _TOP + 14
+    colour = _COLOURS[place % len(_COLOURS)]
+    name = Markup('<text x="{}" y="{}" text-anchor="end" style="fill:{}">{}</text>')
+    return name.format(_WIDTH - _RIGHT - 4, top + 14 * place, colour, series.name)
 
 
 def _frame(title: str, axes: Axes, content: Markup) -> Markup:
@@ -83,7 +98,7 @@ def _frame(title: str, axes: Axes, content: Markup) -> Markup:
         + _text(_LEFT - 5, bottom, "end", f"{axes.y_range[0]:.3g}")
         + _text(_LEFT - 5, _TOP + 8, "end", f"{axes.y_range[1]:.3g}")
         + _text((_LEFT + right) / 2, _HEIGHT - 6, "middle", axes.x_name)
-        + _text(4, (_TOP + bottom) / 2, "start", axes.y_name)
+        + _text(4, 12, "start", axes.y_name)
         + content
         + Markup("</svg>")
     )

@@ -1,22 +1,17 @@
 """Scores from labels and predictions. Classes are places in :data:`core.labels.LABELS`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.labels import LABELS
-from core.registry import ClassMetrics, Evaluation
+from core.labels import LABELS, TumourLabel
 
 Labels = NDArray[np.int64]
 Logits = NDArray[np.floating[Any]]
 Probabilities = NDArray[np.float64]
-
-_CLASSES: Final = range(len(LABELS))
-_RESAMPLES: Final = 2000
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +21,6 @@ class SplitSizes:
     train: int
     validation: int
     test: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A 95 % interval of a score, both ends 0..1."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Intervals:
-    accuracy: Interval
-    macro_f1: Interval
 
 
 def softmax(logits: Logits, temperature: float = 1.0) -> Probabilities:
@@ -57,58 +38,17 @@ def cross_entropy(logits: Logits, labels: Labels, temperature: float = 1.0) -> f
     return float(-log_likelihood.mean())
 
 
+def confusion_matrix(labels: Labels, predicted: Labels) -> NDArray[np.int64]:
+    """Counts (classes, classes): rows the true classes, columns the answers."""
+    counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
 def macro_f1(labels: Labels, predicted: Labels) -> float:
     """Mean F1 over the classes that have slices; one that is never right counts 0."""
-    return float(_macro_f1(_confusion(labels, predicted)[None])[0])
-
-
-def evaluate(
-    labels: Labels, probabilities: Probabilities, sizes: SplitSizes, protocol: str
-) -> Evaluation:
-    """Every number of a model version. ``probabilities``: (n, classes), n at least 1.
-
-    Classes without a slice have zeros and do not count in the macro-F1.
-    """
-    predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=list(_CLASSES), zero_division=0.0
-    )
-    per_class = {
-        label: ClassMetrics(
-            precision=float(precision[i]),
-            recall=float(recall[i]),
-            f1=float(f1[i]),
-            support=int(support[i]),
-        )
-        for i, label in enumerate(LABELS)
-    }
-    return Evaluation(
-        accuracy=float((predicted == labels).mean()),
-        macro_f1=macro_f1(labels, predicted),
-        per_class=per_class,
-        confusion=tuple(tuple(int(n) for n in row) for row in _confusion(labels, predicted)),
-        train_size=sizes.train,
-        validation_size=sizes.validation,
-        test_size=sizes.test,
-        protocol=protocol,
-    )
-
-
-def bootstrap_intervals(
-    labels: Labels, predicted: Labels, groups: Sequence[str], seed: int
-) -> Intervals:
-    """Percentile intervals from resampling whole groups (patients): slices of one are alike.
-
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
-    """
-    names, members = np.unique(np.asarray(groups), return_inverse=True)
-    by_group = np.zeros((len(names), len(LABELS), len(LABELS)), np.int64)
-    np.add.at(by_group, (members, labels, predicted), 1)
-    chance = np.full(len(names), 1 / len(names))
-    times = np.random.default_rng(seed).multinomial(len(names), chance, size=_RESAMPLES)
-    resampled = np.tensordot(times, by_group, axes=1)
-    correct = np.trace(resampled, axis1=1, axis2=2) / resampled.sum(axis=(1, 2))
-    return Intervals(accuracy=_interval(correct), macro_f1=_interval(_macro_f1(resampled)))
+    confusions = confusion_matrix(labels, predicted)[None].astype(np.float64)
+    return float(confusion_scores(confusions)["macro_f1"][0])
 
 
 def majority_share(labels: Labels) -> float:
@@ -116,19 +56,48 @@ def majority_share(labels: Labels) -> float:
     return float(np.bincount(labels).max() / len(labels))
 
 
-def _confusion(labels: Labels, predicted: Labels) -> NDArray[np.int64]:
-    return np.asarray(confusion_matrix(labels, predicted, labels=list(_CLASSES)))
+def confusion_scores(confusions: Floats) -> dict[str, Floats]:
+    """Every score of each confusion matrix (m, classes, classes), by name, each (m,).
 
-
-def _macro_f1(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each confusion matrix (m, classes, classes), rows the true classes."""
-    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    Rows are the true classes; counts may be weighted. Means over the classes leave out those
+    without slices. Precision and F1 of a class that is never named are 0; a recall, sensitivity
+    or specificity that has no slices is NaN.
+    """
+    hits: Floats = np.diagonal(confusions, axis1=1, axis2=2)
     support, called = confusions.sum(axis=2), confusions.sum(axis=1)
-    f1 = 2 * hits / np.maximum(support + called, 1)
     present = support > 0
-    return np.asarray((f1 * present).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
+    recall = ratio(hits, support)
+    f1 = 2 * hits / np.where(support + called > 0, support + called, 1)
+    precision = hits / np.where(called > 0, called, 1)
+    scores = {
+        "accuracy": ratio(hits.sum(axis=1), support.sum(axis=1)),
+        "balanced_accuracy": mean_where(recall, present),
+        "macro_f1": mean_where(f1, present),
+    }
+    for place, label in enumerate(LABELS):
+        scores[f"precision/{label}"] = precision[:, place]
+        scores[f"recall/{label}"] = recall[:, place]
+        scores[f"f1/{label}"] = f1[:, place]
+    return scores | _tumour_scores(confusions)
 
 
-def _interval(scores: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(scores, (0.025, 0.975))
-    return Interval(low=float(low), high=float(high))
+def _tumour_scores(confusions: Floats) -> dict[str, Floats]:
+    """Tumour, of whichever kind, against none."""
+    none = LABELS.index(TumourLabel.NO_TUMOR)
+    tumours = [place for place in range(len(LABELS)) if place != none]
+    with_tumour = confusions[:, tumours]
+    return {
+        "sensitivity": ratio(with_tumour[:, :, tumours].sum((1, 2)), with_tumour.sum((1, 2))),
+        "specificity": ratio(confusions[:, none, none], confusions[:, none].sum(axis=1)),
+    }
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """``part / whole``, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+
+
+def mean_where(values: Floats, defined: NDArray[np.bool_]) -> Floats:
+    """The mean of each row's defined values; NaN where there are none."""
+    total = np.where(defined, values, 0.0).sum(axis=1)
+    return ratio(total, defined.sum(axis=1).astype(np.float64))

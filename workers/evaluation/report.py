@@ -2,70 +2,85 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.labels import LABELS
-from core.registry import Evaluation
+from core.labels import LABELS, TumourLabel
 from core.training import EpochProgress
-from workers.evaluation.calibration import ReliabilityBin
-from workers.evaluation.charts import Axes, Series, line_chart, reliability_chart
-from workers.evaluation.metrics import Intervals
+from workers.evaluation import wording
+from workers.evaluation.charts import Axes, Series, line_chart, share_axes
+from workers.evaluation.curves import Curve
+from workers.evaluation.examples import Example, in_rows, thumbnail_uri
+from workers.evaluation.judge import Judgement
 from workers.model_artefact import Calibration
 
-DISCLAIMER: Final = (
-    "Decision support for research and engineering. This is not a medical device and must not be "
-    "the only basis of a diagnosis."
-)
+
+@dataclass(frozen=True, kw_only=True)
+class OodFacts:
+    """What the out-of-distribution score is worth. Shares are 0..1.
+
+    ``strange`` says in words which pictures it was tried on, if it was: then ``auroc`` is how
+    well it tells them from held-out slices, and ``strange_refused`` how many it refused.
+    """
+
+    threshold: float
+    validation_refused: float
+    held_out_refused: float | None = None
+    strange: str = ""
+    auroc: float | None = None
+    strange_refused: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFacts:
-    """Everything that a report says. Shares are 0..1, times are seconds."""
+    """Everything that a report and a model card say. Shares are 0..1, times are milliseconds.
+
+    ``history`` is that of the training whose weights are served, empty where there is none;
+    ``flops`` are multiply-accumulates, 0 where they were not counted.
+    """
 
     backbone: str
     weights_source: str
     dataset: str
     dataset_digest: str
     spec: Mapping[str, Any]
-    evaluation: Evaluation
-    intervals: Intervals
-    majority_share: float
+    judgement: Judgement
+    calibration: Calibration
     history: Sequence[EpochProgress]
     best_epoch: int
-    calibration: Calibration
-    ece_before: float
-    ece_after: float
-    reliability: Sequence[ReliabilityBin]
-    coverage: float
-    accepted_accuracy: float | None
     parameters: int
     latency_ms: float
+    export_difference: float
     library_versions: Mapping[str, str]
+    flops: int = 0
+    ood: OodFacts | None = None
+    examples: Sequence[Example] = ()
 
 
 def render_report(facts: ReportFacts) -> bytes:
     """The page, UTF-8. Names from outside are escaped."""
-    page = _environment().get_template("report.html.j2")
-    text = page.render(
+    environment = template_environment(autoescape=True)
+    environment.filters["thumbnail"] = thumbnail_uri
+    text = environment.get_template("report.html.j2").render(
         facts=facts,
+        e=facts.judgement.evaluation,
         labels=LABELS,
-        loss_chart=_loss_chart(facts.history),
-        accuracy_chart=_accuracy_chart(facts.history),
-        reliability_chart=reliability_chart(
-            "reliability", [(b.confidence, b.accuracy) for b in facts.reliability]
-        ),
-        disclaimer=DISCLAIMER,
+        scores=wording.score_rows(facts.judgement.evaluation),
+        charts=_charts(facts.judgement),
+        training_charts=_training_charts(facts.history),
+        example_rows=list(in_rows(facts.examples)),
+        wording=wording,
     )
     return text.encode()
 
 
-def _environment() -> Environment:
+def template_environment(*, autoescape: bool) -> Environment:
+    """Where the templates are; an undefined name is an error."""
     environment = Environment(
         loader=PackageLoader("workers.evaluation", "templates"),
-        autoescape=True,
+        autoescape=autoescape,  # noqa: S701 - only the Markdown template goes without
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,20 +89,55 @@ def _environment() -> Environment:
     return environment
 
 
-def _loss_chart(history: Sequence[EpochProgress]) -> Markup:
+def _charts(judgement: Judgement) -> Mapping[str, Markup]:
+    points = [(b.confidence, b.accuracy) for b in judgement.reliability]
+    highest = max(risk for _, risk in judgement.risk_coverage)
+    return {
+        "reliability": line_chart(
+            "reliability",
+            [Series(name="", points=points)],
+            share_axes("confidence", "accuracy"),
+            diagonal=True,
+        ),
+        "risk_coverage": line_chart(
+            "risk and coverage",
+            [Series(name="", points=judgement.risk_coverage, marked=False)],
+            Axes(x_range=(0, 1), y_range=(0, max(highest, 0.01)), x_name="coverage", y_name="risk"),
+        ),
+        "roc": line_chart(
+            "receiver operating characteristic",
+            _by_class(judgement.roc),
+            share_axes("false positive rate", "true positive", named_below=True),
+            diagonal=True,
+        ),
+        "precision_recall": line_chart(
+            "precision and recall",
+            _by_class(judgement.precision_recall),
+            share_axes("recall", "precision", named_below=True),
+        ),
+    }
+
+
+def _by_class(curves: Mapping[TumourLabel, Curve]) -> list[Series]:
+    return [Series(name=label, points=curve, marked=False) for label, curve in curves.items()]
+
+
+def _training_charts(history: Sequence[EpochProgress]) -> Sequence[Markup]:
+    if not history:
+        return ()
+    epochs = (history[0].epoch, history[-1].epoch)
     highest = max(max(e.loss, e.val_loss) for e in history)
-    axes = Axes(x_range=_epochs(history), y_range=(0, highest), x_name="epoch", y_name="loss")
-    training = Series(name="training", points=[(e.epoch, e.loss) for e in history])
-    validation = Series(name="validation", points=[(e.epoch, e.val_loss) for e in history])
-    return line_chart("loss by epoch", (training, validation), axes)
+    loss = Axes(x_range=epochs, y_range=(0, highest), x_name="epoch", y_name="loss")
+    accuracy = Axes(x_range=epochs, y_range=(0, 1), x_name="epoch", y_name="accuracy")
+    return (
+        _two_lines("loss by epoch", loss, [(e.epoch, e.loss, e.val_loss) for e in history]),
+        _two_lines(
+            "accuracy by epoch", accuracy, [(e.epoch, e.accuracy, e.val_accuracy) for e in history]
+        ),
+    )
 
 
-def _accuracy_chart(history: Sequence[EpochProgress]) -> Markup:
-    axes = Axes(x_range=_epochs(history), y_range=(0, 1), x_name="epoch", y_name="accuracy")
-    training = Series(name="training", points=[(e.epoch, e.accuracy) for e in history])
-    validation = Series(name="validation", points=[(e.epoch, e.val_accuracy) for e in history])
-    return line_chart("accuracy by epoch", (training, validation), axes)
-
-
-def _epochs(history: Sequence[EpochProgress]) -> tuple[float, float]:
-    return history[0].epoch, history[-1].epoch
+def _two_lines(title: str, axes: Axes, rows: Sequence[tuple[int, float, float]]) -> Markup:
+    training = Series(name="training", points=[(epoch, value) for epoch, value, _ in rows])
+    validation = Series(name="validation", points=[(epoch, value) for epoch, _, value in rows])
+    return line_chart(title, (training, validation), axes)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.prediction import Decision
+from workers.evaluation.ood import OodModel
+from workers.evaluation.picture_statistics import picture_statistics
 from workers.imaging.preprocess import SquareGeometry
 from workers.model_artefact import Calibration
 
@@ -23,10 +25,25 @@ def calibrated_probabilities(logits: NDArray[np.float32], temperature: float) ->
     return tuple(float(p) for p in exponentials / exponentials.sum())
 
 
-def decide(probabilities: tuple[float, ...], calibration: Calibration) -> Decision:
-    """ACCEPTED, or ABSTAINED where the most probable class is not probable enough."""
+def decide(
+    probabilities: tuple[float, ...], calibration: Calibration, *, strange: bool
+) -> Decision:
+    """OUT_OF_DISTRIBUTION for what is strange to the model; else ACCEPTED, or ABSTAINED where the
+    most probable class is not probable enough."""
+    if strange:
+        return Decision.OUT_OF_DISTRIBUTION
     sure = max(probabilities) >= calibration.abstain_below
     return Decision.ACCEPTED if sure else Decision.ABSTAINED
+
+
+def is_strange(
+    strangers: OodModel | None, features: NDArray[np.float32], pixels: NDArray[np.float32]
+) -> bool:
+    """Whether a slice with these features (d,) and pixels (size, size, 1) is unlike all that the
+    model learned from. A model that has not learned that finds nothing strange."""
+    if strangers is None:
+        return False
+    return bool(strangers.strange(features[None], picture_statistics(pixels[None]))[0])
 
 
 def activation_png(

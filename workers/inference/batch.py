@@ -17,7 +17,12 @@ from core.messages import InferenceBatch, InferenceItem
 from core.prediction import Prediction
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import SquareGeometry, prepare
-from workers.inference.answers import activation_png, calibrated_probabilities, decide
+from workers.inference.answers import (
+    activation_png,
+    calibrated_probabilities,
+    decide,
+    is_strange,
+)
 from workers.inference.sessions import LoadedModel, ModelSessions
 
 log = logging.getLogger(__name__)
@@ -95,7 +100,7 @@ class BatchRunner:
 def _infer(version: str, model: LoadedModel, chunk: Sequence[_Prepared]) -> list[Prediction]:
     raw = model.runtime.run(np.stack([p.pixels for p in chunk]))
     return [
-        _answer(version, model, p, raw.logits[i], raw.activation_map[i])
+        _answer(version, model, p, raw.logits[i], raw.activation_map[i], raw.features[i])
         for i, p in enumerate(chunk)
     ]
 
@@ -106,12 +111,17 @@ def _answer(
     prepared: _Prepared,
     logits: NDArray[np.float32],
     activation_map: NDArray[np.float32],
+    features: NDArray[np.float32],
 ) -> Prediction:
     calibration = model.manifest.calibration
     probabilities = calibrated_probabilities(logits, calibration.temperature)
     prediction = Prediction(
         probabilities=probabilities,
-        decision=decide(probabilities, calibration),
+        decision=decide(
+            probabilities,
+            calibration,
+            strange=is_strange(model.strangers, features, prepared.pixels),
+        ),
         model_version=version,
     )
     if not prepared.item.include_activation_map:

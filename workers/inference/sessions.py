@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from core.errors import ArtefactCorrupt
 from core.labels import LABELS
 from core.ports import ArtefactStore
+from workers.evaluation.ood import OodModel
 from workers.imaging.preprocess import PREPROCESSING
 from workers.inference.runtime import Runtime, RuntimeLoader
-from workers.model_artefact import GRAPH, ModelManifest, load_file, load_manifest
+from workers.model_artefact import GRAPH, OOD, ModelManifest, load_file, load_manifest
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ class LoadedModel:
 
     manifest: ModelManifest
     runtime: Runtime
+    strangers: OodModel | None = None
+    """What is strange to it; None for a model from before that was learned."""
 
 
 def load_model(store: ArtefactStore, load: RuntimeLoader, digest: str) -> LoadedModel:
@@ -33,9 +36,19 @@ def load_model(store: ArtefactStore, load: RuntimeLoader, digest: str) -> Loaded
         problem = f"it expects pixels prepared by {manifest.preprocessing}, not {PREPROCESSING}"
         raise ArtefactCorrupt(f"models/{digest}", problem)
     graph = load_file(store, digest, manifest, GRAPH)
+    strangers = _load_strangers(store, digest, manifest)
     runtime = load(graph, manifest.image_size)
     log.info("model_loaded digest=%s runtime=%s", digest[:12], runtime.name)
-    return LoadedModel(manifest=manifest, runtime=runtime)
+    return LoadedModel(manifest=manifest, runtime=runtime, strangers=strangers)
+
+
+def _load_strangers(store: ArtefactStore, digest: str, manifest: ModelManifest) -> OodModel | None:
+    if OOD not in manifest.files:
+        return None
+    try:
+        return OodModel.from_bytes(load_file(store, digest, manifest, OOD))
+    except ValueError as exc:
+        raise ArtefactCorrupt(f"models/{digest}/{OOD}", str(exc)) from exc
 
 
 class ModelSessions:

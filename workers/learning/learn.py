@@ -7,49 +7,48 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import keras
+import numpy as np
 
 from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported
 from core.labels import LABELS
 from core.ports import ArtefactStore
-from core.registry import Evaluation
 from core.settings import Settings
 from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
-from workers.curation.splits import SplitPlan, split_dataset
-from workers.evaluation.calibration import (
-    accepted_accuracy,
-    calibrate,
-    coverage,
-    expected_calibration_error,
-    reliability,
-)
-from workers.evaluation.metrics import (
-    Intervals,
-    Logits,
-    SplitSizes,
-    bootstrap_intervals,
-    evaluate,
-    majority_share,
-    softmax,
-)
+from workers.curation.splits import SplitPlan, fold_plans, split_dataset, split_for_final
+from workers.evaluation.examples import Example
+from workers.evaluation.judge import Judgement
+from workers.evaluation.metrics import SplitSizes
+from workers.evaluation.model_card import render_model_card
 from workers.evaluation.report import ReportFacts, render_report
 from workers.imaging.decode import ImageLimits
 from workers.imaging.preprocess import PREPROCESSING
-from workers.learning.backbones import activation_bytes, set_backbone_weights
-from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
-from workers.learning.classifier import backbone_of, build_classifier, weights_bytes
+from workers.learning.checkpoints import Checkpoints
+from workers.learning.classifier import weights_bytes
 from workers.learning.export import check_parity, export_graph, median_latency_ms
-from workers.learning.input_pipeline import Slices, load_slices
-from workers.learning.memory import available_memory, check_training_memory
-from workers.learning.runtime import configure_runtime, seed_everything
-from workers.learning.trainer import Inference, Trainer, stop_if_told
-from workers.learning.weights import StartWeights, start_weights
+from workers.learning.fitting import Fitted, fit
+from workers.learning.flops import multiply_accumulates
+from workers.learning.folds import CrossValidation, FoldAnswers
+from workers.learning.input_pipeline import DecodedSet, load_slices
+from workers.learning.judging import (
+    Doubt,
+    Part,
+    judge_folds,
+    judge_test,
+    learn_doubt,
+    ood_facts,
+    pick_examples,
+)
+from workers.learning.runtime import configure_runtime
+from workers.learning.trainer import stop_if_told
 from workers.model_artefact import (
     GRAPH,
+    HELD_OUT,
+    MODEL_CARD,
+    OOD,
     REPORT,
     WEIGHTS,
-    Calibration,
     ModelManifest,
     sha256_hex,
 )
@@ -75,30 +74,14 @@ _LIBRARIES: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """A split data set, decoded."""
-
-    plan: SplitPlan
-    train: Slices
-    validation: Slices
-    test: Slices
-
-    @property
-    def sizes(self) -> SplitSizes:
-        return SplitSizes(
-            train=len(self.train), validation=len(self.validation), test=len(self.test)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What a trained model is worth. Chosen on validation slices, measured on test slices."""
+    """What is known of a trained model."""
 
-    calibration: Calibration
-    evaluation: Evaluation
-    intervals: Intervals
-    logits: Logits
-    """Of the test slices."""
+    doubt: Doubt
+    judgement: Judgement
+    test: Part | None
+    """Test slices of this very model; None where the numbers come from cross-validation."""
+    examples: Sequence[Example]
 
 
 def learn(
@@ -111,28 +94,38 @@ def learn(
 ) -> LearnedModel:
     """Train, calibrate, test and export a model; nothing but checkpoints is stored.
 
-    Raises ``TrainingCancelled``, ``TrainingFailed``, ``ArtefactCorrupt``, ``NotSupported``.
+    With folds the numbers come from cross-validation, and the model itself then learns from all
+    slices but those that choose its epoch and its limits. Raises ``TrainingCancelled``,
+    ``TrainingFailed``, ``PretrainedWeightsUnavailable``, ``ArtefactCorrupt``, ``NotSupported``.
     """
-    if job.spec.task is not Task.CLASSIFICATION:
+    spec = job.spec
+    if spec.task is not Task.CLASSIFICATION:
         raise NotSupported("This version trains classifiers only. Use task=classification.")
     configure_runtime(settings.training_threads)
-    seed_everything(job.spec.seed)
-    data = _read(job.spec, dataset, hooks, store, ImageLimits.of(settings))
-    checkpoints = Checkpoints(store, job.id)
-    first, checkpoint = _first_weights(job.spec, checkpoints, settings, hooks)
-    model = _build(job.spec, first)
-    inference = Inference(model, job.spec.batch_size, hooks)
-    part = _within(hooks, _READ_UNTIL, _TRAINED_AT)
-    trainer = Trainer(model, job.spec, inference, checkpoints, part)
-    start = checkpoint or trainer.beginning(first.source)
-    state = trainer.fit(data.train, data.validation, start)
+    items = read_items(store, dataset.digest)
+    plan, plans = _plans(items, spec)  # what cannot be split is told before anything is decoded
+    data = _read(items, spec, hooks, store, ImageLimits.of(settings))
+    part = hooks.within(_READ_UNTIL, _TRAINED_AT)
+    share = len(plans) / (len(plans) + 1)
+    validation = CrossValidation(spec, data, job_id=job.id, store=store, settings=settings)
+    folds = validation.run(plans, part.within(0.0, share)) if plans else []
+    keras.backend.clear_session()
+    fitted = fit(
+        spec,
+        data.slices(plan.train),
+        data.slices(plan.validation),
+        checkpoints=Checkpoints(store, job.id),
+        settings=settings,
+        hooks=part.within(share, 1.0),
+    )
     _stage(hooks, _TRAINED_AT, "testing")
-    judged = _judge(data, job.spec, inference)
-    _stage(hooks, 0.96, "exporting")
-    graph = export_graph(model, job.spec.image_size)
-    check_parity(graph, model, data.validation.pixels[:_PARITY_SLICES])
+    judged = _judge(fitted, plan, folds, data, dataset, spec)
+    _stage(hooks, 0.97, "exporting")
+    graph = export_graph(fitted.model, spec.image_size)
+    pixels = data.slices(plan.validation[:_PARITY_SLICES])
+    difference = check_parity(graph, fitted.model, pixels.pixels_of(np.arange(len(pixels))))
     _stage(hooks, 0.99, "writing the report")
-    return _assemble(job.spec, dataset, data, state, judged, model, graph)
+    return _assemble(spec, dataset, fitted, judged, graph, difference)
 
 
 def _stage(hooks: TrainingHooks, share: float, name: str) -> None:
@@ -140,142 +133,120 @@ def _stage(hooks: TrainingHooks, share: float, name: str) -> None:
     hooks.on_progress(share, name)
 
 
-def _within(hooks: TrainingHooks, low: float, high: float) -> TrainingHooks:
-    """Hooks whose progress of 0..1 is a part of the whole job's."""
-    return TrainingHooks(
-        on_epoch=hooks.on_epoch,
-        on_progress=lambda share, stage: hooks.on_progress(low + share * (high - low), stage),
-        on_message=hooks.on_message,
-        should_stop=hooks.should_stop,
+def _plans(
+    items: Sequence[DatasetItem], spec: TrainingSpec
+) -> tuple[SplitPlan, Sequence[SplitPlan]]:
+    """The split of the model that will serve, and one a fold where that is asked for."""
+    if not spec.folds:
+        plan = split_dataset(
+            items,
+            validation_share=spec.validation_share,
+            test_share=spec.test_share,
+            seed=spec.seed,
+        )
+        return plan, ()
+    folds = fold_plans(
+        items, folds=spec.folds, validation_share=spec.validation_share, seed=spec.seed
     )
+    final = split_for_final(items, validation_share=spec.validation_share, seed=spec.seed)
+    return final, folds
 
 
 def _read(
+    items: Sequence[DatasetItem],
     spec: TrainingSpec,
-    dataset: Dataset,
     hooks: TrainingHooks,
     store: ArtefactStore,
     limits: ImageLimits,
-) -> Data:
-    plan = split_dataset(
-        read_items(store, dataset.digest),
-        validation_share=spec.validation_share,
-        test_share=spec.test_share,
-        seed=spec.seed,
-    )
-    total, done = len(plan.train) + len(plan.validation) + len(plan.test), 0
+) -> DecodedSet:
+    done = 0
 
     def one_more() -> None:
         nonlocal done
         done += 1
-        _stage(hooks, _READ_UNTIL * done / total, "reading slices")
+        _stage(hooks, _READ_UNTIL * done / len(items), "reading slices")
 
-    def load(items: Sequence[DatasetItem]) -> Slices:
-        return load_slices(items, store, spec.image_size, limits, one_more)
-
-    return Data(
-        plan=plan, train=load(plan.train), validation=load(plan.validation), test=load(plan.test)
-    )
+    return DecodedSet(items, load_slices(items, store, spec.image_size, limits, one_more))
 
 
-def _first_weights(
-    spec: TrainingSpec, checkpoints: Checkpoints, settings: Settings, hooks: TrainingHooks
-) -> tuple[StartWeights, Checkpoint | None]:
-    """What the model starts from, and the checkpoint to go on behind where there is one.
-
-    A job that goes on needs no download again, only to be built as it was the first time.
-    """
-    checkpoint = checkpoints.load()
-    if checkpoint is not None:
-        hooks.on_message(f"going on behind epoch {checkpoint.state.epoch}")
-        return StartWeights(source=checkpoint.state.weights_source, values=None), checkpoint
-    _stage(hooks, _READ_UNTIL, "finding weights to start from")
-    first = start_weights(spec, settings)
-    hooks.on_message(f"starting from weights: {first.source}")
-    return first, None
-
-
-def _build(spec: TrainingSpec, first: StartWeights) -> keras.Model:
-    model = build_classifier(spec, pretrained=first.pretrained)
-    backbone = backbone_of(model)
-    check_training_memory(spec, activation_bytes(spec), available_memory())
-    if first.values is not None:
-        set_backbone_weights(backbone, first.values)
-    return model
-
-
-def _judge(data: Data, spec: TrainingSpec, inference: Inference) -> Judged:
-    chosen_on = inference.logits(data.validation)
-    calibration = calibrate(chosen_on, data.validation.labels)
-    logits = inference.logits(data.test)
-    probabilities = softmax(logits, calibration.temperature)
-    return Judged(
-        calibration=calibration,
-        evaluation=evaluate(data.test.labels, probabilities, data.sizes, data.plan.protocol),
-        intervals=bootstrap_intervals(
-            data.test.labels,
-            probabilities.argmax(axis=1),
-            [item.group or item.sha256 for item in data.plan.test],
-            spec.seed,
+def _judge(
+    fitted: Fitted,
+    plan: SplitPlan,
+    folds: Sequence[FoldAnswers],
+    data: DecodedSet,
+    dataset: Dataset,
+    spec: TrainingSpec,
+) -> Judged:
+    train, validation = (_part(fitted, items, data) for items in (plan.train, plan.validation))
+    doubt = learn_doubt(train, validation)
+    control = dataset.audit.shortcut_control if dataset.audit else None
+    control_accuracy = control.accuracy if control else None
+    if folds:
+        labels = np.concatenate([data.labels(fold.plan.test) for fold in folds])
+        judgement = judge_folds(folds, labels, control_accuracy=control_accuracy, seed=spec.seed)
+        return Judged(doubt=doubt, judgement=judgement, test=None, examples=())
+    test = _part(fitted, plan.test, data)
+    judgement = judge_test(
+        test,
+        doubt,
+        sizes=SplitSizes(
+            train=len(plan.train), validation=len(plan.validation), test=len(plan.test)
         ),
-        logits=logits,
+        protocol=plan.protocol,
+        control_accuracy=control_accuracy,
+        seed=spec.seed,
     )
+    examples = pick_examples(fitted.model, test, judgement)
+    return Judged(doubt=doubt, judgement=judgement, test=test, examples=examples)
+
+
+def _part(fitted: Fitted, items: Sequence[DatasetItem], data: DecodedSet) -> Part:
+    slices = data.slices(items)
+    return Part(items=items, slices=slices, answers=fitted.inference.answers(slices))
 
 
 def _assemble(
     spec: TrainingSpec,
     dataset: Dataset,
-    data: Data,
-    state: TrainingState,
+    fitted: Fitted,
     judged: Judged,
-    model: keras.Model,
     graph: bytes,
+    difference: float,
 ) -> LearnedModel:
-    latency = median_latency_ms(graph, spec.image_size)
-    facts = _facts(spec, dataset, data, state, judged, model.count_params(), latency)
-    files = {GRAPH: graph, WEIGHTS: weights_bytes(model), REPORT: render_report(facts)}
-    return LearnedModel(
-        manifest=_manifest(facts, {name: sha256_hex(file) for name, file in files.items()}),
-        files=files,
-        evaluation=judged.evaluation,
-        parameters=facts.parameters,
-        train_seconds=sum(epoch.seconds for epoch in state.history),
-        latency_ms=latency,
-    )
-
-
-def _facts(
-    spec: TrainingSpec,
-    dataset: Dataset,
-    data: Data,
-    state: TrainingState,
-    judged: Judged,
-    parameters: int,
-    latency: float,
-) -> ReportFacts:
-    labels, calibration = data.test.labels, judged.calibration
-    probabilities = softmax(judged.logits, calibration.temperature)
-    bins = reliability(probabilities, labels)
-    return ReportFacts(
+    facts = ReportFacts(
         backbone=spec.backbone,
-        weights_source=state.weights_source,
+        weights_source=fitted.state.weights_source,
         dataset=dataset.name,
         dataset_digest=dataset.digest,
         spec=asdict(spec),
-        evaluation=judged.evaluation,
-        intervals=judged.intervals,
-        majority_share=majority_share(labels),
-        history=state.history,
-        best_epoch=state.best_epoch,
-        calibration=calibration,
-        ece_before=expected_calibration_error(reliability(softmax(judged.logits), labels)),
-        ece_after=expected_calibration_error(bins),
-        reliability=bins,
-        coverage=coverage(probabilities, calibration.abstain_below),
-        accepted_accuracy=accepted_accuracy(probabilities, labels, calibration.abstain_below),
-        parameters=parameters,
-        latency_ms=latency,
+        judgement=judged.judgement,
+        calibration=judged.doubt.calibration,
+        history=fitted.state.history,
+        best_epoch=fitted.state.best_epoch,
+        parameters=fitted.model.count_params(),
+        latency_ms=median_latency_ms(graph, spec.image_size),
+        export_difference=difference,
         library_versions=library_versions(),
+        flops=multiply_accumulates(graph, spec.image_size),
+        ood=ood_facts(judged.doubt, judged.test),
+        examples=judged.examples,
+    )
+    files = {
+        GRAPH: graph,
+        WEIGHTS: weights_bytes(fitted.model),
+        OOD: judged.doubt.strangers.to_bytes(),
+        REPORT: render_report(facts),
+        MODEL_CARD: render_model_card(facts),
+        HELD_OUT: judged.judgement.predictions.to_json(),
+    }
+    return LearnedModel(
+        manifest=_manifest(facts, {name: sha256_hex(file) for name, file in files.items()}),
+        files=files,
+        evaluation=judged.judgement.evaluation,
+        parameters=facts.parameters,
+        train_seconds=sum(epoch.seconds for epoch in fitted.state.history),
+        latency_ms=facts.latency_ms,
+        flops=facts.flops,
     )
 
 
@@ -298,13 +269,13 @@ def _manifest(facts: ReportFacts, hashes: Mapping[str, str]) -> ModelManifest:
 
 def _metrics(facts: ReportFacts) -> dict[str, Any]:
     """Every number on the test slices, and how training went, as plain values."""
+    judgement = facts.judgement
     return {
-        "test": asdict(facts.evaluation),
-        "intervals_95": asdict(facts.intervals),
-        "majority_share": facts.majority_share,
-        "expected_calibration_error": facts.ece_after,
-        "coverage": facts.coverage,
-        "accepted_accuracy": facts.accepted_accuracy,
+        "test": asdict(judgement.evaluation),
+        "split_digest": judgement.predictions.digest,
+        "ece_uncalibrated": judgement.ece_uncalibrated,
+        "export_difference": facts.export_difference,
+        "flops": facts.flops,
         "best_epoch": facts.best_epoch,
         "history": [_without_times(epoch) for epoch in facts.history],
     }

@@ -65,6 +65,7 @@ class ModelVersion(_message.Message):
     LATENCY_FIELD_NUMBER: _builtins.int
     LIBRARY_VERSIONS_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    FLOPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """modelVersions/{model_version}."""
     task: _training_pb2.Task.ValueType
@@ -85,6 +86,8 @@ class ModelVersion(_message.Message):
     """Number of weights."""
     size_bytes: _builtins.int
     """Bytes of the exported graph."""
+    flops: _builtins.int
+    """Multiply-accumulates of one slice; 0 if they were not counted."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -133,10 +136,11 @@ class ModelVersion(_message.Message):
         latency: _duration_pb2.Duration | None = ...,
         library_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
+        flops: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "latency", b"latency", "spec", b"spec", "train_duration", b"train_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "create_time", b"create_time", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "evaluation", b"evaluation", "latency", b"latency", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "task", b"task", "train_duration", b"train_duration", "training_job", b"training_job", "weights_source", b"weights_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "create_time", b"create_time", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "evaluation", b"evaluation", "flops", b"flops", "latency", b"latency", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "task", b"task", "train_duration", b"train_duration", "training_job", b"training_job", "weights_source", b"weights_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,7 +148,9 @@ Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
 
 @_typing.final
 class Evaluation(_message.Message):
-    """Numbers on held-out slices."""
+    """Numbers on held-out slices. One that is not given was not measured, or is not defined: a class
+    without slices has no AUC.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -156,6 +162,20 @@ class Evaluation(_message.Message):
     VALIDATION_SIZE_FIELD_NUMBER: _builtins.int
     TEST_SIZE_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    BALANCED_ACCURACY_FIELD_NUMBER: _builtins.int
+    ROC_AUC_FIELD_NUMBER: _builtins.int
+    PR_AUC_FIELD_NUMBER: _builtins.int
+    SENSITIVITY_FIELD_NUMBER: _builtins.int
+    SPECIFICITY_FIELD_NUMBER: _builtins.int
+    ECE_FIELD_NUMBER: _builtins.int
+    BRIER_FIELD_NUMBER: _builtins.int
+    AURC_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_ACCURACY_FIELD_NUMBER: _builtins.int
+    ACCURACY_AT_80_FIELD_NUMBER: _builtins.int
+    MAJORITY_SHARE_FIELD_NUMBER: _builtins.int
+    CONTROL_ACCURACY_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
     accuracy: _builtins.float
     """Share of slices called right, 0..1."""
     macro_f1: _builtins.float
@@ -168,6 +188,32 @@ class Evaluation(_message.Message):
     """Slices of these numbers."""
     protocol: _builtins.str
     """How the slices were held out, in words."""
+    balanced_accuracy: _builtins.float
+    """Mean recall over the classes, 0..1."""
+    roc_auc: _builtins.float
+    """Mean area under the ROC curves, each class against the rest, 0..1."""
+    pr_auc: _builtins.float
+    """Mean average precision, each class against the rest, 0..1."""
+    sensitivity: _builtins.float
+    """Share of slices with a tumour that were called a tumour, of whichever kind, 0..1."""
+    specificity: _builtins.float
+    """Share of slices without a tumour that were called so, 0..1."""
+    ece: _builtins.float
+    """Expected calibration error: how far confidence is from accuracy, 0..1."""
+    brier: _builtins.float
+    """Brier score: mean squared error of the probabilities, 0..2."""
+    aurc: _builtins.float
+    """Area under the risk-coverage curve, 0..1; lower is better."""
+    coverage: _builtins.float
+    """Share of slices whose answer was accepted, 0..1."""
+    accepted_accuracy: _builtins.float
+    """Share of accepted answers that are right, 0..1."""
+    accuracy_at_80: _builtins.float
+    """Accuracy of the 80 % of answers that the model is surest of, 0..1."""
+    majority_share: _builtins.float
+    """Accuracy of always naming the commonest class, 0..1."""
+    control_accuracy: _builtins.float
+    """Accuracy of a control that sees no picture, only what the file looks like, 0..1."""
     @_builtins.property
     def per_class(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassMetrics]:
         """Each class."""
@@ -175,6 +221,10 @@ class Evaluation(_message.Message):
     @_builtins.property
     def confusion(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConfusionRow]:
         """Row: true class; column: predicted class; both in the order of the enum."""
+
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricInterval]:
+        """95 % intervals of these numbers, resampled over groups of slices."""
 
     def __init__(
         self,
@@ -187,14 +237,109 @@ class Evaluation(_message.Message):
         validation_size: _builtins.int = ...,
         test_size: _builtins.int = ...,
         protocol: _builtins.str = ...,
+        balanced_accuracy: _builtins.float | None = ...,
+        roc_auc: _builtins.float | None = ...,
+        pr_auc: _builtins.float | None = ...,
+        sensitivity: _builtins.float | None = ...,
+        specificity: _builtins.float | None = ...,
+        ece: _builtins.float | None = ...,
+        brier: _builtins.float | None = ...,
+        aurc: _builtins.float | None = ...,
+        coverage: _builtins.float | None = ...,
+        accepted_accuracy: _builtins.float | None = ...,
+        accuracy_at_80: _builtins.float | None = ...,
+        majority_share: _builtins.float | None = ...,
+        control_accuracy: _builtins.float | None = ...,
+        intervals: _abc.Iterable[Global___MetricInterval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accepted_accuracy", b"_accepted_accuracy", "_accuracy_at_80", b"_accuracy_at_80", "_aurc", b"_aurc", "_balanced_accuracy", b"_balanced_accuracy", "_brier", b"_brier", "_control_accuracy", b"_control_accuracy", "_coverage", b"_coverage", "_ece", b"_ece", "_majority_share", b"_majority_share", "_pr_auc", b"_pr_auc", "_roc_auc", b"_roc_auc", "_sensitivity", b"_sensitivity", "_specificity", b"_specificity", "accepted_accuracy", b"accepted_accuracy", "accuracy_at_80", b"accuracy_at_80", "aurc", b"aurc", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "control_accuracy", b"control_accuracy", "coverage", b"coverage", "ece", b"ece", "majority_share", b"majority_share", "pr_auc", b"pr_auc", "roc_auc", b"roc_auc", "sensitivity", b"sensitivity", "specificity", b"specificity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accepted_accuracy", b"_accepted_accuracy", "_accuracy_at_80", b"_accuracy_at_80", "_aurc", b"_aurc", "_balanced_accuracy", b"_balanced_accuracy", "_brier", b"_brier", "_control_accuracy", b"_control_accuracy", "_coverage", b"_coverage", "_ece", b"_ece", "_majority_share", b"_majority_share", "_pr_auc", b"_pr_auc", "_roc_auc", b"_roc_auc", "_sensitivity", b"_sensitivity", "_specificity", b"_specificity", "accepted_accuracy", b"accepted_accuracy", "accuracy", b"accuracy", "accuracy_at_80", b"accuracy_at_80", "aurc", b"aurc", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "control_accuracy", b"control_accuracy", "coverage", b"coverage", "ece", b"ece", "intervals", b"intervals", "macro_f1", b"macro_f1", "majority_share", b"majority_share", "per_class", b"per_class", "pr_auc", b"pr_auc", "protocol", b"protocol", "roc_auc", b"roc_auc", "sensitivity", b"sensitivity", "specificity", b"specificity", "test_size", b"test_size", "train_size", b"train_size", "validation_size", b"validation_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accepted_accuracy: _TypeAlias = _typing.Literal["accepted_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__accepted_accuracy: _TypeAlias = _typing.Literal["_accepted_accuracy", b"_accepted_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__accuracy_at_80: _TypeAlias = _typing.Literal["accuracy_at_80"]  # noqa: Y015
+    _WhichOneofArgType__accuracy_at_80: _TypeAlias = _typing.Literal["_accuracy_at_80", b"_accuracy_at_80"]  # noqa: Y015
+    _WhichOneofReturnType__aurc: _TypeAlias = _typing.Literal["aurc"]  # noqa: Y015
+    _WhichOneofArgType__aurc: _TypeAlias = _typing.Literal["_aurc", b"_aurc"]  # noqa: Y015
+    _WhichOneofReturnType__balanced_accuracy: _TypeAlias = _typing.Literal["balanced_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__balanced_accuracy: _TypeAlias = _typing.Literal["_balanced_accuracy", b"_balanced_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__brier: _TypeAlias = _typing.Literal["brier"]  # noqa: Y015
+    _WhichOneofArgType__brier: _TypeAlias = _typing.Literal["_brier", b"_brier"]  # noqa: Y015
+    _WhichOneofReturnType__control_accuracy: _TypeAlias = _typing.Literal["control_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__control_accuracy: _TypeAlias = _typing.Literal["_control_accuracy", b"_control_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__coverage: _TypeAlias = _typing.Literal["coverage"]  # noqa: Y015
+    _WhichOneofArgType__coverage: _TypeAlias = _typing.Literal["_coverage", b"_coverage"]  # noqa: Y015
+    _WhichOneofReturnType__ece: _TypeAlias = _typing.Literal["ece"]  # noqa: Y015
+    _WhichOneofArgType__ece: _TypeAlias = _typing.Literal["_ece", b"_ece"]  # noqa: Y015
+    _WhichOneofReturnType__majority_share: _TypeAlias = _typing.Literal["majority_share"]  # noqa: Y015
+    _WhichOneofArgType__majority_share: _TypeAlias = _typing.Literal["_majority_share", b"_majority_share"]  # noqa: Y015
+    _WhichOneofReturnType__pr_auc: _TypeAlias = _typing.Literal["pr_auc"]  # noqa: Y015
+    _WhichOneofArgType__pr_auc: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc"]  # noqa: Y015
+    _WhichOneofReturnType__roc_auc: _TypeAlias = _typing.Literal["roc_auc"]  # noqa: Y015
+    _WhichOneofArgType__roc_auc: _TypeAlias = _typing.Literal["_roc_auc", b"_roc_auc"]  # noqa: Y015
+    _WhichOneofReturnType__sensitivity: _TypeAlias = _typing.Literal["sensitivity"]  # noqa: Y015
+    _WhichOneofArgType__sensitivity: _TypeAlias = _typing.Literal["_sensitivity", b"_sensitivity"]  # noqa: Y015
+    _WhichOneofReturnType__specificity: _TypeAlias = _typing.Literal["specificity"]  # noqa: Y015
+    _WhichOneofArgType__specificity: _TypeAlias = _typing.Literal["_specificity", b"_specificity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accepted_accuracy) -> _WhichOneofReturnType__accepted_accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accuracy_at_80) -> _WhichOneofReturnType__accuracy_at_80 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__aurc) -> _WhichOneofReturnType__aurc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balanced_accuracy) -> _WhichOneofReturnType__balanced_accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__brier) -> _WhichOneofReturnType__brier | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__control_accuracy) -> _WhichOneofReturnType__control_accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage) -> _WhichOneofReturnType__coverage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ece) -> _WhichOneofReturnType__ece | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__majority_share) -> _WhichOneofReturnType__majority_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pr_auc) -> _WhichOneofReturnType__pr_auc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__roc_auc) -> _WhichOneofReturnType__roc_auc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sensitivity) -> _WhichOneofReturnType__sensitivity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__specificity) -> _WhichOneofReturnType__specificity | None: ...
+
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class MetricInterval(_message.Message):
+    """A 95 % interval of a number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """The name of a field of Evaluation, or of ClassMetrics with its label, such as recall/glioma."""
+    low: _builtins.float
+    """Its lower end."""
+    high: _builtins.float
+    """Its upper end."""
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "confusion", b"confusion", "macro_f1", b"macro_f1", "per_class", b"per_class", "protocol", b"protocol", "test_size", b"test_size", "train_size", b"train_size", "validation_size", b"validation_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "metric", b"metric"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+Global___MetricInterval: _TypeAlias = MetricInterval  # noqa: Y015
 
 @_typing.final
 class ClassMetrics(_message.Message):
@@ -207,6 +352,8 @@ class ClassMetrics(_message.Message):
     RECALL_FIELD_NUMBER: _builtins.int
     F1_FIELD_NUMBER: _builtins.int
     SUPPORT_FIELD_NUMBER: _builtins.int
+    ROC_AUC_FIELD_NUMBER: _builtins.int
+    PR_AUC_FIELD_NUMBER: _builtins.int
     label: _labels_pb2.TumorLabel.ValueType
     """The class."""
     precision: _builtins.float
@@ -217,6 +364,10 @@ class ClassMetrics(_message.Message):
     """Harmonic mean of both."""
     support: _builtins.int
     """Slices of this class."""
+    roc_auc: _builtins.float
+    """Area under the ROC curve, this class against the rest."""
+    pr_auc: _builtins.float
+    """Average precision, this class against the rest."""
     def __init__(
         self,
         *,
@@ -225,12 +376,21 @@ class ClassMetrics(_message.Message):
         recall: _builtins.float = ...,
         f1: _builtins.float = ...,
         support: _builtins.int = ...,
+        roc_auc: _builtins.float | None = ...,
+        pr_auc: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc", "_roc_auc", b"_roc_auc", "pr_auc", b"pr_auc", "roc_auc", b"roc_auc"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["f1", b"f1", "label", b"label", "precision", b"precision", "recall", b"recall", "support", b"support"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc", "_roc_auc", b"_roc_auc", "f1", b"f1", "label", b"label", "pr_auc", b"pr_auc", "precision", b"precision", "recall", b"recall", "roc_auc", b"roc_auc", "support", b"support"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__pr_auc: _TypeAlias = _typing.Literal["pr_auc"]  # noqa: Y015
+    _WhichOneofArgType__pr_auc: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc"]  # noqa: Y015
+    _WhichOneofReturnType__roc_auc: _TypeAlias = _typing.Literal["roc_auc"]  # noqa: Y015
+    _WhichOneofArgType__roc_auc: _TypeAlias = _typing.Literal["_roc_auc", b"_roc_auc"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pr_auc) -> _WhichOneofReturnType__pr_auc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__roc_auc) -> _WhichOneofReturnType__roc_auc | None: ...
 
 Global___ClassMetrics: _TypeAlias = ClassMetrics  # noqa: Y015
 
@@ -395,6 +555,8 @@ class CompareModelVersionsResponse(_message.Message):
     MODEL_VERSIONS_FIELD_NUMBER: _builtins.int
     RECOMMENDED_FIELD_NUMBER: _builtins.int
     RECOMMENDATION_REASON_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     recommended: _builtins.str
     """The one to use."""
     recommendation_reason: _builtins.str
@@ -403,20 +565,110 @@ class CompareModelVersionsResponse(_message.Message):
     def model_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
         """In the order asked for."""
 
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairedComparison]:
+        """Each version against the first one, and against the one with the best macro-F1."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which could not be paired, and why, in words."""
+
     def __init__(
         self,
         *,
         model_versions: _abc.Iterable[Global___ModelVersion] | None = ...,
         recommended: _builtins.str = ...,
         recommendation_reason: _builtins.str = ...,
+        pairs: _abc.Iterable[Global___PairedComparison] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_versions", b"model_versions", "recommendation_reason", b"recommendation_reason", "recommended", b"recommended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_versions", b"model_versions", "notes", b"notes", "pairs", b"pairs", "recommendation_reason", b"recommendation_reason", "recommended", b"recommended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareModelVersionsResponse: _TypeAlias = CompareModelVersionsResponse  # noqa: Y015
+
+@_typing.final
+class PairedComparison(_message.Message):
+    """Two versions on the slices that were held out from both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    SLICE_COUNT_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    MACRO_F1_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """What the second one is compared with."""
+    second: _builtins.str
+    """The one that is compared."""
+    slice_count: _builtins.int
+    """Slices held out from both."""
+    group_count: _builtins.int
+    """Groups (patients) of these slices."""
+    @_builtins.property
+    def accuracy(self) -> Global___PairedDifference:
+        """Accuracy of the second minus that of the first."""
+
+    @_builtins.property
+    def macro_f1(self) -> Global___PairedDifference:
+        """Macro-F1 of the second minus that of the first."""
+
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+        slice_count: _builtins.int = ...,
+        group_count: _builtins.int = ...,
+        accuracy: Global___PairedDifference | None = ...,
+        macro_f1: Global___PairedDifference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "macro_f1", b"macro_f1"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "first", b"first", "group_count", b"group_count", "macro_f1", b"macro_f1", "second", b"second", "slice_count", b"slice_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PairedComparison: _TypeAlias = PairedComparison  # noqa: Y015
+
+@_typing.final
+class PairedDifference(_message.Message):
+    """A difference and its noise, by a paired bootstrap over groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    PROBABILITY_BETTER_FIELD_NUMBER: _builtins.int
+    difference: _builtins.float
+    """On all shared slices, -1..1."""
+    low: _builtins.float
+    """Lower end of its 95 % interval."""
+    high: _builtins.float
+    """Upper end of its 95 % interval."""
+    probability_better: _builtins.float
+    """How probable it is that the second version is better, 0..1."""
+    def __init__(
+        self,
+        *,
+        difference: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        probability_better: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "high", b"high", "low", b"low", "probability_better", b"probability_better"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PairedDifference: _TypeAlias = PairedDifference  # noqa: Y015
 
 @_typing.final
 class PromoteModelVersionRequest(_message.Message):
@@ -459,6 +711,11 @@ class PromoteModelVersionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MOVE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """How it compares with what served before, or why that cannot be said, in words; empty if the
+    alias pointed there already or is not production.
+    """
     @_builtins.property
     def move(self) -> Global___AliasMove:
         """The move."""
@@ -467,10 +724,11 @@ class PromoteModelVersionResponse(_message.Message):
         self,
         *,
         move: Global___AliasMove | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

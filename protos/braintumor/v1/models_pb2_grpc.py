@@ -86,7 +86,8 @@ class ModelsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareModelVersions(self, request, context):
-        """Puts versions side by side and recommends one.
+        """Puts versions side by side, pairs them where they have held-out slices in common, and
+        recommends one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +95,9 @@ class ModelsServicer:
 
     def PromoteModelVersion(self, request, context):
         """Points an alias at a version. The next classification uses it.
+        FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
+        EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+        changed. force with a reason passes these over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

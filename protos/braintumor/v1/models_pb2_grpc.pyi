@@ -38,9 +38,15 @@ class ModelsStub:
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListModelVersionsRequest, _models_pb2.ListModelVersionsResponse]
     """Lists model versions, newest first."""
     CompareModelVersions: _grpc.UnaryUnaryMultiCallable[_models_pb2.CompareModelVersionsRequest, _models_pb2.CompareModelVersionsResponse]
-    """Puts versions side by side and recommends one."""
+    """Puts versions side by side, pairs them where they have held-out slices in common, and
+    recommends one.
+    """
     PromoteModelVersion: _grpc.UnaryUnaryMultiCallable[_models_pb2.PromoteModelVersionRequest, _models_pb2.PromoteModelVersionResponse]
-    """Points an alias at a version. The next classification uses it."""
+    """Points an alias at a version. The next classification uses it.
+    FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
+    EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+    changed. force with a reason passes these over.
+    """
     RollbackModelAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.RollbackModelAliasRequest, _models_pb2.RollbackModelAliasResponse]
     """Points an alias back at the version it had before.
     FAILED_PRECONDITION: there is none.
@@ -58,9 +64,15 @@ class ModelsAsyncStub(ModelsStub):
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_models_pb2.ListModelVersionsRequest, _models_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
     """Lists model versions, newest first."""
     CompareModelVersions: _aio.UnaryUnaryMultiCallable[_models_pb2.CompareModelVersionsRequest, _models_pb2.CompareModelVersionsResponse]  # type: ignore[assignment]
-    """Puts versions side by side and recommends one."""
+    """Puts versions side by side, pairs them where they have held-out slices in common, and
+    recommends one.
+    """
     PromoteModelVersion: _aio.UnaryUnaryMultiCallable[_models_pb2.PromoteModelVersionRequest, _models_pb2.PromoteModelVersionResponse]  # type: ignore[assignment]
-    """Points an alias at a version. The next classification uses it."""
+    """Points an alias at a version. The next classification uses it.
+    FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
+    EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+    changed. force with a reason passes these over.
+    """
     RollbackModelAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.RollbackModelAliasRequest, _models_pb2.RollbackModelAliasResponse]  # type: ignore[assignment]
     """Points an alias back at the version it had before.
     FAILED_PRECONDITION: there is none.
@@ -93,7 +105,9 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.CompareModelVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.CompareModelVersionsResponse, _abc.Awaitable[_models_pb2.CompareModelVersionsResponse]]:
-        """Puts versions side by side and recommends one."""
+        """Puts versions side by side, pairs them where they have held-out slices in common, and
+        recommends one.
+        """
 
     @_abc_1.abstractmethod
     def PromoteModelVersion(
@@ -101,7 +115,11 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.PromoteModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.PromoteModelVersionResponse, _abc.Awaitable[_models_pb2.PromoteModelVersionResponse]]:
-        """Points an alias at a version. The next classification uses it."""
+        """Points an alias at a version. The next classification uses it.
+        FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
+        EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+        changed. force with a reason passes these over.
+        """
 
     @_abc_1.abstractmethod
     def RollbackModelAlias(

@@ -3,12 +3,16 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.mappers import from_us, metric_values, to_us
+from core.labels import TumourLabel
+from core.registry import SCORES
+from db.mappers import from_us, metric_values, model_from_row, model_values, to_us
+from db.tables import ModelVersionRow
 from tests.fakes.registry import a_model_version, an_evaluation
 
 
@@ -36,7 +40,43 @@ def test_metrics_are_named_one_by_one() -> None:
     assert values["accuracy"] == values["recall/glioma"] == 0.9
     assert values["support/no_tumor"] == 25
     assert values["test_size"] == 100
-    assert len(values) == 2 + 4 * 4 + 3
+    assert len(values) == 2 + 4 * 4 + 3 + 1, "and the latency"
+
+
+def test_every_number_that_was_measured_is_a_metric() -> None:
+    glioma = replace(an_evaluation().per_class[TumourLabel.GLIOMA], roc_auc=0.97)
+    measured: dict[str, Any] = dict.fromkeys(SCORES, 0.25)
+    evaluation = replace(
+        an_evaluation(),
+        **measured,
+        per_class={TumourLabel.GLIOMA: glioma},
+    )
+    values = metric_values(a_model_version(evaluation=evaluation, flops=400_000_000))
+    assert {name: values[name] for name in SCORES} == measured
+    assert values["roc_auc/glioma"] == 0.97
+    assert "pr_auc/glioma" not in values
+    assert values["flops"] == 400_000_000
+    assert values["latency_ms"] == 9.0
+
+
+def test_a_row_of_an_earlier_version_is_read() -> None:
+    version = a_model_version()
+    values = model_values(version)
+    old = ("accuracy", "macro_f1", "confusion", "train_size", "validation_size", "test_size")
+    evaluation = {name: values["evaluation"][name] for name in (*old, "protocol")}
+    classes = values["evaluation"]["per_class"].items()
+    evaluation["per_class"] = {
+        label: {n: m[n] for n in ("precision", "recall", "f1", "support")} for label, m in classes
+    }
+    row = ModelVersionRow(**values | {"evaluation": evaluation})
+    assert model_from_row(row, ()) == version
+
+
+def test_a_row_of_a_later_version_is_read() -> None:
+    version = a_model_version(flops=3)
+    values = model_values(version)
+    row = ModelVersionRow(**values | {"evaluation": values["evaluation"] | {"hausdorff": 1.0}})
+    assert model_from_row(row, ()) == version
 
 
 def test_an_undefined_metric_is_left_out() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.audit_chain import ChainReport
+from core.comparison import PairedComparison, PairedDifference, recommend
 from core.datasets import OnBadFile
 from core.errors import InvalidArgument
 from core.labels import LABELS, TumourLabel
@@ -22,7 +23,7 @@ from core.prediction import (
     Prediction,
     Region,
 )
-from core.registry import AliasMove, recommend
+from core.registry import AliasMove, Interval
 from core.training import Backbone, EpochProgress, JobEvent, JobState, Optimizer, Task, TrainingSpec
 from services import converters
 from services.usecases.audit import Verdict
@@ -31,7 +32,7 @@ from services.usecases.models import Comparison
 from services.usecases.training import JobUpdate
 from services.usecases.upload import FileStart, Header
 from tests.fakes.records import NOW, a_dataset, a_job, a_refusal, a_review, an_entry
-from tests.fakes.registry import a_model_version
+from tests.fakes.registry import a_model_version, an_evaluation
 
 PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
     (converters.LABEL, TumourLabel, labels_pb2.TumorLabel),
@@ -242,11 +243,46 @@ def test_a_version_carries_its_numbers() -> None:
 
 def test_a_comparison_names_one() -> None:
     versions = (a_model_version("m1"), a_model_version("m2", latency_ms=1.0))
-    comparison = Comparison(versions=versions, recommendation=recommend(versions))
+    difference = PairedDifference(
+        difference=0.02, interval=Interval(low=-0.01, high=0.05), probability_better=0.9
+    )
+    pair = PairedComparison(
+        first="modelVersions/m1",
+        second="modelVersions/m2",
+        slices=400,
+        groups=90,
+        accuracy=difference,
+        macro_f1=difference,
+    )
+    comparison = Comparison(
+        versions=versions,
+        pairs=(pair,),
+        notes=("m3 was left out",),
+        recommendation=recommend(versions),
+    )
     message = converters.comparison_response(comparison)
     assert [v.name for v in message.model_versions] == ["modelVersions/m1", "modelVersions/m2"]
     assert message.recommended == "modelVersions/m2"
     assert "faster" in message.recommendation_reason
+    (shown,) = message.pairs
+    assert (shown.first, shown.second) == ("modelVersions/m1", "modelVersions/m2")
+    assert (shown.slice_count, shown.group_count) == (400, 90)
+    found = shown.macro_f1
+    assert (found.difference, found.low, found.high) == (0.02, -0.01, 0.05)
+    assert found.probability_better == 0.9
+    assert message.notes == ["m3 was left out"]
+
+
+def test_numbers_that_were_not_measured_are_not_given() -> None:
+    evaluation = replace(
+        an_evaluation(), ece=0.02, intervals={"accuracy": Interval(low=0.8, high=0.95)}
+    )
+    message = converters.evaluation_message(evaluation)
+    assert (message.HasField("ece"), message.ece) == (True, 0.02)
+    assert not message.HasField("specificity")
+    assert not message.per_class[0].HasField("roc_auc")
+    (interval,) = message.intervals
+    assert (interval.metric, interval.low, interval.high) == ("accuracy", 0.8, 0.95)
 
 
 def test_a_first_move_comes_from_nowhere() -> None:

@@ -30,6 +30,8 @@ EXPECTED = {
     "IllegalTransition": "FAILED_PRECONDITION",
     "InUse": "FAILED_PRECONDITION",
     "NothingToRollBackTo": "FAILED_PRECONDITION",
+    "WorseThanProduction": "FAILED_PRECONDITION",
+    "ExportDiffers": "FAILED_PRECONDITION",
     "Overloaded": "RESOURCE_EXHAUSTED",
     "DeadlinePassed": "DEADLINE_EXCEEDED",
     "Unavailable": "UNAVAILABLE",
@@ -44,6 +46,11 @@ EXPECTED = {
 SAMPLES: dict[str, Any] = {
     "violations": (FieldViolation("a.b", "is wrong"),),
     "problem": errors.ImageProblem.EMPTY,
+    "low": -0.04,
+    "high": -0.01,
+    "slices": 400,
+    "difference": 0.02,
+    "allowed": 0.001,
 }
 
 

@@ -88,7 +88,10 @@ def test_a_model_version_has_numbers_by_label_and_units_in_its_keys() -> None:
         "recall": 0.0,
         "f1": 0.5,
         "support": 4,
+        "roc_auc": None,
+        "pr_auc": None,
     }
+    assert found["evaluation"]["specificity"] is None
     assert found["evaluation"]["confusion"] == {"glioma": [3, 1, 0, 0]}
 
 

@@ -1,18 +1,22 @@
-import hashlib
-import json
+from typing import Any
 
 import pytest
 
 from core.errors import (
     ArtefactCorrupt,
+    ExportDiffers,
     InvalidArgument,
     NotFound,
     NothingToRollBackTo,
     StoreUnavailable,
+    WorseThanProduction,
 )
+from core.held_out import HeldOutPredictions
 from core.paging import PageRequest
 from core.registry import AliasMove
-from services.usecases.models import MAX_REASON, ModelUseCases, standing_promotions
+from services.usecases.models import MAX_REASON, ModelUseCases, Promotion, standing_promotions
+from services.usecases.promotion_gate import NOTHING_SERVED, PASSED_OVER
+from tests.fakes.held_out import held_out, store_version
 from tests.fakes.registry import a_model_version, an_evaluation
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
 
@@ -31,20 +35,30 @@ class World:
             self._add(version_id)
 
     def _add(self, version_id: str) -> None:
-        report = f"<h1>{version_id}</h1>".encode()
-        manifest = json.dumps({"files": {"report.html": hashlib.sha256(report).hexdigest()}})
-        digest = hashlib.sha256(manifest.encode()).hexdigest()
-        self.artefacts.put(f"models/{digest}/manifest.json", manifest.encode())
-        self.artefacts.put(f"models/{digest}/report.html", report)
+        accuracy = {"a": 0.5, "b": 0.9, "c": 0.7}[version_id]
+        self.add(version_id, evaluation=an_evaluation(accuracy))
+
+    def add(
+        self,
+        version_id: str,
+        predictions: HeldOutPredictions | None = None,
+        metrics: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> None:
+        files = {"report.html": f"<h1>{version_id}</h1>".encode()}
+        digest = store_version(self.artefacts, files, predictions, metrics)
         with self.store(write=True) as uow:
-            accuracy = {"a": 0.5, "b": 0.9, "c": 0.7}[version_id]
-            evaluation = an_evaluation(accuracy)
-            uow.models.add(a_model_version(version_id, digest=digest, evaluation=evaluation))
+            uow.models.add(a_model_version(version_id, digest=digest, **changes))
             uow.commit()
 
     def promote(
         self, version_id: str, *, alias: str = "", reason: str = "", force: bool = False
     ) -> AliasMove:
+        return self.promoted(version_id, alias=alias, reason=reason, force=force).move
+
+    def promoted(
+        self, version_id: str, *, alias: str = "", reason: str = "", force: bool = False
+    ) -> Promotion:
         self.clock.advance(1)
         return self.use_cases.promote(
             version_id, alias=alias, reason=reason, force=force, caller="ann"
@@ -172,6 +186,122 @@ def test_a_damaged_version_is_promoted_only_by_force(world: World) -> None:
     assert world.serving() is None
     world.promote("a", force=True, reason="the store is being restored")
     assert world.serving() == "a"
+
+
+def test_a_first_promotion_has_nothing_to_be_compared_with(world: World) -> None:
+    assert world.promoted("a").note == NOTHING_SERVED
+    assert world.promoted("a").note == ""
+
+
+def test_a_better_version_is_promoted_and_the_note_says_how_much(world: World) -> None:
+    world.add("poor", held_out(wrong_every=5))
+    world.add("good", held_out(wrong_every=20))
+    world.promote("poor")
+    note = world.promoted("good").note
+    assert note.startswith("On 400 slices held out from both, its macro-F1 is 0.1")
+    assert "higher" in note
+    assert "modelVersions/poor" in note
+    assert world.serving() == "good"
+
+
+def test_a_worse_version_is_refused_and_its_interval_told(world: World) -> None:
+    world.add("poor", held_out(wrong_every=5))
+    world.add("good", held_out(wrong_every=20))
+    world.promote("good")
+    with pytest.raises(WorseThanProduction) as caught:
+        world.promote("poor")
+    error = caught.value
+    assert (error.candidate, error.production) == ("modelVersions/poor", "modelVersions/good")
+    assert error.low < -0.15 < error.high < 0
+    assert error.slices == 400
+    assert world.serving() == "good"
+
+
+def test_a_worse_version_is_promoted_by_force_with_the_reason_kept(world: World) -> None:
+    world.add("poor", held_out(wrong_every=5))
+    world.add("good", held_out(wrong_every=20))
+    world.promote("good")
+    found = world.promoted("poor", force=True, reason="the good one was trained on them")
+    assert found.note == PASSED_OVER
+    assert world.history()[-1] == ("good", "poor", "the good one was trained on them")
+
+
+def test_a_version_within_noise_is_promoted(world: World) -> None:
+    slightly = held_out(wrong_every=20)
+    world.add("one", held_out(wrong_every=19))
+    world.add("other", slightly)
+    world.promote("one")
+    assert "95 % interval" in world.promoted("other").note
+
+
+@pytest.mark.parametrize("predictions", [None, held_out(first=5000)])
+def test_what_cannot_be_compared_is_let_through_and_told(
+    world: World, predictions: HeldOutPredictions | None
+) -> None:
+    world.add("shipped", held_out())
+    world.add("own", predictions)
+    world.promote("shipped")
+    note = world.promoted("own").note
+    assert note.startswith("It was not compared with modelVersions/shipped")
+    assert "report" in note
+    assert world.serving() == "own"
+
+
+def test_damage_to_what_serves_does_not_keep_a_sound_version_out(world: World) -> None:
+    world.add("old", held_out())
+    world.promote("old")
+    for key in list(world.artefacts.files):
+        world.artefacts.put(key, b"damaged")
+    world.add("new", held_out(wrong_every=2))
+    assert "not compared" in world.promoted("new").note
+
+
+def test_only_production_is_guarded(world: World) -> None:
+    world.add("poor", held_out(wrong_every=5))
+    world.add("good", held_out(wrong_every=20))
+    world.promote("good", alias="trial")
+    assert world.promoted("poor", alias="trial").note == ""
+    assert world.serving("trial") == "poor"
+
+
+@pytest.mark.parametrize("difference", [2e-3, float("nan")])
+def test_an_export_that_differs_is_promoted_only_by_force(world: World, difference: float) -> None:
+    world.add("off", metrics={"export_difference": difference})
+    for alias in ("", "trial"):
+        with pytest.raises(ExportDiffers, match="modelVersions/off"):
+            world.promote("off", alias=alias)
+    world.promote("off", force=True, reason="it was looked at")
+    assert world.serving() == "off"
+
+
+def test_an_export_that_agrees_passes(world: World) -> None:
+    world.add("fine", metrics={"export_difference": 1e-6})
+    assert world.promote("fine").to_version == "fine"
+
+
+def test_a_promotion_meanwhile_is_compared_with_as_well(world: World) -> None:
+    world.add("poor", held_out(wrong_every=5))
+    world.add("good", held_out(wrong_every=20))
+    world.promote("a")
+
+    def promote_good(uow: Any) -> None:
+        uow.models.move_alias("production", "good", world.clock.now(), "bob", "")
+        uow.commit()
+
+    world.store.rival = promote_good
+    with pytest.raises(WorseThanProduction, match="modelVersions/good"):
+        world.promote("poor")
+    assert world.serving() == "good"
+
+
+def test_versions_are_paired_where_they_can_be(world: World) -> None:
+    world.add("poor", held_out(wrong_every=5), evaluation=an_evaluation(0.8))
+    world.add("good", held_out(wrong_every=20), evaluation=an_evaluation(0.95))
+    comparison = world.use_cases.compare(["poor", "good", "a"])
+    (pair,) = comparison.pairs
+    assert (pair.first, pair.second) == ("modelVersions/poor", "modelVersions/good")
+    assert comparison.notes == ("modelVersions/a keeps no held-out predictions",)
+    assert comparison.recommendation.version == "modelVersions/good"
 
 
 @pytest.mark.parametrize("alias", ["Production", "1st", "a b", "a/b", "x" * 64])

@@ -5,17 +5,14 @@ import pytest
 
 from core.labels import LABELS
 from workers.evaluation.calibration import (
-    MAX_ERROR,
-    MIN_COVERAGE,
-    abstention_threshold,
-    accepted_accuracy,
     calibrate,
-    coverage,
+    calibration_of,
     expected_calibration_error,
     fit_temperature,
     reliability,
 )
 from workers.evaluation.metrics import cross_entropy, softmax
+from workers.evaluation.selective import LOWEST, NEVER
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -64,52 +61,27 @@ def with_confidence(confidence: list[float], right: list[bool]) -> Arrays:
     return np.stack([best, rest, rest, rest], axis=1), np.where(right, 0, 1)
 
 
-def test_a_good_model_never_abstains() -> None:
-    probabilities, labels = with_confidence([0.5, 0.9, 0.99], [True, True, True])
-
-    assert abstention_threshold(probabilities, labels) == 0.0
-
-
-def test_the_lowest_threshold_that_keeps_errors_rare() -> None:
-    confidence = [0.3, 0.4, 0.5, 0.6] + [0.7 + i / 100 for i in range(20)]
-    right = [False, True, False, True] + [True] * 20
-    probabilities, labels = with_confidence(confidence, right)
-
-    threshold = abstention_threshold(probabilities, labels)
-
-    assert threshold == pytest.approx(0.4)  # one error in 23 is at most 5 %
-    accuracy = accepted_accuracy(probabilities, labels, threshold)
-    assert accuracy is not None
-    assert 1 - accuracy <= MAX_ERROR
-    everything = accepted_accuracy(probabilities, labels, 0.0)
-    assert everything is not None
-    assert 1 - everything > MAX_ERROR
-
-
-def test_a_poor_model_still_answers_half() -> None:
-    probabilities, labels = with_confidence([0.4, 0.5, 0.6, 0.7, 0.8, 0.9], [False] * 6)
-
-    threshold = abstention_threshold(probabilities, labels)
-
-    assert coverage(probabilities, threshold) >= MIN_COVERAGE
-    assert threshold == pytest.approx(0.6)
-
-
-def test_equal_confidences_cannot_be_told_apart() -> None:
-    probabilities, labels = with_confidence([0.5] * 10, [False] * 10)
-
-    assert abstention_threshold(probabilities, labels) == 0.0
-
-
 def test_both_are_chosen_together(honest: Arrays) -> None:
     logits, labels = honest
 
-    chosen = calibrate(logits * 2, labels)
+    chosen = calibrate(logits * 2, labels, target_risk=0.1)
 
     assert chosen.temperature == pytest.approx(2, rel=0.1)
+    assert chosen.target_risk == 0.1
+    assert "10.0% of cases" in chosen.note
     answers = softmax(logits * 2, chosen.temperature)
-    assert coverage(answers, chosen.abstain_below) >= MIN_COVERAGE
-    assert 0 < chosen.abstain_below < 1
+    accepted = answers.max(axis=1) >= chosen.abstain_below
+    assert accepted.mean() > 0.2
+    assert (answers.argmax(axis=1) != labels)[accepted].mean() < 0.1
+
+
+def test_what_has_its_temperature_keeps_it(honest: Arrays) -> None:
+    logits, labels = honest
+
+    chosen = calibration_of(softmax(logits), labels, temperature=1.5, target_risk=0.1)
+
+    assert chosen.temperature == 1.5
+    assert LOWEST <= chosen.abstain_below < NEVER
 
 
 def test_reliability_bins_by_hand() -> None:
@@ -129,9 +101,3 @@ def test_full_confidence_has_a_bin() -> None:
     (only,) = reliability(probabilities, labels)
 
     assert (only.confidence, only.accuracy) == (1.0, 1.0)
-
-
-def test_no_accepted_answer_has_no_accuracy() -> None:
-    probabilities, labels = with_confidence([0.5], [True])
-
-    assert accepted_accuracy(probabilities, labels, 0.9) is None

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from workers.evaluation.charts import Axes, Series, line_chart, reliability_chart
+from workers.evaluation.charts import Axes, Series, line_chart, share_axes
 
 AXES = Axes(x_range=(1, 3), y_range=(0, 2), x_name="epoch", y_name="loss")
 
@@ -45,8 +45,20 @@ def test_names_are_escaped() -> None:
     assert "<b>&" in [text.text for text in Xml.fromstring(svg).iter("text")]
 
 
-def test_the_reliability_chart_has_its_diagonal() -> None:
-    svg = Xml.fromstring(reliability_chart("reliability", [(0.2, 0.1), (0.9, 0.95)]))
+def test_a_diagonal_is_drawn_where_it_means_something() -> None:
+    points = [Series(name="", points=[(0.2, 0.1), (0.9, 0.95)])]
+    axes = share_axes("confidence", "accuracy")
+    svg = Xml.fromstring(line_chart("reliability", points, axes, diagonal=True))
 
     assert len(list(svg.iter("line"))) == 1
     assert len(list(svg.iter("circle"))) == 2
+    assert not list(Xml.fromstring(line_chart("reliability", points, axes)).iter("line"))
+
+
+def test_a_long_curve_has_no_marks() -> None:
+    curve = Series(name="a", points=[(i / 99, i / 99) for i in range(100)], marked=False)
+    svg = Xml.fromstring(line_chart("ROC", [curve], share_axes("x", "y", named_below=True)))
+
+    assert not list(svg.iter("circle"))
+    (name,) = (text for text in svg.iter("text") if text.text == "a")
+    assert float(name.attrib["y"]) > 120, "in the lower half"

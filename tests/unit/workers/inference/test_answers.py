@@ -72,7 +72,7 @@ def test_probabilities_are_plain_numbers() -> None:
 def test_an_answer_is_accepted_from_the_threshold_on(
     abstain_below: float, decision: Decision
 ) -> None:
-    assert decide(SURE, Calibration(abstain_below=abstain_below)) is decision
+    assert decide(SURE, Calibration(abstain_below=abstain_below), strange=False) is decision
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 40), (40, 100), (17, 31)])

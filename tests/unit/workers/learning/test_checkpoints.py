@@ -128,7 +128,7 @@ def test_a_changed_or_missing_file_means_to_start_again(
     store: FakeArtefactStore, name: str
 ) -> None:
     Checkpoints(store, "job1").save(a_checkpoint(1))
-    key = f"jobs/job1/checkpoint/{name}"
+    key = f"jobs/job1/checkpoint/model/{name}"
     store.put(key, store.get(key)[:-1])
     assert Checkpoints(store, "job1").load() is None
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from core.comparison import PairedComparison, PairedDifference, recommend
 from core.labels import LABELS
-from core.registry import ClassMetrics, Evaluation, ModelVersion, recommend
+from core.registry import ClassMetrics, Evaluation, Interval, ModelVersion
 from core.training import Backbone, Task
 from tests.fakes.records import NOW
 
@@ -118,3 +119,62 @@ def test_different_data_sets_are_pointed_out() -> None:
     versions = [a_version("a", 0.9), a_version("b", 0.5, dataset_digest="other")]
     assert "different data sets" in recommend(versions).reason
     assert "different data sets" not in recommend(versions[:1] * 2).reason
+
+
+def a_pair(first: str, second: str, difference: float, width: float = 0.01) -> PairedComparison:
+    found = PairedDifference(
+        difference=difference,
+        interval=Interval(low=difference - width, high=difference + width),
+        probability_better=0.5,
+    )
+    return PairedComparison(
+        first=f"modelVersions/{first}",
+        second=f"modelVersions/{second}",
+        slices=400,
+        groups=90,
+        accuracy=found,
+        macro_f1=found,
+    )
+
+
+def test_a_pair_tells_apart_what_the_scores_cannot() -> None:
+    versions = [a_version("a", 0.91, latency_ms=20), a_version("b", 0.905, latency_ms=5)]
+    choice = recommend(versions, [a_pair("b", "a", 0.02)])
+    assert choice.version == "modelVersions/a"
+    assert "beyond noise" in choice.reason
+    assert "on 400 slices held out from both" in choice.reason
+    assert "0.010 to 0.030" in choice.reason
+
+
+def test_a_pair_may_say_that_it_is_noise() -> None:
+    versions = [a_version("a", 0.95, latency_ms=20), a_version("b", 0.85, latency_ms=5)]
+    choice = recommend(versions, [a_pair("a", "b", -0.005)])
+    assert choice.version == "modelVersions/b"
+    assert "-0.005 to 0.015" in choice.reason, "the best one's lead, whichever was named first"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_pair_is_believed_over_scores_from_different_slices(reverse: bool) -> None:
+    versions = [a_version("a", 0.95), a_version("b", 0.85, dataset_digest="other")]
+    pair = a_pair("b", "a", -0.05) if reverse else a_pair("a", "b", 0.05)
+    choice = recommend(versions, [pair])
+    assert choice.version == "modelVersions/b"
+    assert "different data sets" not in choice.reason
+
+
+def test_the_work_is_told_where_both_were_counted() -> None:
+    versions = [
+        a_version("a", 0.91, latency_ms=20, flops=7_800_000_000),
+        a_version("b", 0.905, latency_ms=5, flops=390_000_000),
+    ]
+    assert "0.39 against 7.80 billion multiply-accumulates" in recommend(versions).reason
+    assert "multiply" not in recommend([versions[0], a_version("b", 0.905, latency_ms=1)]).reason
+
+
+def test_a_pair_in_words() -> None:
+    assert a_pair("a", "b", -0.05).in_words == "0.050 lower (95 % interval -0.060 to -0.040)"
+    assert a_pair("a", "b", -0.05).second_is_worse
+    assert a_pair("a", "b", 0.05).second_is_better
+    noise = a_pair("a", "b", 0.005)
+    assert not noise.second_is_worse
+    assert not noise.second_is_better

@@ -1,0 +1,166 @@
+"""How model versions are compared, and which of them is recommended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.registry import Interval, ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """By how much a score of the second version is above that of the first, -1..1.
+
+    ``probability_better`` is the share of resamples in which the second one is better, 0..1; a
+    resample in which they are equal counts half.
+    """
+
+    difference: float
+    interval: Interval
+    probability_better: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedComparison:
+    """Two versions, by resource name, on the slices that were held out from both."""
+
+    first: str
+    second: str
+    slices: int
+    groups: int
+    accuracy: PairedDifference
+    macro_f1: PairedDifference
+
+    @property
+    def second_is_worse(self) -> bool:
+        """Worse in macro-F1 beyond noise: the whole 95 % interval is below 0."""
+        return self.macro_f1.interval.high < 0
+
+    @property
+    def second_is_better(self) -> bool:
+        """Better in macro-F1 beyond noise."""
+        return self.macro_f1.interval.low > 0
+
+    @property
+    def in_words(self) -> str:
+        """Such as ``0.012 higher (95 % interval -0.003 to 0.027)``, of the second's macro-F1."""
+        found = self.macro_f1
+        direction = "lower" if found.difference < 0 else "higher"
+        return f"{abs(found.difference):.3f} {direction} (95 % interval {ends(found.interval)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """Which of the compared versions to use, and why, in words for a person."""
+
+    version: str
+    reason: str
+
+
+def ends(interval: Interval) -> str:
+    """Such as ``-0.003 to 0.027``."""
+    return f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def recommend(
+    versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison] = ()
+) -> Recommendation:
+    """The version with the best macro-F1; within noise, the faster one. At least one version.
+
+    Two versions that were paired are within noise if the interval of their difference holds 0.
+    Others are if they differ by at most one standard error of the accuracy on the smaller test
+    split: below that their scores cannot tell them apart.
+    """
+    if len(versions) == 1:
+        return Recommendation(version=versions[0].name, reason="it is the only one compared")
+    field = _Field(versions, pairs)
+    chosen = min(field.equals, key=lambda v: v.latency_ms)
+    reason = field.why_best() if chosen is field.best else field.why_faster(chosen)
+    return Recommendation(version=chosen.name, reason=reason + _caveat(versions, pairs))
+
+
+class _Field:
+    """The versions that compete, two at least."""
+
+    def __init__(self, versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison]) -> None:
+        self._pairs = _both_ways(pairs)
+        self._noise = max(_standard_error(v) for v in versions)
+        ranked = sorted(versions, key=lambda v: v.evaluation.macro_f1, reverse=True)
+        self.best = self._best_of(ranked)
+        self._others = list(ranked)
+        self._others.remove(self.best)
+        self.equals = [self.best, *(v for v in self._others if self._within_noise(v))]
+
+    def _best_of(self, ranked: Sequence[ModelVersion]) -> ModelVersion:
+        best = ranked[0]
+        for other in ranked[1:]:  # a pair knows better than numbers from different slices
+            better, _ = self._pairs.get((best.name, other.name), (False, None))
+            best = other if better else best
+        return best
+
+    def _within_noise(self, other: ModelVersion) -> bool:
+        found = self._pairs.get((other.name, self.best.name))
+        if found is not None:
+            return not found[0]
+        return self.best.evaluation.macro_f1 - other.evaluation.macro_f1 <= self._noise
+
+    def why_best(self) -> str:
+        runner_up = self._others[0]
+        reason = (
+            f"highest macro-F1 ({self.best.evaluation.macro_f1:.3f} against "
+            f"{runner_up.evaluation.macro_f1:.3f})"
+        )
+        if runner_up in self.equals:
+            return reason + (
+                f", a difference within noise ({self._evidence(runner_up)}), and the fastest of "
+                "the equals"
+            )
+        found = self._pairs.get((runner_up.name, self.best.name))
+        return reason if found is None else f"{reason}, beyond noise ({self._evidence(runner_up)})"
+
+    def why_faster(self, chosen: ModelVersion) -> str:
+        best = self.best
+        return (
+            f"its macro-F1 ({chosen.evaluation.macro_f1:.3f}) is within noise "
+            f"({self._evidence(chosen)}) of the best ({best.evaluation.macro_f1:.3f}) and it "
+            f"answers faster ({chosen.latency_ms:.1f} ms against {best.latency_ms:.1f} ms"
+            f"{_work(chosen, best)})"
+        )
+
+    def _evidence(self, other: ModelVersion) -> str:
+        """What says whether a version can be told from the best."""
+        _, pair = self._pairs.get((other.name, self.best.name), (False, None))
+        if pair is None:
+            return f"±{self._noise:.3f}"
+        found = pair.macro_f1.interval
+        if pair.first == self.best.name:
+            found = Interval(low=-found.high, high=-found.low)
+        return (
+            f"on {pair.slices} slices held out from both, 95 % interval of the difference "
+            f"{ends(found)}"
+        )
+
+
+def _both_ways(
+    pairs: Sequence[PairedComparison],
+) -> Mapping[tuple[str, str], tuple[bool, PairedComparison]]:
+    """(a, b) to whether b is better than a beyond noise, and the pair that says so."""
+    found = {(p.first, p.second): (p.second_is_better, p) for p in pairs}
+    return found | {(p.second, p.first): (p.second_is_worse, p) for p in pairs}
+
+
+def _work(chosen: ModelVersion, best: ModelVersion) -> str:
+    if not chosen.flops or not best.flops:
+        return ""
+    return f", {chosen.flops / 1e9:.2f} against {best.flops / 1e9:.2f} billion multiply-accumulates"
+
+
+def _standard_error(version: ModelVersion) -> float:
+    share, count = version.evaluation.accuracy, max(version.evaluation.test_size, 1)
+    return float((max(share * (1 - share), 1 / (4 * count)) / count) ** 0.5)
+
+
+def _caveat(versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison]) -> str:
+    one_data_set = len({v.dataset_digest for v in versions}) == 1
+    if one_data_set or len(pairs) >= len(versions) - 1:
+        return ""
+    return "; but the versions were tested on different data sets, so compare with care"

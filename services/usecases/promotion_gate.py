@@ -1,0 +1,54 @@
+"""What speaks against a promotion: a worse model, or a graph that is not the trained model."""
+
+from typing import Final
+
+from core.errors import ExportDiffers, WorseThanProduction
+from core.ports import ArtefactStore
+from core.registry import ModelVersion
+from services.usecases.artefacts import read_manifest
+from services.usecases.held_out import Pairing, pair_versions
+
+MAX_EXPORT_DIFFERENCE: Final = 1e-3
+"""Largest difference of a probability between the trained model and its export."""
+NOTHING_SERVED: Final = "Nothing served before, so there was nothing to compare it with."
+PASSED_OVER: Final = "The checks were passed over, as asked."
+
+
+def check_export(store: ArtefactStore, version: ModelVersion) -> None:
+    """Raises ``ExportDiffers``, ``ArtefactCorrupt``, ``StoreUnavailable``.
+
+    A version whose manifest says nothing about it passes: its trainer checked before it exported.
+    """
+    metrics = read_manifest(store, version.digest).get("metrics", {})
+    difference = metrics.get("export_difference")
+    if difference is not None and not difference <= MAX_EXPORT_DIFFERENCE:
+        raise ExportDiffers(version.name, difference, MAX_EXPORT_DIFFERENCE)
+
+
+def check_scores(store: ArtefactStore, candidate: ModelVersion, serving: ModelVersion) -> str:
+    """A sentence on how the candidate compares with what serves.
+
+    Raises ``WorseThanProduction`` if its macro-F1 is lower beyond noise on the slices that were
+    held out from both, and ``StoreUnavailable``. Where they have too few of those in common
+    nothing can be said, and nobody is kept from a first model of their own: the sentence says so.
+    """
+    found = pair_versions(store, (serving, candidate))
+    if not found.pairs:
+        return _not_compared(candidate, serving, found)
+    (pair,) = found.pairs
+    if pair.second_is_worse:
+        ends = pair.macro_f1.interval
+        raise WorseThanProduction(
+            candidate.name, serving.name, ends.low, ends.high, slices=pair.slices
+        )
+    return (
+        f"On {pair.slices} slices held out from both, its macro-F1 is {pair.in_words} than that "
+        f"of {serving.name}, which served before."
+    )
+
+
+def _not_compared(candidate: ModelVersion, serving: ModelVersion, found: Pairing) -> str:
+    return (
+        f"It was not compared with {serving.name}, which served before: {'; '.join(found.notes)}. "
+        f"Look at the report of {candidate.name} before you rely on it."
+    )

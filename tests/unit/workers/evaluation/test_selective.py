@@ -1,0 +1,158 @@
+"""The threshold keeps its promise, or says that it cannot be made."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from core.prediction import Decision
+from workers.evaluation.selective import (
+    LOWEST,
+    NEVER,
+    choose_threshold,
+    decide_all,
+    design_effect,
+    fewest_slices,
+    upper_bound,
+)
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def answers(confidence: np.ndarray, wrong: np.ndarray) -> Arrays:
+    """Answers that all name class 0, and labels that make them right or wrong."""
+    rest = (1 - confidence) / 3
+    probabilities = np.stack([confidence, rest, rest, rest], axis=1)
+    return probabilities, np.where(wrong, 1, 0)
+
+
+def calibrated(count: int, seed: int, low: float = 0.4) -> Arrays:
+    """Answers that are right as often as they are sure: from ``low`` to 1, the surer the more."""
+    rng = np.random.default_rng(seed)
+    confidence = 1 - (1 - low) * rng.random(count) ** 2
+    return answers(confidence, rng.random(count) > confidence)
+
+
+def test_the_bound_is_clopper_and_pearsons() -> None:
+    wrong = np.arange(200) < 7
+    interval = binomtest(7, 200, alternative="less").proportion_ci(0.95, method="exact")
+
+    assert upper_bound(wrong) == pytest.approx(interval.high)
+    assert upper_bound(np.ones(10, bool)) == 1
+    assert upper_bound(np.zeros(0, bool)) == 1
+
+
+def test_dependent_slices_are_worth_fewer() -> None:
+    wrong = np.arange(200) < 8
+
+    assert upper_bound(wrong, effect=4) == pytest.approx(upper_bound(np.arange(50) < 2))
+    assert upper_bound(wrong, effect=4) > upper_bound(wrong)
+
+
+def test_a_good_model_accepts_whatever_it_thinks_more_likely_than_not() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, labels = answers(rng.uniform(0.35, 1, 500), np.arange(500) % 100 == 0)
+
+    chosen = choose_threshold(probabilities, labels)
+
+    assert chosen.abstain_below == LOWEST
+    assert "500 validation slices" in chosen.note
+
+
+def test_an_answer_of_29_percent_is_never_accepted() -> None:
+    probabilities, labels = answers(np.full(1000, 0.29), np.zeros(1000, bool))
+
+    threshold = choose_threshold(probabilities, labels).abstain_below
+
+    assert decide_all(probabilities[:1], threshold) == (Decision.ABSTAINED,)
+
+
+@pytest.mark.parametrize("target", [0.02, 0.05, 0.1])
+def test_accepted_answers_keep_the_risk_on_other_slices(target: float) -> None:
+    probabilities, labels = calibrated(3000, seed=1, low=0.5)
+    chosen = choose_threshold(probabilities, labels, target_risk=target)
+    others, truth = calibrated(20_000, seed=2, low=0.5)
+
+    accepted = others.max(axis=1) >= chosen.abstain_below
+    assert accepted.mean() > 0.2
+    assert (truth[accepted] != 0).mean() <= target
+
+
+def test_the_promise_is_broken_no_more_often_than_it_says() -> None:
+    """Over many validation splits; the true risk of each threshold is known exactly."""
+    broken, made = 0, 0
+    for seed in range(200):
+        probabilities, labels = calibrated(400, seed, low=0.55)
+        chosen = choose_threshold(probabilities, labels, target_risk=0.1)
+        if chosen.abstain_below < NEVER:
+            made += 1
+            # Of 1 - 0.45 u**2 with uniform u, above the threshold: the mean of 0.45 u**2.
+            broken += (1 - chosen.abstain_below) / 3 > 0.1
+    assert made > 150
+    assert broken / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_too_few_slices_promise_nothing() -> None:
+    assert fewest_slices(0.05) == 59
+    probabilities, labels = answers(np.full(58, 0.99), np.zeros(58, bool))
+
+    chosen = choose_threshold(probabilities, labels)
+
+    assert chosen.abstain_below == NEVER
+    assert "58 validation slices are too few" in chosen.note
+    assert "at least 59 are needed" in chosen.note
+    assert set(decide_all(np.eye(4), chosen.abstain_below)) == {Decision.ABSTAINED}
+
+
+def test_one_more_slice_is_enough() -> None:
+    probabilities, labels = answers(np.full(59, 0.99), np.zeros(59, bool))
+    assert choose_threshold(probabilities, labels).abstain_below == LOWEST
+
+
+def test_a_poor_model_accepts_nothing() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, labels = answers(rng.uniform(0.5, 1, 500), rng.random(500) < 0.4)
+
+    chosen = choose_threshold(probabilities, labels)
+
+    assert chosen.abstain_below == NEVER
+    assert "Not even" in chosen.note
+
+
+def test_equally_sure_answers_are_accepted_together() -> None:
+    probabilities, labels = answers(np.full(500, 0.9), np.arange(500) % 10 == 0)
+
+    assert choose_threshold(probabilities, labels).abstain_below == NEVER
+
+
+def test_errors_of_few_patients_count_for_less() -> None:
+    wrong = np.arange(400) < 12
+    alone = [str(i) for i in range(400)]
+    together = [str(i // 10) for i in range(400)]
+
+    assert design_effect(wrong, None) == 1
+    assert design_effect(wrong, alone) == pytest.approx(1, rel=0.01)
+    assert 5 < design_effect(wrong, together) <= 10
+    assert design_effect(np.zeros(400, bool), together) == 1
+    assert design_effect(wrong, ["p"] * 400) == 400
+
+
+def test_with_groups_the_threshold_is_no_lower() -> None:
+    rng = np.random.default_rng(3)
+    confidence = np.repeat(1 - 0.5 * rng.random(60) ** 2, 10)
+    wrong = np.repeat(rng.random(60) > confidence[::10], 10)
+    probabilities, labels = answers(confidence, wrong)
+    groups = [str(i // 10) for i in range(600)]
+
+    plain = choose_threshold(probabilities, labels, target_risk=0.15)
+    grouped = choose_threshold(probabilities, labels, groups, target_risk=0.15)
+    assert grouped.abstain_below >= plain.abstain_below
+
+
+def test_decisions_are_those_of_serving() -> None:
+    probabilities = np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.9, 0.1, 0, 0]])
+
+    assert decide_all(probabilities, 0.7, np.array([False, False, True])) == (
+        Decision.ACCEPTED,
+        Decision.ABSTAINED,
+        Decision.OUT_OF_DISTRIBUTION,
+    )

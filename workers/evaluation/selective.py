@@ -1,0 +1,169 @@
+"""Which answers are good enough to be accepted: a threshold that keeps a stated risk.
+
+Chosen on validation slices, never on test slices.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from core.prediction import Decision
+from workers.evaluation.metrics import Floats, Labels, Probabilities
+
+TARGET_RISK: Final = 0.05
+"""The share of accepted answers that may be wrong."""
+CERTAINTY: Final = 0.95
+"""How sure the choice is that the risk is no higher."""
+CAUTIOUS: Final = 0.8
+"""The lowest threshold where there are too few slices to show anything."""
+LOWEST: Final = 0.5
+"""An answer that its own model does not think more likely than not is never accepted."""
+NEVER: Final = math.nextafter(1.0, 2.0)
+"""A threshold that no probability reaches."""
+_ROOM: Final = 4
+"""Testing begins with this many times the fewest slices, so that single errors do not end it."""
+_STEPS: Final = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstention:
+    """The threshold and, in a sentence for a person, what it is worth."""
+
+    abstain_below: float
+    note: str
+
+
+def choose_threshold(
+    probabilities: Probabilities,
+    labels: Labels,
+    groups: Sequence[str] | None = None,
+    target_risk: float = TARGET_RISK,
+    certainty: float = CERTAINTY,
+) -> Abstention:
+    """The threshold with the largest coverage whose risk is shown to be at most the target.
+
+    ``probabilities``: (n, classes), n at least 1. An answer is accepted if its highest
+    probability is at least the threshold, which is never below ``LOWEST``. Where the target is
+    missed it is ``NEVER``; where there are too few slices to tell it is ``CAUTIOUS`` or more, and
+    above every error seen. The note says so.
+
+    Selective classification with a guaranteed risk: Geifman and El-Yaniv, NeurIPS 2017,
+    "Selective Classification for Deep Neural Networks". From the surest answers upwards,
+    coverages fixed beforehand are tested one after the other until the upper bound on the risk
+    is above the target. Such a sequence needs no correction for the number of tests (Bauer,
+    Statistics in Medicine 10, 1991; Angelopoulos et al., 2021, "Learn then Test"), which the
+    hundred slices of a small validation split could not bear. The bound is
+    :func:`upper_bound`, which takes into account that slices of one patient fail together.
+    """
+    confidence = probabilities.max(axis=1)
+    wrong = probabilities.argmax(axis=1) != labels
+    effect = design_effect(wrong, groups)
+    count, needed = len(labels), fewest_slices(target_risk, certainty, effect)
+    if needed > count:
+        cautious = _above_every_error(confidence, wrong)
+        note = _too_few(count, needed, target_risk, cautious)
+        return Abstention(abstain_below=cautious, note=note)
+    start = max(needed, min(math.ceil(count / 2), _ROOM * needed))
+    threshold = None
+    for rank in np.unique(np.linspace(start, count, _STEPS + 1).astype(int)):
+        tested = _at_rank(confidence, int(rank))
+        accepted = confidence >= tested
+        if upper_bound(wrong[accepted], effect, certainty) > target_risk:
+            break
+        threshold = 0.0 if accepted.all() else tested
+    if threshold is None:
+        return Abstention(abstain_below=NEVER, note=_too_poor(start / count, target_risk))
+    threshold = max(threshold, LOWEST)
+    share = float((confidence >= threshold).mean())
+    note = _met(count, threshold, share, target_risk, certainty)
+    return Abstention(abstain_below=threshold, note=note)
+
+
+def upper_bound(
+    wrong: NDArray[np.bool_], effect: float = 1.0, certainty: float = CERTAINTY
+) -> float:
+    """The highest risk, 0..1, that these errors (n,) are compatible with; 1 for none at all.
+
+    The one-sided bound of Clopper and Pearson, Biometrika 26 (1934), for as many independent
+    slices as these are worth: Korn and Graubard, Survey Methodology 24 (1998).
+    """
+    count, errors = len(wrong) / effect, float(wrong.sum()) / effect
+    return 1.0 if errors >= count else float(beta.ppf(certainty, errors + 1, count - errors))
+
+
+def design_effect(wrong: NDArray[np.bool_], groups: Sequence[str] | None) -> float:
+    """How many slices are worth one independent one, at least 1: errors come in groups.
+
+    The variance of the error rate between groups over that of as many independent slices; Kish,
+    "Survey Sampling", 1965.
+    """
+    rate, count = float(wrong.mean()), len(wrong)
+    if groups is None or rate in {0.0, 1.0}:
+        return 1.0
+    names, members = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return float(count)
+    excess = np.bincount(members, weights=wrong - rate)
+    between = len(names) / (len(names) - 1) * float((excess**2).sum()) / count**2
+    return max(1.0, between / (rate * (1 - rate) / count))
+
+
+def fewest_slices(target_risk: float, certainty: float = CERTAINTY, effect: float = 1.0) -> int:
+    """Slices without a single error that it takes to show the target."""
+    return math.ceil(effect * math.log(1 - certainty) / math.log(1 - target_risk))
+
+
+def decide_all(
+    probabilities: Probabilities,
+    abstain_below: float,
+    strange: NDArray[np.bool_] | None = None,
+) -> tuple[Decision, ...]:
+    """The decision on each answer (n, classes), as serving makes it.
+
+    ``strange``: (n,), which slices are unlike what the model was trained on.
+    """
+    sure = probabilities.max(axis=1) >= abstain_below
+    odd = np.zeros(len(sure), bool) if strange is None else strange
+    return tuple(
+        Decision.OUT_OF_DISTRIBUTION if o else Decision.ACCEPTED if s else Decision.ABSTAINED
+        for s, o in zip(sure, odd, strict=True)
+    )
+
+
+def _at_rank(confidence: Floats, rank: int) -> float:
+    """The confidence of the ``rank``-th surest answer, counted from 1."""
+    return float(np.partition(confidence, len(confidence) - rank)[len(confidence) - rank])
+
+
+def _met(count: int, threshold: float, share: float, risk: float, certainty: float) -> str:
+    return (
+        f"Answers that are at least {threshold:.1%} sure are wrong in at most {risk:.1%} of "
+        f"cases like the {count} validation slices, with {certainty:.0%} certainty; of those they "
+        f"are {share:.0%}."
+    )
+
+
+def _above_every_error(confidence: Floats, wrong: NDArray[np.bool_]) -> float:
+    """Cautious, and above the confidence of every answer that was seen to be wrong."""
+    surest_error = float(confidence[wrong].max()) if wrong.any() else 0.0
+    return max(CAUTIOUS, math.nextafter(surest_error, 2.0))
+
+
+def _too_few(count: int, needed: int, risk: float, threshold: float) -> str:
+    return (
+        f"{count} validation slices are too few to show that at most {risk:.1%} of the accepted "
+        f"answers are wrong: at least {needed} are needed. Answers that are at least "
+        f"{threshold:.1%} sure are accepted, since none of these was wrong; more is not known."
+    )
+
+
+def _too_poor(share: float, risk: float) -> str:
+    return (
+        f"Not even of the {share:.0%} of answers that the model is surest of could it be shown "
+        f"that at most {risk:.1%} are wrong. So no answer is accepted."
+    )

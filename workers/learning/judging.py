@@ -1,0 +1,182 @@
+"""What a trained model is worth: chosen on validation slices, measured on slices it never saw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from core.datasets import DatasetItem
+from core.labels import LABELS
+from core.prediction import Decision
+from workers.evaluation import ood
+from workers.evaluation.calibration import calibrate
+from workers.evaluation.examples import Example, choose_examples
+from workers.evaluation.judge import HeldOut, Judgement, judge
+from workers.evaluation.metrics import SplitSizes, softmax
+from workers.evaluation.ood import OodModel
+from workers.evaluation.picture_statistics import picture_statistics
+from workers.evaluation.report import OodFacts
+from workers.evaluation.selective import decide_all
+from workers.learning.classifier import with_explanation
+from workers.learning.folds import FoldAnswers
+from workers.learning.input_pipeline import Slices
+from workers.learning.trainer import Answers
+from workers.model_artefact import Calibration
+
+_STATISTICS_AT_ONCE: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """When a model is not to be trusted: its calibration, and what is strange to it."""
+
+    calibration: Calibration
+    strangers: OodModel
+    validation_refused: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Slices with a model's answers to them; ``items`` in the same order."""
+
+    items: Sequence[DatasetItem]
+    slices: Slices
+    answers: Answers
+
+    @property
+    def groups(self) -> list[str]:
+        return group_names(self.items)
+
+    @property
+    def statistics(self) -> NDArray[np.float64]:
+        """Picture statistics (n, s)."""
+        count = len(self.slices)
+        chunks = [
+            picture_statistics(self.slices.pixels_of(np.arange(start, stop)))
+            for start in range(0, count, _STATISTICS_AT_ONCE)
+            for stop in (min(start + _STATISTICS_AT_ONCE, count),)
+        ]
+        return np.concatenate(chunks)
+
+
+def group_names(items: Sequence[DatasetItem]) -> list[str]:
+    """Each slice's patient, or the nearest thing known; else it is a group of its own."""
+    return [item.group or item.component or item.sha256 for item in items]
+
+
+def learn_doubt(train: Part, validation: Part) -> Doubt:
+    """Fit what is normal to training slices; choose every limit on validation slices."""
+    calibration = calibrate(validation.answers.logits, validation.slices.labels, validation.groups)
+    fitted = ood.fit(train.answers.features, train.slices.labels, train.statistics)
+    features, statistics = validation.answers.features, validation.statistics
+    strangers = ood.with_threshold(fitted, features, statistics)
+    refused = strangers.strange(features, statistics)
+    return Doubt(
+        calibration=calibration,
+        strangers=strangers,
+        validation_refused=float(refused.mean()),
+    )
+
+
+def judge_test(
+    test: Part,
+    doubt: Doubt,
+    *,
+    sizes: SplitSizes,
+    protocol: str,
+    control_accuracy: float | None,
+    seed: int,
+) -> Judgement:
+    """What the model's answers to test slices are worth, with the decisions of serving."""
+    probabilities = softmax(test.answers.logits, doubt.calibration.temperature)
+    strange = doubt.strangers.strange(test.answers.features, test.statistics)
+    held_out = HeldOut(
+        sha256=[item.sha256 for item in test.items],
+        groups=test.groups,
+        labels=test.slices.labels,
+        probabilities=probabilities,
+        decisions=decide_all(probabilities, doubt.calibration.abstain_below, strange),
+        sizes=sizes,
+        protocol=protocol,
+        uncalibrated=softmax(test.answers.logits),
+        control_accuracy=control_accuracy,
+        seed=seed,
+    )
+    return judge(held_out)
+
+
+def judge_folds(
+    folds: Sequence[FoldAnswers],
+    labels: NDArray[np.int64],
+    *,
+    control_accuracy: float | None,
+    seed: int,
+) -> Judgement:
+    """What the recipe is worth: every slice by the fold that never saw its group.
+
+    ``labels`` in the order of the folds' test slices. Each fold's temperature and threshold are
+    those of its own validation slices.
+    """
+    items = [item for fold in folds for item in fold.plan.test]
+    decisions: list[Decision] = []
+    for fold in folds:
+        decisions += decide_all(fold.probabilities, fold.calibration.abstain_below)
+    held_out = HeldOut(
+        sha256=[item.sha256 for item in items],
+        groups=group_names(items),
+        labels=labels,
+        probabilities=np.concatenate([fold.probabilities for fold in folds]),
+        decisions=decisions,
+        sizes=SplitSizes(
+            train=round(float(np.mean([len(fold.plan.train) for fold in folds]))),
+            validation=round(float(np.mean([len(fold.plan.validation) for fold in folds]))),
+            test=len(items),
+        ),
+        protocol=folds[0].plan.protocol,
+        uncalibrated=np.concatenate([softmax(fold.logits) for fold in folds]),
+        control_accuracy=control_accuracy,
+        seed=seed,
+    )
+    return judge(held_out)
+
+
+def ood_facts(doubt: Doubt, test: Part | None) -> OodFacts:
+    """How many slices of the right kind are refused as strange."""
+    held_out = None
+    if test is not None:
+        strange = doubt.strangers.strange(test.answers.features, test.statistics)
+        held_out = float(strange.mean())
+    return OodFacts(
+        threshold=doubt.strangers.threshold,
+        validation_refused=doubt.validation_refused,
+        held_out_refused=held_out,
+    )
+
+
+def pick_examples(model: keras.Model, test: Part, judgement: Judgement) -> list[Example]:
+    """Typical and telling test slices, with the places that spoke for the answer."""
+    slices = judgement.predictions.slices
+    probabilities = np.array([s.probabilities for s in slices])
+    decisions = [Decision(s.decision) for s in slices]
+    chosen = choose_examples(test.slices.labels, probabilities, decisions)
+    pixels = test.slices.pixels_of(np.array(chosen, np.int64))
+    maps = _evidence(model, pixels)
+    return [
+        Example(
+            picture=pixels[n, :, :, 0],
+            label=LABELS[int(test.slices.labels[place])],
+            probabilities=slices[place].probabilities,
+            decision=decisions[place],
+            activation_map=maps[n, :, :, int(probabilities[place].argmax())],
+        )
+        for n, place in enumerate(chosen)
+    ]
+
+
+def _evidence(model: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+    """Activation maps (n, h, w, classes)."""
+    _, evidence, _ = with_explanation(model)(pixels.astype(np.float32), training=False)
+    return np.asarray(keras.ops.convert_to_numpy(evidence))

@@ -33,7 +33,9 @@ class DatasetItem:
     """One labelled slice. ``path`` is relative to the data set's root; hashes are hex SHA-256.
 
     ``group`` names the patient (or the nearest thing known) so that splits keep it on one side;
-    empty where the data set does not say. ``width`` and ``height`` are in pixels.
+    empty where the data set does not say. ``component`` names the set of near-duplicates that the
+    audit found it in, alone or not; empty in data sets from before there was an audit. ``width``
+    and ``height`` are in pixels.
     """
 
     path: str
@@ -45,11 +47,120 @@ class DatasetItem:
     group: str = ""
     split: Split | None = None
     mask_sha256: str | None = None
+    component: str = ""
+
+
+# --- the audit --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarPair:
+    """Two slices by path that show the same picture; ``similarity`` is their correlation."""
+
+    first: str
+    first_label: TumourLabel
+    second: str
+    second_label: TumourLabel
+    similarity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassLeakage:
+    """Of a class's test slices, how many the training part knows.
+
+    A slice is known if the training part has its picture, a near-duplicate of it, or its group.
+    """
+
+    test_count: int
+    leaked_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeCount:
+    """How many slices have this size in pixels."""
+
+    width: int
+    height: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortcutControl:
+    """How well a depth-4 tree names the class from file and border statistics alone.
+
+    Scores and ``majority_share`` (the accuracy of always naming the commonest class) are 0..1,
+    out of ``fold_count`` folds. ``telling`` names what gave most away, most first.
+    """
+
+    accuracy: float
+    macro_f1: float
+    majority_share: float
+    fold_count: int
+    telling: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSuspect:
+    """A slice that is likely mislabelled; ``probability`` is the suggested class's, 0..1."""
+
+    path: str
+    label: TumourLabel
+    suggested: TumourLabel
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelErrors:
+    """Likely label errors, the likeliest first; at most some fifty are named."""
+
+    count: int
+    suspects: tuple[LabelSuspect, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetAudit:
+    """What was found out about a data set when it arrived. Numbers are of slices unless named.
+
+    ``unreadable_count`` and ``contradictory_exact_count`` (equal pictures under different labels)
+    were left out; everything else is about what was kept. Examples are a few of many. Components
+    count sets of two or more near-duplicates, pairs count pairs of different files. ``leakage``
+    is empty without a Training/Testing layout. ``class_ratio`` is the largest class over the
+    smallest. ``kinds`` maps file format and colour mode, such as ``JPEG RGB``, to a number.
+    ``sizes`` has the commonest, of ``size_count`` in all. ``label_errors`` is None until a model
+    has predicted the set out of fold. ``page_sha256`` is the hex SHA-256 of the HTML page.
+    """
+
+    unreadable_count: int
+    exact_duplicate_count: int
+    contradictory_exact_count: int
+    near_duplicate_count: int
+    near_duplicate_pair_count: int
+    near_duplicate_component_count: int
+    near_duplicate_examples: tuple[SimilarPair, ...]
+    contradictory_pair_count: int
+    contradictory_examples: tuple[SimilarPair, ...]
+    leakage: Mapping[TumourLabel, ClassLeakage]
+    class_ratio: float
+    sizes: tuple[SizeCount, ...]
+    size_count: int
+    kinds: Mapping[str, int]
+    blank_count: int
+    blank_examples: tuple[str, ...]
+    shortcut_control: ShortcutControl | None
+    warnings: tuple[str, ...]
+    label_errors: LabelErrors | None = None
+    page_sha256: str = ""
+
+
+# --- the data set -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A data set as it was accepted; it never changes. ``digest`` covers every item."""
+    """A data set as it was accepted; it never changes. ``digest`` covers every item.
+
+    ``audit`` is None for data sets from before there was one.
+    """
 
     id: str
     create_time: datetime
@@ -65,6 +176,7 @@ class Dataset:
     has_given_split: bool
     duplicate_count: int
     rejected: tuple[RejectedFile, ...] = field(default=())
+    audit: DatasetAudit | None = None
 
     @property
     def name(self) -> str:
@@ -72,13 +184,24 @@ class Dataset:
 
 
 def dataset_digest(items: Iterable[DatasetItem]) -> str:
-    """Hex SHA-256 over all items in path order; equal digests mean equal training data."""
+    """Hex SHA-256 over all items in path order; equal digests mean equal training data.
+
+    Components are left out: they follow from the pictures.
+    """
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda i: i.path):
         split = item.split or ""
         fields = (item.path, item.sha256, item.label, item.group, split, item.mask_sha256 or "")
         digest.update("\0".join(fields).encode() + b"\n")
     return digest.hexdigest()
+
+
+def audit_page_key(digest: str, page_sha256: str) -> str:
+    """Where a data set's audit is kept as a page.
+
+    By its hash too: two data sets of the same items may have been left with different files out.
+    """
+    return f"datasets/{digest}/audit-{page_sha256[:16]}.html"
 
 
 def check_dataset_id(dataset_id: str) -> str:

@@ -1,6 +1,7 @@
 """Training jobs: what is asked for, and how a job moves from one state to the next."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -17,6 +18,7 @@ class Task(StrEnum):
 
 class Backbone(StrEnum):
     EFFICIENTNET_B0 = "efficientnet_b0"
+    EFFICIENTNET_LITE0 = "efficientnet_lite0"
     RESNET101 = "resnet101"
     DENSENET121 = "densenet121"
     VGG19 = "vgg19"
@@ -28,32 +30,61 @@ class Optimizer(StrEnum):
     SGD = "sgd"
 
 
-WEIGHTS_CHOICES: Final = ("auto", "imagenet", "none")
-"""Beside these, ``file:NAME`` reads NAME from the server's folder of weights."""
+class BatchNorm(StrEnum):
+    """What the backbone's batch norms do while it is fine-tuned."""
+
+    TRAIN = "train"
+    """They normalise by their batch, and their statistics follow."""
+    FROZEN = "frozen"
+    """They keep the statistics that they came with."""
+
+
+WEIGHTS_CHOICES: Final = ("auto", "imagenet", "package", "none")
+"""Beside these, ``file:NAME`` reads NAME from the server's folder of weights, and a URI that ends
+in ``#sha256=HEX`` is fetched where the server's settings allow that."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
     """The recipe of one training job. Construct through :meth:`validated`.
 
-    ``learning_rate`` is the peak rate; ``dropout`` is a share in 0..1; ``image_size`` is the side
-    of the square the model sees, in pixels; ``validation_share`` and ``test_share`` are shares of
-    the whole data set (``test_share`` is ignored where the data set brings its own test split).
+    It trains in two phases: ``head_epochs`` of the last layer alone on features computed once,
+    then ``epochs`` of everything but the backbone's first ``frozen_blocks`` blocks.
+    ``learning_rate`` is the peak rate of the second phase: it rises over the first tenth of the
+    steps, then falls along half a cosine. ``image_size`` is the side of the square the model sees,
+    in pixels; training begins with ``first_image_size`` and grows to it over the first half of
+    the epochs, if that is smaller and not 0. ``mixup`` is the alpha of its Beta distribution, 0
+    for none;
+    ``ema_decay`` is per epoch, 0 for no averaging of weights; training stops early after
+    ``patience`` epochs without a better validation macro-F1, 0 for never. ``dropout`` and
+    ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are shares of the
+    whole data set (``test_share`` is ignored where the data set brings its own test split).
+    With ``folds`` above 1 the job first cross-validates, and the model's numbers come from that.
     """
 
     backbone: Backbone = Backbone.EFFICIENTNET_B0
     task: Task = Task.CLASSIFICATION
     weights: str = "auto"
-    epochs: int = 10
-    batch_size: int = 32
-    image_size: int = 224
+    head_epochs: int = 0
+    epochs: int = 8
+    batch_size: int = 16
+    image_size: int = 160
+    first_image_size: int = 96
     optimizer: Optimizer = Optimizer.ADAMW
     learning_rate: float = 6e-4
     weight_decay: float = 1e-4
     dropout: float = 0.2
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    class_weights: bool = True
+    ema_decay: float = 0.3
+    frozen_blocks: int = 0
+    batch_norm: BatchNorm = BatchNorm.TRAIN
+    patience: int = 0
     augmentation: bool = True
     validation_share: float = 0.15
     test_share: float = 0.15
+    folds: int = 0
     seed: int = 0
 
     @classmethod
@@ -138,27 +169,51 @@ def _weights(value: Any) -> str:
     text = str(value).strip()
     if text in WEIGHTS_CHOICES:
         return text
+    if _URI.fullmatch(text):
+        return text
     name = text.removeprefix("file:")
     plain = name.isprintable() and not name.startswith(".") and not {"/", "\\"} & set(name)
     if name in {text, ""} or not plain:
-        raise ValueError(f"must be one of {', '.join(WEIGHTS_CHOICES)} or file:NAME")
+        raise ValueError(
+            f"must be one of {', '.join(WEIGHTS_CHOICES)}, file:NAME or a URI with #sha256=HEX"
+        )
     return text
+
+
+def _folds(value: Any) -> int:
+    count: int = _whole(0, 20)(value)
+    if count == 1:
+        raise ValueError("must be 0 for none, or 2 to 20")
+    return count
+
+
+_URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+#sha256=[0-9a-f]{64}")
 
 
 _PARSERS: Final[Mapping[str, Any]] = {
     "backbone": _choice(Backbone),
     "task": _choice(Task),
     "weights": _weights,
+    "head_epochs": _whole(0, 1000),
     "epochs": _whole(1, 1000),
     "batch_size": _whole(1, 512),
     "image_size": _whole(32, 1024),
+    "first_image_size": _whole(0, 1024),
     "optimizer": _choice(Optimizer),
     "learning_rate": _real(0, 10, open_low=True),
     "weight_decay": _real(0, 1),
     "dropout": _real(0, 0.9),
+    "label_smoothing": _real(0, 0.5),
+    "mixup": _real(0, 2),
+    "class_weights": _switch,
+    "ema_decay": _real(0, 0.999),
+    "frozen_blocks": _whole(0, 200),
+    "batch_norm": _choice(BatchNorm),
+    "patience": _whole(0, 1000),
     "augmentation": _switch,
     "validation_share": _real(0.05, 0.5),
     "test_share": _real(0.05, 0.5),
+    "folds": _folds,
     "seed": _whole(0, 2**31 - 1),
 }
 

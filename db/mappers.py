@@ -9,7 +9,16 @@ from typing import Any, Final, overload
 
 from sqlalchemy import Row
 
-from core.datasets import Dataset
+from core.datasets import (
+    ClassLeakage,
+    Dataset,
+    DatasetAudit,
+    LabelErrors,
+    LabelSuspect,
+    ShortcutControl,
+    SimilarPair,
+    SizeCount,
+)
 from core.errors import RejectedFile
 from core.labels import TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Review
@@ -65,6 +74,7 @@ def dataset_values(dataset: Dataset) -> dict[str, Any]:
         "has_given_split": dataset.has_given_split,
         "duplicate_count": dataset.duplicate_count,
         "rejected": [asdict(file) for file in dataset.rejected],
+        "audit": asdict(dataset.audit) if dataset.audit else None,
     }
 
 
@@ -84,7 +94,58 @@ def dataset_from_row(row: tables.DatasetRow) -> Dataset:
         has_given_split=row.has_given_split,
         duplicate_count=row.duplicate_count,
         rejected=tuple(RejectedFile(**file) for file in row.rejected),
+        audit=_audit_from_json(row.audit) if row.audit else None,
     )
+
+
+def _audit_from_json(values: Mapping[str, Any]) -> DatasetAudit:
+    control, errors = values["shortcut_control"], values["label_errors"]
+    return DatasetAudit(
+        **{
+            **values,
+            "near_duplicate_examples": _pairs_from_json(values["near_duplicate_examples"]),
+            "contradictory_examples": _pairs_from_json(values["contradictory_examples"]),
+            "leakage": {
+                TumourLabel(label): ClassLeakage(**leak)
+                for label, leak in values["leakage"].items()
+            },
+            "sizes": tuple(SizeCount(**size) for size in values["sizes"]),
+            "blank_examples": tuple(values["blank_examples"]),
+            "shortcut_control": control and _control_from_json(control),
+            "warnings": tuple(values["warnings"]),
+            "label_errors": errors and _label_errors_from_json(errors),
+        }
+    )
+
+
+def _pairs_from_json(pairs: list[Mapping[str, Any]]) -> tuple[SimilarPair, ...]:
+    return tuple(
+        SimilarPair(
+            **{
+                **pair,
+                "first_label": TumourLabel(pair["first_label"]),
+                "second_label": TumourLabel(pair["second_label"]),
+            }
+        )
+        for pair in pairs
+    )
+
+
+def _control_from_json(values: Mapping[str, Any]) -> ShortcutControl:
+    return ShortcutControl(**{**values, "telling": tuple(values["telling"])})
+
+
+def _label_errors_from_json(values: Mapping[str, Any]) -> LabelErrors:
+    suspects = (
+        LabelSuspect(
+            path=suspect["path"],
+            label=TumourLabel(suspect["label"]),
+            suggested=TumourLabel(suspect["suggested"]),
+            probability=suspect["probability"],
+        )
+        for suspect in values["suspects"]
+    )
+    return LabelErrors(count=values["count"], suspects=tuple(suspects))
 
 
 # --- training jobs ----------------------------------------------------------------------------

@@ -81,6 +81,7 @@ class DatasetRow(Base):
     has_given_split: Mapped[bool]
     duplicate_count: Mapped[int]
     rejected: Mapped[list[Any]]
+    audit: Mapped[dict[str, Any] | None]
 
 
 class TrainingJobRow(Base):

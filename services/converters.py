@@ -23,13 +23,21 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from core.audit_chain import ChainReport
 from core.comparison import PairedComparison, PairedDifference
-from core.datasets import Dataset, OnBadFile
+from core.datasets import (
+    Dataset,
+    DatasetAudit,
+    LabelErrors,
+    OnBadFile,
+    ShortcutControl,
+    SimilarPair,
+)
 from core.errors import FieldViolation, InvalidArgument
 from core.labels import LABELS, TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Prediction, Region, Review
 from core.registry import SCORES, AliasMove, Evaluation, ModelVersion
 from core.training import (
     Backbone,
+    BatchNorm,
     EpochProgress,
     JobEvent,
     JobState,
@@ -83,6 +91,7 @@ ON_BAD_FILE: Final = EnumPair(OnBadFile, datasets_pb2.OnBadFile, "ON_BAD_FILE")
 TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
 BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
 OPTIMIZER: Final = EnumPair(Optimizer, training_pb2.Optimizer, "OPTIMIZER")
+BATCH_NORM: Final = EnumPair(BatchNorm, training_pb2.BatchNorm, "BATCH_NORM")
 JOB_STATE: Final = EnumPair(JobState, training_pb2.JobState, "JOB_STATE")
 
 
@@ -165,7 +174,8 @@ def _explanation(prediction: Prediction | None) -> classifier_pb2.Explanation | 
 # --- data sets --------------------------------------------------------------------------------
 
 
-def dataset_message(dataset: Dataset) -> datasets_pb2.Dataset:
+def dataset_message(dataset: Dataset, *, with_audit: bool = True) -> datasets_pb2.Dataset:
+    """Lists leave the audit out: a page of a thousand must fit into one message."""
     return datasets_pb2.Dataset(
         name=dataset.name,
         create_time=timestamp(dataset.create_time),
@@ -187,7 +197,65 @@ def dataset_message(dataset: Dataset) -> datasets_pb2.Dataset:
             datasets_pb2.RejectedFile(path=file.path, problem=file.problem)
             for file in dataset.rejected
         ],
+        audit=_dataset_audit(dataset.audit) if dataset.audit and with_audit else None,
     )
+
+
+def _dataset_audit(audit: DatasetAudit) -> datasets_pb2.DatasetAudit:
+    return datasets_pb2.DatasetAudit(
+        warnings=audit.warnings,
+        unreadable_count=audit.unreadable_count,
+        exact_duplicate_count=audit.exact_duplicate_count,
+        contradictory_exact_count=audit.contradictory_exact_count,
+        near_duplicate_count=audit.near_duplicate_count,
+        near_duplicate_pair_count=audit.near_duplicate_pair_count,
+        near_duplicate_component_count=audit.near_duplicate_component_count,
+        near_duplicate_examples=map(_similar_pair, audit.near_duplicate_examples),
+        contradictory_pair_count=audit.contradictory_pair_count,
+        contradictory_examples=map(_similar_pair, audit.contradictory_examples),
+        leakage=[
+            datasets_pb2.ClassLeakage(label=LABEL.to_proto(label), **asdict(audit.leakage[label]))
+            for label in LABELS
+            if label in audit.leakage
+        ],
+        class_ratio=audit.class_ratio,
+        sizes=[datasets_pb2.SizeCount(**asdict(size)) for size in audit.sizes],
+        size_count=audit.size_count,
+        kinds=dict(audit.kinds),
+        blank_count=audit.blank_count,
+        blank_examples=audit.blank_examples,
+        shortcut_control=_shortcut_control(audit.shortcut_control),
+        label_errors=_label_errors(audit.label_errors),
+    )
+
+
+def _similar_pair(pair: SimilarPair) -> datasets_pb2.SimilarPair:
+    return datasets_pb2.SimilarPair(
+        first=pair.first,
+        first_label=LABEL.to_proto(pair.first_label),
+        second=pair.second,
+        second_label=LABEL.to_proto(pair.second_label),
+        similarity=pair.similarity,
+    )
+
+
+def _shortcut_control(control: ShortcutControl | None) -> datasets_pb2.ShortcutControl | None:
+    return None if control is None else datasets_pb2.ShortcutControl(**asdict(control))
+
+
+def _label_errors(errors: LabelErrors | None) -> datasets_pb2.LabelErrors | None:
+    if errors is None:
+        return None
+    suspects = [
+        datasets_pb2.LabelSuspect(
+            path=suspect.path,
+            label=LABEL.to_proto(suspect.label),
+            suggested=LABEL.to_proto(suspect.suggested),
+            probability=suspect.probability,
+        )
+        for suspect in errors.suspects
+    ]
+    return datasets_pb2.LabelErrors(count=errors.count, suspects=suspects)
 
 
 def on_bad_file(number: int, field: str = "on_bad_file") -> OnBadFile:
@@ -219,6 +287,7 @@ _SPEC_ENUMS: Final[Mapping[str, EnumPair[Any]]] = {
     "task": TASK,
     "backbone": BACKBONE,
     "optimizer": OPTIMIZER,
+    "batch_norm": BATCH_NORM,
 }
 _SPEC_FIELDS: Final = frozenset(training_pb2.TrainingSpec.DESCRIPTOR.fields_by_name)
 _SPEC_PATH: Final = "training_job"
@@ -246,6 +315,7 @@ def training_spec_message(values: Mapping[str, Any]) -> training_pb2.TrainingSpe
         "task": Task,
         "backbone": Backbone,
         "optimizer": Optimizer,
+        "batch_norm": BatchNorm,
     }
     for name in kinds.keys() & known.keys():
         known[name] = _SPEC_ENUMS[name].to_proto(kinds[name](known[name]))

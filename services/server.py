@@ -171,6 +171,7 @@ def _add_services(server: grpc.aio.Server, deps: Deps) -> None:
     settings, uow_factory, long_work = deps.settings, deps.uow_factory, deps.long_work
     datasets = DatasetUseCases(
         uow_factory=uow_factory,
+        artefacts=deps.artefacts,
         ingestor=deps.ingestor,
         ingest_timeout=settings.ingest_timeout_seconds,
     )

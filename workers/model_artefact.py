@@ -9,7 +9,7 @@ The graph (``model.onnx``) takes ``image``: float32 (n, size, size, 1), grey val
 inside the graph. It gives ``logits``: float32 (n, classes) in the order of ``labels``, and
 ``activation_map``: float32 (n, h, w, classes), the last feature map weighted by each class's row
 of the dense layer (Zhou et al., CVPR 2016, "Learning Deep Features for Discriminative
-Localization").
+Localization"); and ``features``: float32 (n, d), the pooled features, by which strangers are told.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ MANIFEST: Final = "manifest.json"
 INPUT_NAME: Final = "image"
 LOGITS_NAME: Final = "logits"
 ACTIVATION_MAP_NAME: Final = "activation_map"
+FEATURES_NAME: Final = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,9 @@ class ModelManifest:
     backbone: str
     labels: tuple[str, ...]
     image_size: int
+    preprocessing: str
+    """Name of what was done to the pixels before the graph; see :mod:`workers.imaging.preprocess`.
+    """
     calibration: Calibration
     files: Mapping[str, str]
     """File name to hex SHA-256."""

@@ -4,7 +4,7 @@ No TensorFlow here: the job itself, and its tests, do without it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.datasets import Dataset
@@ -25,6 +25,14 @@ class TrainingHooks:
     on_progress: Callable[[float, str], None]
     on_message: Callable[[str], None]
     should_stop: Callable[[], bool]
+
+    def within(self, low: float, high: float) -> "TrainingHooks":
+        """Hooks whose progress of 0..1 is a part of these hooks' progress."""
+
+        def on_progress(share: float, stage: str) -> None:
+            self.on_progress(low + share * (high - low), stage)
+
+        return replace(self, on_progress=on_progress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
-"""``braintumor datasets``: upload, import, list, show, delete."""
+"""``braintumor datasets``: upload, import, list, show, audit, delete."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from services.cli.audit_facts import audit_facts
 from services.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_LIMIT,
@@ -118,13 +120,41 @@ def list_(
 
 @app.command("show")
 def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
-    """Show one data set."""
+    """Show one data set and what its audit found."""
     from braintumor.v1 import datasets_pb2
 
     with session(address, as_json) as connected:
         client = connected.client
         request = datasets_pb2.GetDatasetRequest(name=resource("datasets", name))
         show_dataset(connected.out, client.call(client.datasets.GetDataset, request).dataset)
+
+
+@app.command("audit")
+def audit(
+    name: Name,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is a pipe.")
+    ],
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Write the audit of a data set as a page to read, with example pictures (HTML)."""
+    from braintumor.v1 import datasets_pb2
+
+    full = resource("datasets", name)
+    with session(address, as_json) as connected:
+        client, out = connected.client, connected.out
+        request = datasets_pb2.GetDatasetAuditReportRequest(name=full)
+        answer = client.call(client.datasets.GetDatasetAuditReport, request)
+        if str(output) == "-":
+            sys.stdout.buffer.write(answer.content)
+            return
+        output.write_bytes(answer.content)
+        size = len(answer.content)
+        if as_json:
+            out.row({"name": full, "output": str(output), "size_bytes": size})
+        else:
+            out.line(f"The audit of {full} is in {output} ({size / 1024:.0f} KiB).")
 
 
 @app.command("delete")
@@ -203,7 +233,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("digest", row["digest"]),
     ]
     left_out = [("left out", f"{r['path']}: {r['problem']}") for r in row["rejected_files"]]
-    return facts + left_out
+    return facts + left_out + audit_facts(row["audit"])
 
 
 def counted(counts: dict[str, int]) -> str:

@@ -1,7 +1,8 @@
 """``braintumor train``."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,6 +13,9 @@ from services.cli.session import Session, bad_usage, session
 
 if TYPE_CHECKING:
     from braintumor.v1 import training_pb2
+
+
+SETTABLE: Final = sorted(f.name for f in fields(TrainingSpec) if f.name not in {"backbone", "task"})
 
 
 def train(
@@ -25,8 +29,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="epochs, batch_size, image_size, optimizer, learning_rate, weight_decay, "
-            "dropout, augmentation, weights, validation_share, test_share, seed. Repeatable.",
+            help=f"{', '.join(SETTABLE)}. Repeatable.",
         ),
     ] = None,
     watch: Annotated[
@@ -82,6 +85,7 @@ def spec_message(recipe: Mapping[str, Any]) -> "training_pb2.TrainingSpec":
         "backbone": (training_pb2.Backbone, "BACKBONE_"),
         "task": (training_pb2.Task, "TASK_"),
         "optimizer": (training_pb2.Optimizer, "OPTIMIZER_"),
+        "batch_norm": (training_pb2.BatchNorm, "BATCH_NORM_"),
     }
     values = dict(recipe)
     for name, (enum, prefix) in enums.items():

@@ -5,6 +5,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from braintumor.v1 import datasets_pb2, datasets_pb2_grpc
@@ -19,6 +20,7 @@ from services.resource_names import DATASETS, parse_name
 from services.usecases.datasets import DatasetUseCases
 from services.usecases.upload import Part, UploadUseCase
 
+HTML: Final = "text/html; charset=utf-8"
 DISCARD_SECONDS: Final = 10.0
 """Longer than this the rest of a stream is not listened to."""
 
@@ -67,7 +69,7 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
             self._use_cases.list, page_request(request.page_size, request.page_token, DATASETS)
         )
         return datasets_pb2.ListDatasetsResponse(
-            datasets=map(converters.dataset_message, page.items),
+            datasets=map(partial(converters.dataset_message, with_audit=False), page.items),
             next_page_token=next_page_token(page.next, DATASETS),
         )
 
@@ -76,6 +78,13 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
     ) -> datasets_pb2.DeleteDatasetResponse:
         await asyncio.to_thread(self._use_cases.delete, parse_name(DATASETS, request.name))
         return datasets_pb2.DeleteDatasetResponse()
+
+    async def GetDatasetAuditReport(
+        self, request: datasets_pb2.GetDatasetAuditReportRequest, context: Any
+    ) -> datasets_pb2.GetDatasetAuditReportResponse:
+        dataset_id = parse_name(DATASETS, request.name)
+        page = await asyncio.to_thread(self._use_cases.audit_page, dataset_id)
+        return datasets_pb2.GetDatasetAuditReportResponse(content_type=HTML, content=page)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
-"""Reading a model version's files as the gateway needs them: each checked against its hash.
+"""Reading stored files as the gateway needs them: each checked against its hash.
 
-``manifest.json`` names every other file with its SHA-256, and the version's digest is the SHA-256
-of the manifest; so the registry vouches for every byte.
+A model version's ``manifest.json`` names every other file with its SHA-256, and the version's
+digest is the SHA-256 of the manifest; so the registry vouches for every byte. The hash of a data
+set's audit page is in its record.
 """
 
 import hashlib
@@ -37,9 +38,13 @@ def find_file(store: ArtefactStore, digest: str, name: str) -> bytes | None:
     expected = _hashes(store, digest).get(name)
     if expected is None:
         return None
-    key = f"{artefact_prefix(digest)}/{name}"
+    return read_checked(store, f"{artefact_prefix(digest)}/{name}", expected)
+
+
+def read_checked(store: ArtefactStore, key: str, sha256: str) -> bytes:
+    """A small file by its hex SHA-256. Raises ``ArtefactCorrupt``, ``StoreUnavailable``."""
     data = _get(store, key)
-    if hashlib.sha256(data).hexdigest() != expected:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise ArtefactCorrupt(key)
     return data
 

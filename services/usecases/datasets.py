@@ -6,11 +6,19 @@ from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
-from core.datasets import Dataset, OnBadFile, check_dataset_id
-from core.errors import AlreadyExists, InUse, InvalidArgument, NotFound, RequestIdReused
+from core.datasets import Dataset, OnBadFile, audit_page_key, check_dataset_id
+from core.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InUse,
+    InvalidArgument,
+    NotFound,
+    RequestIdReused,
+)
 from core.messages import IngestRequest, IngestSource
 from core.paging import Page, PageRequest
-from core.ports import DatasetIngestor, UnitOfWorkFactory
+from core.ports import ArtefactStore, DatasetIngestor, UnitOfWorkFactory
+from services.usecases.artefacts import read_checked
 from services.usecases.request_ids import check_request_id
 
 MAX_URI: Final = 2000
@@ -27,10 +35,12 @@ class DatasetUseCases:
         self,
         *,
         uow_factory: UnitOfWorkFactory,
+        artefacts: ArtefactStore,
         ingestor: DatasetIngestor,
         ingest_timeout: float,
     ) -> None:
         self._uow_factory = uow_factory
+        self._artefacts = artefacts
         self._ingestor = ingestor
         self._ingest_timeout = ingest_timeout
 
@@ -71,6 +81,22 @@ class DatasetUseCases:
         with self._uow_factory() as uow:
             return uow.datasets.list(page)
 
+    def audit_page(self, dataset_id: str) -> bytes:
+        """The data set's audit, a page of HTML.
+
+        Raises ``NotFound``, ``ArtefactCorrupt``, and ``FailedPrecondition`` for a data set from
+        before there were audits.
+        """
+        dataset = self.get(dataset_id)
+        if dataset.audit is None:
+            raise FailedPrecondition(
+                f"{dataset.name} was accepted before there were audits. Upload it under another "
+                "name to have it audited."
+            )
+        page_sha256 = dataset.audit.page_sha256
+        key = audit_page_key(dataset.digest, page_sha256)
+        return read_checked(self._artefacts, key, page_sha256)
+
     def delete(self, dataset_id: str) -> None:
         """Remove the data set. Its pictures stay: other data sets may hold the same ones.
 
@@ -108,7 +134,9 @@ def made_before(
 
 def id_from_uri(uri: str) -> str:
     """A data set id made of the URI's last part, without an archive's suffix."""
-    last = PurePosixPath(unquote(urlsplit(uri).path)).name or urlsplit(uri).netloc
+    last = (
+        PurePosixPath(unquote(urlsplit(uri).path)).name or urlsplit(uri).netloc.rpartition("@")[2]
+    )
     name = _NOT_IN_ID.sub("-", _ARCHIVE.sub("", last)).strip("-._")[:_ID_LENGTH]
     if not name:
         raise InvalidArgument.of("dataset_id", "give one: the URI's last part has no name in it")
@@ -122,6 +150,8 @@ def _check_uri(uri: str) -> None:
         raise InvalidArgument.of("uri", "is not a URI") from exc
     if not has_scheme or len(uri) > MAX_URI or not uri.isprintable():
         raise InvalidArgument.of("uri", "must be a URI such as file:///folder/on/the/server")
+    if "::" in uri:
+        raise InvalidArgument.of("uri", "must name one place, not a chain of them")
 
 
 def _without_secrets(uri: str) -> str:

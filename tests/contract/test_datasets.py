@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import pytest
 
+from core.datasets import DatasetAudit
 from core.errors import AlreadyExists, NotFound, RequestIdReused
 from core.paging import Cursor, PageRequest
 from core.ports import UnitOfWorkFactory
-from tests.fakes.records import NOW, a_dataset
+from tests.fakes.records import NOW, a_dataset, an_audit
 
 REQUEST = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
 
@@ -20,6 +21,22 @@ def test_a_data_set_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
         uow.commit()
     with store() as uow:
         assert uow.datasets.get("brains") == dataset
+
+
+@pytest.mark.parametrize(
+    "audit",
+    [None, an_audit(), an_audit(shortcut_control=None, label_errors=None, leakage={}, sizes=())],
+    ids=["from before audits", "full", "sparse"],
+)
+def test_an_audit_comes_back_to_the_last_bit(
+    store: UnitOfWorkFactory, audit: DatasetAudit | None
+) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset(audit=audit))
+        uow.commit()
+    with store() as uow:
+        assert uow.datasets.get("brains").audit == audit
+        assert uow.datasets.list(PageRequest()).items[0].audit == audit
 
 
 def test_an_unknown_data_set_is_named(store: UnitOfWorkFactory) -> None:

@@ -1,6 +1,6 @@
 """The migrations make what the code expects, on both databases."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from core.errors import FailedPrecondition
 from db.engine import create_store_engine
 from db.migrate import current_revision, upgrade
 from db.tables import Base
+from db.unit_of_work import SqlUnitOfWorkFactory
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -79,6 +80,28 @@ def test_upgrading_again_keeps_what_is_there(sql_url: str, sql_engine: Engine) -
         assert connection.execute(text("SELECT sequence FROM audit_head")).scalars().all() == [7]
 
 
+def test_data_sets_from_before_audits_keep_everything(empty_url: str, empty_engine: Engine) -> None:
+    migrate(empty_engine, command.upgrade, "0001")
+    with empty_engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO datasets VALUES ('old', 1, 'r', 'ann', 'upload', 'd', 3, 30, '{}', 0,"
+                " 0, false, 0, '[]')"
+            )
+        )
+    upgrade(empty_url)
+    with SqlUnitOfWorkFactory(empty_engine)() as uow:
+        old = uow.datasets.get("old")
+    assert (old.digest, old.request_id, old.item_count, old.audit) == ("d", "r", 3, None)
+    migrate(empty_engine, command.downgrade, "0001")
+    with empty_engine.connect() as connection:
+        (row,) = connection.execute(text("SELECT * FROM datasets")).mappings().all()
+    assert (row["id"], row["rejected"], "audit" in row) == ("old", "[]", False)
+    assert inspect(empty_engine).get_unique_constraints("datasets")[0]["name"] == (
+        "uq_datasets_caller_request_id"
+    )
+
+
 def test_several_processes_may_upgrade_at_once(empty_url: str, empty_engine: Engine) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(upgrade, [empty_url] * 4))
@@ -95,12 +118,16 @@ def test_a_newer_database_is_refused_by_name(sql_url: str, sql_engine: Engine) -
 
 
 def test_going_back_removes_everything(sql_engine: Engine) -> None:
+    migrate(sql_engine, command.downgrade, "base")
+    assert inspect(sql_engine).get_table_names() == ["alembic_version"]
+
+
+def migrate(engine: Engine, direction: Callable[[Config, str], None], revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(db.migrations.__file__).parent))
-    with sql_engine.begin() as connection:
+    with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-    assert inspect(sql_engine).get_table_names() == ["alembic_version"]
+        direction(config, revision)
 
 
 def test_every_constraint_has_a_name(sql_engine: Engine) -> None:

@@ -5,6 +5,7 @@ from onnx import TensorProto, checker, helper, numpy_helper
 
 from core.labels import LABELS
 from core.ports import ArtefactStore
+from workers.imaging.preprocess import PREPROCESSING
 from workers.model_artefact import GRAPH, Calibration, ModelManifest, sha256_hex, store_model
 
 WEIGHTS = (1.0, -1.0, 0.5, 0.0)
@@ -12,11 +13,12 @@ WEIGHTS = (1.0, -1.0, 0.5, 0.0)
 
 
 def brightness_graph() -> bytes:
-    """``activation_map`` is brightness times ``WEIGHTS``; ``logits`` is its mean."""
+    """``activation_map`` is brightness times ``WEIGHTS``; ``logits`` and ``features`` its mean."""
     weights = np.array(WEIGHTS, np.float32).reshape(1, 1, 1, 4) / 255.0
     nodes = [
         helper.make_node("Mul", ["image", "weights"], ["activation_map"]),
         helper.make_node("ReduceMean", ["activation_map", "axes"], ["logits"], keepdims=0),
+        helper.make_node("Identity", ["logits"], ["features"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -25,6 +27,7 @@ def brightness_graph() -> bytes:
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 4]),
             helper.make_tensor_value_info("activation_map", TensorProto.FLOAT, ["n", "s", "s", 4]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 4]),
         ],
         [
             numpy_helper.from_array(weights, "weights"),
@@ -42,6 +45,7 @@ def brightness_manifest(**changes: object) -> ModelManifest:
         "backbone": "efficientnet_b0",
         "labels": tuple(LABELS),
         "image_size": 32,
+        "preprocessing": PREPROCESSING,
         "calibration": Calibration(temperature=0.5, abstain_below=0.4),
         "files": {GRAPH: sha256_hex(brightness_graph())},
         "spec": {},

@@ -22,7 +22,9 @@ SPEC = TrainingSpec(
 )
 
 
-def tiny_network(*, include_top: bool, weights: Any, input_shape: tuple[int, ...]) -> keras.Model:
+def tiny_network(
+    *, include_top: bool, weights: Any, input_shape: tuple[int | None, ...]
+) -> keras.Model:
     """In the place of a network of ``keras.applications``."""
     assert (include_top, weights) == (False, None)
     pixels = layers.Input(input_shape)
@@ -36,7 +38,11 @@ def tiny_network(*, include_top: bool, weights: Any, input_shape: tuple[int, ...
 def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``efficientnet_b0`` mean :func:`tiny_network`."""
     spec = BackboneSpec(
-        build=tiny_network, normalise=lambda x: x, weights_file="tiny.weights.h5", smallest=SIZE
+        build=tiny_network,
+        normalise=lambda x: x,
+        weights_file="tiny.weights.h5",
+        block=r"(conv)\b",
+        smallest=SIZE,
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
 

@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from core.datasets import Dataset
+from core.datasets import (
+    ClassLeakage,
+    Dataset,
+    DatasetAudit,
+    LabelErrors,
+    LabelSuspect,
+    ShortcutControl,
+    SimilarPair,
+    SizeCount,
+)
 from core.errors import RejectedFile
 from core.labels import TumourLabel
 from core.prediction import AuditEntry, Decision, Outcome, Review
@@ -29,8 +38,54 @@ def a_dataset(dataset_id: str = "brains", **changes: Any) -> Dataset:
         "has_given_split": True,
         "duplicate_count": 2,
         "rejected": (RejectedFile("glioma/broken.png", "it ends too early"),),
+        "audit": an_audit(),
     }
     return Dataset(**(values | changes))
+
+
+def an_audit(**changes: Any) -> DatasetAudit:
+    """An audit that found something of every kind."""
+    pair = SimilarPair(
+        first="glioma/1.png",
+        first_label=TumourLabel.GLIOMA,
+        second="no_tumor/1.jpg",
+        second_label=TumourLabel.NO_TUMOR,
+        similarity=0.1 + 0.2 + 0.69,
+    )
+    suspect = LabelSuspect(
+        path="glioma/2.png",
+        label=TumourLabel.GLIOMA,
+        suggested=TumourLabel.PITUITARY,
+        probability=1 / 3,
+    )
+    values: dict[str, Any] = {
+        "unreadable_count": 1,
+        "exact_duplicate_count": 2,
+        "contradictory_exact_count": 3,
+        "near_duplicate_count": 4,
+        "near_duplicate_pair_count": 3_000_000_000,
+        "near_duplicate_component_count": 2,
+        "near_duplicate_examples": (pair, pair),
+        "contradictory_pair_count": 1,
+        "contradictory_examples": (pair,),
+        "leakage": {TumourLabel.GLIOMA: ClassLeakage(test_count=3, leaked_count=1)},
+        "class_ratio": 1.5,
+        "sizes": (
+            SizeCount(width=512, height=512, count=8),
+            SizeCount(width=240, height=256, count=2),
+        ),
+        "size_count": 2,
+        "kinds": {"JPEG RGB": 8, "PNG L": 2},
+        "blank_count": 1,
+        "blank_examples": ("no_tumor/black.png",),
+        "shortcut_control": ShortcutControl(
+            accuracy=0.8, macro_f1=0.75, majority_share=0.6, fold_count=2, telling=("width",)
+        ),
+        "warnings": ("The Testing part leaks.", "Das Bild ist schwarz \N{BRAIN}"),
+        "label_errors": LabelErrors(count=1, suspects=(suspect,)),
+        "page_sha256": "f" * 64,
+    }
+    return DatasetAudit(**(values | changes))
 
 
 def a_job(job_id: str = "job1", **changes: Any) -> TrainingJob:

@@ -51,7 +51,9 @@ from core.errors import (
 from services.cli import client as client_module
 from services.cli.main import app
 from services.cli.synthetic import write_dataset
+from services.converters import dataset_message
 from services.status import rich_status
+from tests.fakes.records import a_dataset
 
 NOW = Timestamp(seconds=1_800_000_000)
 
@@ -130,7 +132,11 @@ class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
     def _dataset(self, dataset_id: str) -> datasets_pb2.Dataset:
         counts = [datasets_pb2.LabelCount(label=labels_pb2.TUMOR_LABEL_GLIOMA, count=3)]
         return datasets_pb2.Dataset(
-            name=f"datasets/{dataset_id}", create_time=NOW, item_count=3, class_counts=counts
+            name=f"datasets/{dataset_id}",
+            create_time=NOW,
+            item_count=3,
+            class_counts=counts,
+            audit=dataset_message(a_dataset()).audit if dataset_id == "d0" else None,
         )
 
     def UploadDataset(self, request_iterator: Any, context: Any) -> Any:
@@ -176,6 +182,10 @@ class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
     def DeleteDataset(self, request: Any, context: Any) -> Any:
         self.known.pop(request.name)
         return datasets_pb2.DeleteDatasetResponse()
+
+    def GetDatasetAuditReport(self, request: Any, context: Any) -> Any:
+        page = b"<!doctype html><p>audit</p>"
+        return datasets_pb2.GetDatasetAuditReportResponse(content_type="text/html", content=page)
 
 
 class FakeTraining(training_pb2_grpc.TrainingServicer):
@@ -664,6 +674,35 @@ def test_promotion_and_rollback(world: World) -> None:
     assert done.stdout == "production is now modelVersions/m2.\nNothing served before.\n"
     done = world.run("models", "rollback")
     assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
+
+
+def test_an_audit_is_shown_in_lines_and_whole_as_json(world: World) -> None:
+    lines = world.run("datasets", "show", "d0").stdout.splitlines()
+    shown = dict(line.split("  ", 1) for line in lines if "  " in line)
+    shown = {name: text.strip() for name, text in shown.items()}
+    assert shown["near-duplicates"] == "4 scans in 2 sets (3000000000 pairs)"
+    assert shown["contradictions"] == "1 near-duplicate pairs, 3 files left out"
+    assert shown["known test scans"] == "glioma 1 of 3"
+    assert shown["sizes"] == "512x512 8, 240x256 2"
+    assert shown["kinds"] == "JPEG RGB 8, PNG L 2"
+    assert "accuracy 0.800, macro F1 0.750" in shown["shortcut control"]
+    assert shown["likely mislabelled"] == "1"
+    assert sum(line.startswith("warning") for line in lines) == 2
+    (row,) = world.rows("datasets", "show", "d0")
+    assert row["audit"]["leakage"] == {"glioma": {"test_count": 3, "leaked_count": 1}}
+    assert row["audit"]["warnings"][0] == "The Testing part leaks."
+    assert row["audit"]["contradictory_examples"][0]["second_label"] == "no_tumor"
+    assert "none: accepted before" in world.run("datasets", "show", "d1").stdout
+    assert world.rows("datasets", "show", "d1")[0]["audit"] is None
+
+
+def test_audits_are_written(world: World, tmp_path: Path) -> None:
+    page = tmp_path / "audit.html"
+    world.run("datasets", "audit", "d0", "--output", str(page))
+    assert page.read_bytes() == b"<!doctype html><p>audit</p>"
+    assert world.run("datasets", "audit", "d0", "--output", "-").stdout == page.read_text()
+    (row,) = world.rows("datasets", "audit", "datasets/d0", "--output", str(page))
+    assert (row["name"], row["size_bytes"]) == ("datasets/d0", len(page.read_bytes()))
 
 
 def test_reports_are_written(world: World, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from core.datasets import audit_page_key
 from core.errors import BrainTumorError, DatasetRefused, Overloaded, RejectedFile, WorkerLost
 from core.held_out import HeldOutPredictions
 from core.paging import PageRequest
@@ -43,7 +44,7 @@ from services.usecases.classify import ClassifyUseCase
 from services.usecases.staging import Staging
 from tests.fakes.gateway import FakePredictor
 from tests.fakes.held_out import held_out, store_version
-from tests.fakes.records import a_dataset
+from tests.fakes.records import a_dataset, an_audit
 from tests.fakes.registry import a_model_version
 from tests.fakes.workers import FakeIngestor, FakeJobQueue
 
@@ -506,6 +507,38 @@ async def test_bad_pages_are_refused(gateway: Gateway, fields: dict[str, Any], f
         gateway.datasets.ListDatasets(datasets_pb2.ListDatasetsRequest(**fields))
     )
     assert refusal.fields == [field]
+
+
+async def test_an_audit_is_shown_and_read_as_a_page(gateway: Gateway) -> None:
+    page = b"<h1>audit</h1>"
+    page_sha256 = hashlib.sha256(page).hexdigest()
+    gateway.add_dataset("brains", audit=an_audit(page_sha256=page_sha256))
+    gateway.artefacts.put(audit_page_key("d" * 64, page_sha256), page)
+    name = "datasets/brains"
+    shown = await gateway.datasets.GetDataset(datasets_pb2.GetDatasetRequest(name=name))
+    audit = shown.dataset.audit
+    assert audit.near_duplicate_pair_count == 3_000_000_000
+    assert [(leak.test_count, leak.leaked_count) for leak in audit.leakage] == [(3, 1)]
+    assert audit.shortcut_control.telling == ["width"]
+    assert audit.label_errors.suspects[0].path == "glioma/2.png"
+    listed = await gateway.datasets.ListDatasets(datasets_pb2.ListDatasetsRequest())
+    assert not listed.datasets[0].HasField("audit")
+    request = datasets_pb2.GetDatasetAuditReportRequest(name=name)
+    report = await gateway.datasets.GetDatasetAuditReport(request)
+    assert (report.content_type.split(";")[0], report.content) == ("text/html", page)
+    gateway.artefacts.put(audit_page_key("d" * 64, page_sha256), b"<h1>fine</h1>")
+    refusal = await refused(gateway.datasets.GetDatasetAuditReport(request))
+    assert (refusal.code, refusal.reason) == ("DATA_LOSS", "ARTEFACT_CORRUPT")
+
+
+async def test_a_data_set_from_before_audits_has_no_page(gateway: Gateway) -> None:
+    gateway.add_dataset("old", audit=None)
+    shown = await gateway.datasets.GetDataset(datasets_pb2.GetDatasetRequest(name="datasets/old"))
+    assert not shown.dataset.HasField("audit")
+    for name, code in (("datasets/old", "FAILED_PRECONDITION"), ("datasets/none", "NOT_FOUND")):
+        request = datasets_pb2.GetDatasetAuditReportRequest(name=name)
+        refusal = await refused(gateway.datasets.GetDatasetAuditReport(request))
+        assert refusal.code == code
 
 
 @pytest.mark.parametrize("name", ["", "datasets/", "brains", "modelVersions/x", "datasets/a/b"])

@@ -415,9 +415,9 @@ def packages_with(extras: set[str]) -> set[str]:
     ("target", "has", "lacks"),
     [
         ("gateway", {"grpcio", "alembic"}, {"tensorflow", "openvino", "onnxruntime"}),
-        ("inference", {"openvino", "onnxruntime", "scikit-learn"}, {"tensorflow"}),
+        ("inference", {"openvino", "imagehash", "jinja2"}, {"tensorflow", "cleanlab"}),
         ("inference-gpu", {"openvino", "onnxruntime-gpu"}, {"tensorflow", "onnxruntime"}),
-        ("training", {"tensorflow", "tf2onnx", "scikit-learn"}, {"openvino"}),
+        ("training", {"tensorflow", "tf2onnx", "cleanlab"}, {"openvino"}),
         ("training-gpu", {"tensorflow", "tf2onnx", "onnxruntime"}, {"onnxruntime-gpu"}),
     ],
 )

@@ -1,35 +1,60 @@
 """Zip and tar files, read without trusting a word of what they say about themselves."""
 
 import io
+import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from core.errors import DatasetRefused
 
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_ENTRIES: Final = 200_000
+MAX_HEADER_BYTES: Final = 1 << 20
+"""Of what a tar file says about one entry: its long names and attributes."""
+
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,  # of tarfile, for a gzip header that ends too early
+    IndexError,  # of zipfile, for an entry without a name
+)
 
 
 def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def read_archive(stream: BinaryIO, name: str, max_bytes: int) -> Iterator[tuple[str, bytes]]:
-    """Each regular file's path and bytes.
+def read_archive(
+    stream: BinaryIO,
+    name: str,
+    *,
+    max_bytes: int,
+    max_file_bytes: int,
+    wanted: Callable[[str], bool],
+) -> Iterator[tuple[str, bytes]]:
+    """The path and the bytes of each regular file whose path is ``wanted``.
 
-    Raises ``DatasetRefused`` for a damaged or encrypted archive, a path that leads outside, or
-    more than ``max_bytes`` when unpacked.
+    Of a file above ``max_file_bytes`` one byte more than that is read, enough to refuse it by
+    name. Raises ``DatasetRefused`` for a damaged or encrypted archive, a path that leads outside,
+    or more than ``max_bytes`` when unpacked.
     """
-    budget = _Budget(max_bytes)
+    budget = _Budget(max_bytes, max_file_bytes + 1)
     reader = _read_zip if name.lower().endswith(".zip") else _read_tar
     try:
         for path, entry, size in reader(stream):
             budget.announce(size)
-            yield _checked_path(path), budget.read(entry)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError) as exc:
+            if entry is not None and wanted(checked := _checked_path(path)):
+                yield checked, budget.read(entry)
+    except _DAMAGED as exc:
         raise DatasetRefused(f"The archive {name} is damaged and cannot be unpacked.") from exc
     except (NotImplementedError, RuntimeError) as exc:
         raise DatasetRefused(
@@ -40,8 +65,9 @@ def read_archive(stream: BinaryIO, name: str, max_bytes: int) -> Iterator[tuple[
 class _Budget:
     """Counts what was really unpacked; an archive's own sizes may lie."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_file_bytes: int) -> None:
         self._left = max_bytes
+        self._max_file_bytes = max_file_bytes
         self._entries = 0
 
     def announce(self, size: int) -> None:
@@ -53,7 +79,7 @@ class _Budget:
 
     def read(self, entry: BinaryIO) -> bytes:
         buffer = io.BytesIO()
-        while chunk := entry.read(1 << 20):
+        while chunk := entry.read(min(1 << 20, self._max_file_bytes - buffer.tell())):
             self._left -= len(chunk)
             if self._left < 0:
                 raise DatasetRefused("The archive unpacks to more than the server accepts.")
@@ -61,10 +87,15 @@ class _Budget:
         return buffer.getvalue()
 
 
-def _read_zip(stream: BinaryIO) -> Iterator[tuple[str, BinaryIO, int]]:
+Entry = tuple[str, BinaryIO | None, int]
+"""A path, the file's stream (None for what is no file), and the size that it claims."""
+
+
+def _read_zip(stream: BinaryIO) -> Iterator[Entry]:
     with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
             if info.is_dir() or _is_zip_link(info):
+                yield info.filename, None, 0
                 continue
             with archive.open(info) as entry:
                 yield info.filename, entry, info.file_size  # type: ignore[misc]
@@ -74,16 +105,34 @@ def _is_zip_link(info: zipfile.ZipInfo) -> bool:
     return (info.external_attr >> 16) & 0o170000 == 0o120000
 
 
-def _read_tar(stream: BinaryIO) -> Iterator[tuple[str, BinaryIO, int]]:
-    with tarfile.open(fileobj=stream, mode="r|*") as archive:
+class _TarInfo(tarfile.TarInfo):
+    """Refuses to read a huge header, which tarfile would take into memory whole."""
+
+    _HEADERS: Final = (
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    )
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        if self.type in self._HEADERS and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError("a header is too large")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
+def _read_tar(stream: BinaryIO) -> Iterator[Entry]:
+    with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_TarInfo) as archive:
         for member in archive:
             entry = archive.extractfile(member) if member.isreg() else None
-            if entry is not None:
-                yield member.name, entry, member.size  # type: ignore[misc]
+            yield member.name, entry, member.size if member.isreg() else 0  # type: ignore[misc]
 
 
 def _checked_path(path: str) -> str:
     plain = PurePosixPath(path.replace("\\", "/"))
+    if not plain.parts:
+        raise DatasetRefused("The archive has a file without a name.")
     if plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0]:
         raise DatasetRefused(f"The archive has a path that leads outside of it: {path!r}.")
     return str(plain)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 
-from core.datasets import DatasetItem, Split, dataset_digest
+from core.datasets import DatasetItem, Split, audit_page_key, dataset_digest
 from core.errors import ArtefactCorrupt, NotFound
 from core.labels import TumourLabel
 from core.ports import ArtefactStore
@@ -36,7 +36,7 @@ def read_blob(store: ArtefactStore, digest: str) -> bytes:
 
 
 def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
-    """Store a data set's list of items; its digest."""
+    """Store a data set's list of items; its digest. An equal list is stored over the old one."""
     digest = dataset_digest(items)
     lines = [json.dumps(asdict(item), sort_keys=True) for item in items]
     store.put(_items_key(digest), "\n".join(lines).encode())
@@ -46,13 +46,22 @@ def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
 def read_items(store: ArtefactStore, digest: str) -> tuple[DatasetItem, ...]:
     """A data set's items. Raises ``ArtefactCorrupt`` if they are missing or were changed."""
     try:
-        text = store.get(_items_key(digest)).decode()
+        text = store.get(_items_key(digest))
+        items = tuple(_item(line) for line in text.decode().split("\n"))
     except NotFound as exc:
         raise ArtefactCorrupt(_items_key(digest), "the file is missing") from exc
-    items = tuple(_item(line) for line in text.split("\n"))
+    except (ValueError, TypeError, KeyError) as exc:
+        raise ArtefactCorrupt(_items_key(digest)) from exc
     if dataset_digest(items) != digest:
         raise ArtefactCorrupt(_items_key(digest))
     return items
+
+
+def write_audit_page(store: ArtefactStore, digest: str, page: bytes) -> str:
+    """Store the page of a data set's audit; its hex SHA-256."""
+    page_sha256 = sha256(page).hexdigest()
+    store.put(audit_page_key(digest, page_sha256), page)
+    return page_sha256
 
 
 def _items_key(digest: str) -> str:

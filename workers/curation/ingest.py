@@ -1,4 +1,7 @@
-"""Takes a data set in: every file checked, every picture stored once, all of it or nothing."""
+"""Takes a data set in: every file checked, every picture stored once, all of it or nothing.
+
+What was checked is audited before it is accepted; see :mod:`workers.curation.audit`.
+"""
 
 import logging
 from collections import Counter
@@ -16,17 +19,21 @@ from core.errors import (
     NotFound,
     RejectedFile,
     RequestIdReused,
+    StoreUnavailable,
 )
 from core.labels import LABELS, TumourLabel
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
-from workers.curation.blobs import write_blob, write_items
+from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.audit_report import render_audit
+from workers.curation.blobs import write_audit_page, write_blob, write_items
+from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
     MANIFEST,
-    PICTURE_SUFFIXES,
     Described,
     describe,
+    is_of_interest,
     strip_common_folder,
 )
 from workers.curation.sources import SourceFile, open_source
@@ -68,7 +75,14 @@ def ingest(
         return dataset.id
     finally:
         if request.source is IngestSource.STAGED:
-            store.delete(request.location)
+            _forget(request.location, store)
+
+
+def _forget(location: str, store: ArtefactStore) -> None:
+    try:
+        store.delete(location)
+    except StoreUnavailable as error:  # the data set is safe; a sweep removes what is left
+        log.warning("upload_left location=%s message=%s", location, error.message)
 
 
 def _answered_before(uow: UnitOfWork, request: IngestRequest) -> str | None:
@@ -91,10 +105,9 @@ def _take_in(
 ) -> Dataset:
     received = _receive(open_source(request, store, settings), store, ImageLimits.of(settings))
     described = describe(received.pictures.keys() | received.damaged.keys(), received.manifest)
-    items, rejected = _check(described.slices, received)
-    rejected = [*described.rejected, *rejected]
+    items, damaged = _check(described.slices, received)
     items, contradictory = _without_contradictions(items)
-    rejected += contradictory
+    rejected = [*described.rejected, *damaged, *contradictory]
     if rejected and request.on_bad_file is OnBadFile.REFUSE:
         raise DatasetRefused(
             f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
@@ -102,7 +115,12 @@ def _take_in(
             tuple(rejected[:MAX_REJECTED]),
         )
     _check_classes(items, rejected)
-    return _dataset(request, store, clock, items, tuple(rejected[:MAX_REJECTED]))
+    looks = {picture.sha256: picture.look for picture in received.pictures.values()}
+    _check_visible(items, looks)
+    left_out = LeftOut(unreadable=len(damaged), contradictory=len(contradictory))
+    items.sort(key=lambda item: item.path)
+    audited = audit_dataset(items, looks, left_out)
+    return _dataset(request, store, clock, audited, tuple(rejected[:MAX_REJECTED]))
 
 
 # --- receiving --------------------------------------------------------------------------------
@@ -116,6 +134,7 @@ class _Picture:
     size_bytes: int
     width: int
     height: int
+    look: Look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +154,11 @@ def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLim
     def look_at(file: SourceFile) -> tuple[str, _Picture | bytes | str]:
         data = file.read()
         if file.path.rsplit("/", 1)[-1] == MANIFEST:
-            return file.path, data
+            return file.path, _whole_manifest(data, limits.max_bytes)
         return file.path, _stored(data, store, limits)
 
     with ThreadPoolExecutor(_DECODERS) as pool:
-        for path, found in _mapped(pool, look_at, filter(_of_interest, iter(files))):
+        for path, found in _mapped(pool, look_at, (f for f in files if is_of_interest(f.path))):
             if isinstance(found, _Picture):
                 pictures[path] = found
             elif isinstance(found, bytes):
@@ -149,19 +168,25 @@ def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLim
     return _without_common_folder(pictures, damaged, manifests)
 
 
-def _of_interest(file: SourceFile) -> bool:
-    name = file.path.rsplit("/", 1)[-1]
-    return name == MANIFEST or any(name.lower().endswith(suffix) for suffix in PICTURE_SUFFIXES)
+def _whole_manifest(data: bytes, max_bytes: int) -> bytes:
+    if len(data) > max_bytes:
+        raise DatasetRefused(f"{MANIFEST} has more than {max_bytes:,} bytes")
+    return data
 
 
 def _stored(data: bytes, store: ArtefactStore, limits: ImageLimits) -> _Picture | str:
     """The picture once it is decoded and stored, or what is wrong with it."""
     try:
-        height, width = decode_grey(data, limits).shape
+        grey = decode_grey(data, limits)
     except ImageRefused as refusal:
         return refusal.message
-    digest = write_blob(store, data)
-    return _Picture(sha256=digest, size_bytes=len(data), width=width, height=height)
+    return _Picture(
+        sha256=write_blob(store, data),
+        size_bytes=len(data),
+        width=grey.shape[1],
+        height=grey.shape[0],
+        look=look_at(data, grey),
+    )
 
 
 def _mapped(
@@ -190,9 +215,10 @@ def _without_common_folder(
     else:
         count = strip_common_folder(everything)
         top = "".join(f"{folder}/" for folder in everything[0].split("/")[:count]) if count else ""
+    # What lies outside the manifest's folder is no part of the set.
     return _Received(
-        pictures={path.removeprefix(top): picture for path, picture in pictures.items()},
-        damaged={path.removeprefix(top): problem for path, problem in damaged.items()},
+        pictures={p.removeprefix(top): v for p, v in pictures.items() if p.startswith(top)},
+        damaged={p.removeprefix(top): v for p, v in damaged.items() if p.startswith(top)},
         manifest=next(iter(manifests.values()), None),
     )
 
@@ -283,6 +309,14 @@ def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> No
             )
 
 
+def _check_visible(items: list[DatasetItem], looks: Mapping[str, Look]) -> None:
+    if all(looks[item.sha256].blank for item in items):
+        raise DatasetRefused(
+            "All of its pictures are blank: one shade all over, such as black. Check how they were "
+            "exported"
+        )
+
+
 # --- the record -------------------------------------------------------------------------------
 
 
@@ -290,25 +324,27 @@ def _dataset(
     request: IngestRequest,
     store: ArtefactStore,
     clock: Clock,
-    items: list[DatasetItem],
+    audited: Audited,
     rejected: tuple[RejectedFile, ...],
 ) -> Dataset:
-    items = sorted(items, key=lambda item: item.path)
-    distinct = len({item.sha256 for item in items})
+    items, audit = audited.items, audited.audit
     counts = Counter(item.label for item in items)
+    digest = write_items(store, items)
+    page = render_audit(request.dataset_id, digest, audited, rejected, store)
     return Dataset(
         id=request.dataset_id,
         create_time=clock.now(),
         request_id=request.request_id,
         caller=request.caller,
         source=request.origin,
-        digest=write_items(store, items),
+        digest=digest,
         item_count=len(items),
         size_bytes=sum(item.size_bytes for item in items),
         class_counts={label: counts[label] for label in LABELS if counts[label]},
         group_count=len({item.group for item in items if item.group}),
         mask_count=sum(item.mask_sha256 is not None for item in items),
         has_given_split={item.split for item in items} >= set(Split),
-        duplicate_count=len(items) - distinct,
+        duplicate_count=audit.exact_duplicate_count,
         rejected=rejected,
+        audit=replace(audit, page_sha256=write_audit_page(store, digest, page)),
     )

@@ -67,6 +67,12 @@ def describe(paths: Iterable[str], manifest: bytes | None) -> Description:
     return _by_manifest(set(known), _rows(manifest))
 
 
+def is_of_interest(path: str) -> bool:
+    """Whether the file can be part of a data set: a picture, or the manifest."""
+    name = PurePosixPath(path).name
+    return name == MANIFEST or name.lower().endswith(tuple(PICTURE_SUFFIXES))
+
+
 def _by_folder(paths: Sequence[str]) -> Description:
     slices, rejected = [], []
     for path in paths:
@@ -106,7 +112,7 @@ def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Descript
     rejected: list[RejectedFile] = []
     seen: set[str] = set()
     for row in rows:
-        path = row["path"].strip().replace("\\", "/").removeprefix("./")
+        path = _plain(row["path"])
         described = _described(row, path, paths, seen)
         seen.add(path)
         if isinstance(described, Described):
@@ -116,11 +122,16 @@ def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Descript
     return Description(slices=tuple(slices), rejected=tuple(rejected))
 
 
+def _plain(path: str) -> str:
+    """The path as the data set's files have it."""
+    return path.strip().replace("\\", "/").removeprefix("./")
+
+
 def _described(
     row: Mapping[str, str], path: str, paths: set[str], seen: set[str]
 ) -> Described | str:
     """What the row says, or what is wrong with it."""
-    label, mask = parse_label(row["label"]), row.get("mask", "").strip()
+    label, mask = parse_label(row["label"]), _plain(row.get("mask", ""))
     if path in seen:
         return f"{MANIFEST} names it twice"
     if path not in paths:

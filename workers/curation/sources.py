@@ -15,8 +15,16 @@ from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore
 from core.settings import Settings
 from workers.curation.archives import is_archive, read_archive
+from workers.curation.manifest import is_of_interest
 
 MAX_FILES: Final = 200_000
+_REMOTE_SCHEMES: Final = frozenset(
+    {
+        *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss"),
+        *("http", "https", "ftp", "sftp", "ssh", "hdfs", "webhdfs", "hf", "memory"),
+    }
+)
+"""Of fsspec's schemes those that cannot reach this machine's files."""
 _IGNORED_NAMES: Final = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 
@@ -41,7 +49,7 @@ def open_source(
     else:
         files = _from_uri(request.location, settings)
     if len(files) == 1 and is_archive(files[0].path):
-        files_iter = _unpacked(files[0], settings.max_dataset_bytes)
+        files_iter = _unpacked(files[0], settings)
     else:
         files_iter = iter(_within_limit(files))
     return (file for file in files_iter if not _ignored(file.path))
@@ -76,6 +84,8 @@ def _from_uri(uri: str, settings: Settings) -> list[_Located]:
             "only file:// is imported here; set BRAINTUMOR_IMPORT_REMOTE=1 on the server to "
             "allow others",
         )
+    if scheme not in _REMOTE_SCHEMES or "::" in uri:
+        raise InvalidArgument.of("uri", f"{scheme}:// is not a kind of URI that is imported")
     return _remote_files(uri)
 
 
@@ -83,16 +93,20 @@ def _allowed_path(uri: str, settings: Settings) -> Path:
     parts = urlsplit(uri)
     if parts.netloc not in {"", "localhost"}:
         raise InvalidArgument.of("uri", "file:// URIs have three slashes: file:///folder")
-    path = Path(unquote(parts.path)).resolve()
+    try:
+        path = Path(unquote(parts.path)).resolve()
+        exists = path.exists()
+    except (ValueError, OSError) as exc:  # a null byte, a name that is too long
+        raise InvalidArgument.of("uri", "is not the path of a file or folder") from exc
     roots = [Path(root).resolve() for root in settings.import_roots.split(":") if root]
-    # Existence is not looked at before permission: a refusal must tell nothing.
+    # Existence is not told before permission: a refusal must tell nothing.
     if not any(path.is_relative_to(root) for root in roots):
         raise InvalidArgument.of(
             "uri",
             "the server may not read there; add the folder to BRAINTUMOR_IMPORT_ROOTS on the "
             "server, or upload the data set",
         )
-    if not path.exists():
+    if not exists:
         raise InvalidArgument.of("uri", f"{path} does not exist on the server")
     return path
 
@@ -110,7 +124,18 @@ def _has_link(path: Path, top: Path) -> bool:
 
 
 def _local(path: Path, name: str) -> _Located:
-    return _Located(name, path.read_bytes, lambda: path.open("rb"))
+    def opened() -> BinaryIO:
+        try:
+            return path.open("rb")
+        except OSError as exc:
+            problem = exc.strerror or type(exc).__name__
+            raise InvalidArgument.of("uri", f"{path} cannot be read: {problem}") from exc
+
+    def read() -> bytes:
+        with opened() as file:
+            return file.read()
+
+    return _Located(name, read, opened)
 
 
 def _remote_files(uri: str) -> list[_Located]:
@@ -134,15 +159,40 @@ def _remote_files(uri: str) -> list[_Located]:
     ]
 
 
+def read_remote(uri: str, settings: Settings) -> bytes:
+    """The one file that the URI names. Raises ``InvalidArgument`` if it may not or cannot be read,
+    or is larger than a data set may be."""
+    files = _from_uri(uri, settings)
+    if len(files) != 1:
+        raise InvalidArgument.of("uri", "must name one file")
+    try:
+        with files[0].open() as stream:
+            data = stream.read(settings.max_dataset_bytes + 1)
+    except BrainTumorError:
+        raise
+    except Exception as exc:  # each protocol has its own errors
+        raise InvalidArgument.of("uri", f"cannot be read: {type(exc).__name__}") from exc
+    if len(data) > settings.max_dataset_bytes:
+        raise InvalidArgument.of("uri", "is too large")
+    return data
+
+
 def _within_limit(files: list[_Located]) -> list[_Located]:
     if len(files) > MAX_FILES:
         raise DatasetRefused(f"The data set has more than {MAX_FILES:,} files.")
     return files
 
 
-def _unpacked(archive: _Located, max_bytes: int) -> Iterator[SourceFile]:
+def _unpacked(archive: _Located, settings: Settings) -> Iterator[SourceFile]:
     with archive.open() as stream:
-        for path, data in read_archive(stream, archive.path, max_bytes):
+        unpacked = read_archive(
+            stream,
+            archive.path,
+            max_bytes=settings.max_dataset_bytes,
+            max_file_bytes=settings.max_image_bytes,
+            wanted=is_of_interest,
+        )
+        for path, data in unpacked:
             yield SourceFile(path, partial(bytes, data))
 
 

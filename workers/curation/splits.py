@@ -25,7 +25,9 @@ class SplitPlan:
 def split_dataset(
     items: Sequence[DatasetItem], *, validation_share: float, test_share: float, seed: int
 ) -> SplitPlan:
-    """Split by group (given, else equal pictures), each class shared out alike.
+    """Split by given group and near-duplicate component, each class shared out alike.
+
+    Slices that share either stay together, and so do chains of such slices.
 
     Shares are of all slices, 0..1. A Training/Testing layout that the data set brings is used as
     it is. Raises ``TrainingFailed`` if a class has too few groups to be in every part.
@@ -47,15 +49,24 @@ def split_dataset(
     return SplitPlan(train=train, validation=validation, test=test, protocol=_protocol(items, seed))
 
 
-def _protocol(items: Iterable[DatasetItem], seed: int) -> str:
-    kind = "given group" if any(item.group for item in items) else "equal pictures only"
-    return f"held out at random, stratified by class, grouped by {kind}, seed {seed}"
+def _protocol(items: Sequence[DatasetItem], seed: int) -> str:
+    return f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
+
+
+def _kind(items: Sequence[DatasetItem]) -> str:
+    """What keeps slices together, in plain words."""
+    kinds = []
+    if any(item.group for item in items):
+        kinds.append("given group")
+    if any(item.component for item in items):
+        kinds.append("near-duplicate component")
+    return " and ".join(kinds) or "equal pictures only"
 
 
 def _parts(
     items: Sequence[DatasetItem], shares: Sequence[float], seed: int
 ) -> list[tuple[DatasetItem, ...]]:
-    groups = _groups(items)
+    groups = linked_groups(items)
     _check_enough(groups, len(shares))
     parts: list[list[DatasetItem]] = [[] for _ in shares]
     for number, chosen in _assign(groups, shares, seed):
@@ -63,8 +74,12 @@ def _parts(
     return [tuple(sorted(part, key=lambda item: item.path)) for part in parts]
 
 
-def _groups(items: Sequence[DatasetItem]) -> list[Group]:
-    """Slices that must stay together: same group, or same picture, or linked by a chain of both."""
+def linked_groups(items: Sequence[DatasetItem]) -> list[Group]:
+    """Slices that must stay together, by path.
+
+    They have the same group, the same near-duplicate component or the same picture, or a chain of
+    those links them.
+    """
     leaders: dict[str, str] = {}
 
     def leader(key: str) -> str:
@@ -74,8 +89,10 @@ def _groups(items: Sequence[DatasetItem]) -> list[Group]:
         return key
 
     for item in items:
-        if item.group:
-            leaders[leader(f"picture {item.sha256}")] = leader(f"group {item.group}")
+        links = (("group", item.group), ("component", item.component))
+        for kind, name in links:
+            if name:
+                leaders[leader(f"picture {item.sha256}")] = leader(f"{kind} {name}")
     members: dict[str, list[DatasetItem]] = defaultdict(list)
     for item in sorted(items, key=lambda i: i.path):
         members[leader(f"picture {item.sha256}")].append(item)
@@ -90,7 +107,8 @@ def _check_enough(groups: Sequence[Group], parts: int) -> None:
     if short:
         raise TrainingFailed(
             f"The data set is too small to split: each class needs at least {parts} groups of "
-            f"slices (patients, or different pictures), but {', '.join(short)}. Add slices."
+            "slices (patients, or pictures that are not copies of each other), but "
+            f"{', '.join(short)}. Add slices."
         )
 
 

@@ -1,55 +1,125 @@
-"""From grey pixels to a model's input: one function, for training and for serving."""
+"""From grey pixels to a model's input: one function, for training and for serving.
+
+Public data sets take slices with and without a tumour from different places, and a model can tell
+the places apart by margins and brightness. So the picture is cropped to the head, its grey values
+are stretched between two percentiles, and it is put on a black square: what is left is the slice.
+"""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+PREPROCESSING: Final = "head-crop-1"
+"""Name of what :func:`prepare` does. A model belongs to the one that it was trained with."""
+
+_DIM: Final = 10
+"""Grey values up to this are background whatever the picture's brightness."""
+_DIM_SHARE: Final = 0.1
+"""So are those below this share of the bright pixels' value."""
+_HEAD_SHARE: Final = 0.04
+"""Rows and columns with a smaller share of bright pixels are margin, or letters on it."""
+_LOW: Final = 0.01
+"""Share of the head's pixels that becomes black."""
+_HIGH: Final = 0.995
+"""The brightest pixels above this share become white."""
+_FLAT: Final = 16
+"""A picture with less contrast than this shows nothing; stretching would show its noise."""
+_HIGHEST_BLACK: Final = 60
+"""A head that fills the picture has no background; its darkest tissue must not become black."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SquareGeometry:
-    """How a picture sits in the square that the model sees. Lengths are input pixels.
+    """How a part of a picture sits in the square that the model sees. Lengths are input pixels.
 
-    The picture is centred in a square of ``side``; ``left`` and ``top`` are the black margins.
+    The part (``x0``, ``y0``, ``width``, ``height``) is centred in a square of ``side``.
     """
 
+    x0: int
+    y0: int
     width: int
     height: int
-    side: int
-    left: int
-    top: int
 
-    @classmethod
-    def of(cls, width: int, height: int) -> "SquareGeometry":
-        side = max(width, height)
-        return cls(
-            width=width,
-            height=height,
-            side=side,
-            left=(side - width) // 2,
-            top=(side - height) // 2,
-        )
+    @property
+    def side(self) -> int:
+        return max(self.width, self.height)
 
     def to_input(self, x: float, y: float, size: int) -> tuple[float, float]:
         """Where a point of the model's square (0..size) lies in the input picture, in pixels."""
         scale = self.side / size
-        return x * scale - self.left, y * scale - self.top
+        return (
+            x * scale - (self.side - self.width) / 2 + self.x0,
+            y * scale - (self.side - self.height) / 2 + self.y0,
+        )
 
 
-def prepare(grey: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """``grey`` (height, width) as model input: (size, size, 1), float32, 0..255.
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """``pixels``: (size, size, 1), whole float32 numbers of 0..255; ``geometry`` says of what."""
 
-    The picture is centred on a black square, so that its shape stays, then resized with
-    antialiasing.
-    """
+    pixels: NDArray[np.float32]
+    geometry: SquareGeometry
+
+
+def prepare(grey: NDArray[np.uint8], size: int) -> Prepared:
+    """``grey`` (height, width) as model input: the head, stretched in brightness, on a square."""
+    geometry = head_geometry(grey)
+    left, top = geometry.x0, geometry.y0
+    head = grey[top : top + geometry.height, left : left + geometry.width]
+    stretched = _stretch(_fit(head, size), *_black_and_white(head))
+    square = np.zeros((size, size, 1), np.float32)
+    height, width = stretched.shape
+    y, x = (size - height) // 2, (size - width) // 2
+    square[y : y + height, x : x + width, 0] = stretched
+    return Prepared(pixels=square, geometry=geometry)
+
+
+def head_geometry(grey: NDArray[np.uint8]) -> SquareGeometry:
+    """The part of the picture between its margins; all of it where nothing stands out."""
     height, width = grey.shape
-    scale = size / max(width, height)
-    # Resized before it is put on the square: a thin picture's own square could be enormous.
+    bright = grey > max(_DIM, _DIM_SHARE * _quantile(grey, 0.99))
+    rows = np.flatnonzero(bright.mean(axis=1) > _HEAD_SHARE)
+    columns = np.flatnonzero(bright.mean(axis=0) > _HEAD_SHARE)
+    if not len(rows) or not len(columns):
+        return SquareGeometry(x0=0, y0=0, width=width, height=height)
+    return SquareGeometry(
+        x0=int(columns[0]),
+        y0=int(rows[0]),
+        width=int(columns[-1] - columns[0] + 1),
+        height=int(rows[-1] - rows[0] + 1),
+    )
+
+
+def _fit(head: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resized with antialiasing until the longer side is ``size``.
+
+    Done before it is put on the square: a thin picture's own square could be enormous.
+    """
+    height, width = head.shape
+    scale = size / max(height, width)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(grey)
-    if fitted != picture.size:
-        picture = picture.resize(fitted, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    square = Image.new("L", (size, size))
-    square.paste(picture, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
-    return np.asarray(square, dtype=np.float32)[:, :, np.newaxis]
+    if fitted == (width, height):
+        return head
+    picture = Image.fromarray(head)
+    return np.asarray(picture.resize(fitted, Image.Resampling.BILINEAR, reducing_gap=3.0))
+
+
+def _black_and_white(head: NDArray[np.uint8]) -> tuple[int, int]:
+    low, high = _quantile(head, _LOW), _quantile(head, _HIGH)
+    if high - low < _FLAT:
+        return 0, 255
+    return min(low, _HIGHEST_BLACK), high
+
+
+def _stretch(pixels: NDArray[np.uint8], black: int, white: int) -> NDArray[np.float32]:
+    scaled = (pixels.astype(np.float32) - black) * np.float32(255.0 / max(white - black, 1))
+    return np.asarray(np.rint(np.clip(scaled, 0.0, 255.0)), np.float32)
+
+
+def _quantile(pixels: NDArray[np.uint8], share: float) -> int:
+    """The smallest grey value that ``share`` of the pixels do not exceed."""
+    counts = np.bincount(pixels.ravel(), minlength=256).cumsum()
+    return int(np.searchsorted(counts, share * counts[-1]))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.prediction import Decision
+from workers.imaging.preprocess import SquareGeometry
 from workers.model_artefact import Calibration
 
 
@@ -28,18 +29,26 @@ def decide(probabilities: tuple[float, ...], calibration: Calibration) -> Decisi
     return Decision.ACCEPTED if sure else Decision.ABSTAINED
 
 
-def activation_png(activation_map: NDArray[np.float32], width: int, height: int) -> bytes:
-    """One class's map (h, w) over the padded square, as a grey PNG of the input's size.
+def activation_png(
+    activation_map: NDArray[np.float32], geometry: SquareGeometry, width: int, height: int
+) -> bytes:
+    """One class's map (h, w) over the model's square, as a grey PNG of the input's size.
 
     Only what speaks for the class is shown: negative evidence is black, the strongest place
-    white. Undoes the square padding of :func:`workers.imaging.preprocess.prepare`.
+    white. Undoes the crop and the padding of :func:`workers.imaging.preprocess.prepare`.
     """
     evidence = np.maximum(activation_map, 0.0)
     peak = float(evidence.max())
     grey = (evidence / peak * 255.0 if peak > 0 else evidence).astype(np.uint8)
-    cells, side = grey.shape[0], max(width, height)
-    left, top = (side - width) / 2 * cells / side, (side - height) / 2 * cells / side
-    box = (left, top, left + width * cells / side, top + height * cells / side)
+    cells = grey.shape[0] / geometry.side
+    left = (geometry.side - geometry.width) / 2 * cells
+    top = (geometry.side - geometry.height) / 2 * cells
+    box = (left, top, left + geometry.width * cells, top + geometry.height * cells)
+    head = Image.fromarray(grey).resize(
+        (geometry.width, geometry.height), Image.Resampling.BICUBIC, box
+    )
+    picture = Image.new("L", (width, height))
+    picture.paste(head, (geometry.x0, geometry.y0))
     buffer = io.BytesIO()
-    Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC, box).save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return buffer.getvalue()

@@ -16,7 +16,7 @@ from core.labels import LABELS
 from core.messages import InferenceBatch, InferenceItem
 from core.prediction import Prediction
 from workers.imaging.decode import ImageLimits, decode_grey
-from workers.imaging.preprocess import prepare
+from workers.imaging.preprocess import SquareGeometry, prepare
 from workers.inference.answers import activation_png, calibrated_probabilities, decide
 from workers.inference.sessions import LoadedModel, ModelSessions
 
@@ -32,6 +32,7 @@ class _Prepared:
 
     item: InferenceItem
     pixels: NDArray[np.float32]
+    geometry: SquareGeometry
     width: int
     height: int
 
@@ -67,7 +68,14 @@ class BatchRunner:
             raise DeadlinePassed()
         grey = decode_grey(item.image, self._limits)
         height, width = grey.shape
-        return _Prepared(item=item, pixels=prepare(grey, size), width=width, height=height)
+        prepared = prepare(grey, size)
+        return _Prepared(
+            item=item,
+            pixels=prepared.pixels,
+            geometry=prepared.geometry,
+            width=width,
+            height=height,
+        )
 
     def _answer_all(
         self, batch: InferenceBatch, model: LoadedModel, ready: Sequence[_Prepared]
@@ -109,9 +117,8 @@ def _answer(
     if not prepared.item.include_activation_map:
         return prediction
     evidence = activation_map[:, :, LABELS.index(prediction.label)]
-    return replace(
-        prediction, activation_map=activation_png(evidence, prepared.width, prepared.height)
-    )
+    picture = activation_png(evidence, prepared.geometry, prepared.width, prepared.height)
+    return replace(prediction, activation_map=picture)
 
 
 def _guarded(batch_id: str, work: Callable[[], T]) -> T | BrainTumorError:

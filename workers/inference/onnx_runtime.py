@@ -8,7 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from workers.inference.runtime import RawOutput, RuntimeLoader
-from workers.model_artefact import ACTIVATION_MAP_NAME, INPUT_NAME, LOGITS_NAME
+from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, INPUT_NAME, LOGITS_NAME
 
 log = logging.getLogger(__name__)
 
@@ -58,5 +58,6 @@ class OnnxRuntime:
         self.preferred_batch = preferred_batch
 
     def run(self, images: NDArray[np.float32]) -> RawOutput:
-        logits, maps = self._session.run([LOGITS_NAME, ACTIVATION_MAP_NAME], {INPUT_NAME: images})
-        return RawOutput(logits=logits, activation_map=maps)
+        names = [LOGITS_NAME, ACTIVATION_MAP_NAME, FEATURES_NAME]
+        logits, maps, features = self._session.run(names, {INPUT_NAME: images})
+        return RawOutput(logits=logits, activation_map=maps, features=features)

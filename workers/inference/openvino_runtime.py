@@ -11,7 +11,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from workers.inference.runtime import RawOutput, RuntimeLoader
-from workers.model_artefact import ACTIVATION_MAP_NAME, LOGITS_NAME
+from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, LOGITS_NAME
 
 
 def loader(*, streams: int, precision: str) -> RuntimeLoader:
@@ -41,6 +41,7 @@ class OpenVinoRuntime:
         self._model = core.compile_model(model, "CPU", config)
         self._logits = self._model.output(LOGITS_NAME)
         self._activation_map = self._model.output(ACTIVATION_MAP_NAME)
+        self._features = self._model.output(FEATURES_NAME)
         self._threads = threading.local()
 
     def run(self, images: NDArray[np.float32]) -> RawOutput:
@@ -48,6 +49,7 @@ class OpenVinoRuntime:
         return RawOutput(
             logits=np.concatenate([s.logits for s in singles]),
             activation_map=np.concatenate([s.activation_map for s in singles]),
+            features=np.concatenate([s.features for s in singles]),
         )
 
     def _run_one(self, image: NDArray[np.float32]) -> RawOutput:
@@ -57,6 +59,7 @@ class OpenVinoRuntime:
         return RawOutput(
             logits=request.get_tensor(self._logits).data.copy(),
             activation_map=request.get_tensor(self._activation_map).data.copy(),
+            features=request.get_tensor(self._features).data.copy(),
         )
 
     def _request(self) -> ov.InferRequest:

@@ -16,11 +16,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RawOutput:
-    """What the graph gives for n pictures: ``logits`` (n, classes) and ``activation_map``
-    (n, h, w, classes), both float32."""
+    """What the graph gives for n pictures, all float32: ``logits`` (n, classes),
+    ``activation_map`` (n, h, w, classes) and ``features`` (n, d)."""
 
     logits: NDArray[np.float32]
     activation_map: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class Runtime(Protocol):

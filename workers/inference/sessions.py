@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core.errors import ArtefactCorrupt
 from core.labels import LABELS
 from core.ports import ArtefactStore
+from workers.imaging.preprocess import PREPROCESSING
 from workers.inference.runtime import Runtime, RuntimeLoader
 from workers.model_artefact import GRAPH, ModelManifest, load_file, load_manifest
 
@@ -28,6 +29,9 @@ def load_model(store: ArtefactStore, load: RuntimeLoader, digest: str) -> Loaded
     manifest = load_manifest(store, digest)
     if manifest.labels != LABELS:
         raise ArtefactCorrupt(f"models/{digest}", f"its labels are {manifest.labels}")
+    if manifest.preprocessing != PREPROCESSING:
+        problem = f"it expects pixels prepared by {manifest.preprocessing}, not {PREPROCESSING}"
+        raise ArtefactCorrupt(f"models/{digest}", problem)
     graph = load_file(store, digest, manifest, GRAPH)
     runtime = load(graph, manifest.image_size)
     log.info("model_loaded digest=%s runtime=%s", digest[:12], runtime.name)

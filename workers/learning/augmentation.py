@@ -12,29 +12,81 @@ import tensorflow as tf
 MAX_TURN: Final = math.radians(15)
 MAX_SHIFT: Final = 0.1
 """Share of the side."""
-MAX_ZOOM: Final = 0.1
+MAX_ZOOM: Final = 0.15
 MAX_BRIGHTNESS: Final = 0.15
 """Share of 255."""
-MAX_CONTRAST: Final = 0.2
-MAX_GAMMA: Final = 1.25
-MAX_NOISE: Final = 5.0
+MAX_CONTRAST: Final = 0.25
+MAX_GAMMA: Final = 1.4
+MAX_NOISE: Final = 8.0
 """Largest deviation of the noise, in grey values."""
+BLURRED: Final = 0.25
+"""Share of the slices that are blurred, and of those that are compressed as JPEG."""
+LOWEST_QUALITY: Final = 30
+HIGHEST_QUALITY: Final = 95
+_BINOMIAL: Final = (1 / 4, 1 / 2, 1 / 4)
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+"""Pictures and targets."""
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Each of ``images``, float32 (n, size, size, 1) of 0..255, changed in its own way.
 
     A left-right flip of every other one, turn, shift and zoom in a single resampling; then
-    contrast, brightness, gamma and noise. ``seed`` is two integers.
+    blur, contrast, brightness, gamma and noise; then JPEG, since many sources were compressed.
+    ``seed`` is two integers.
     """
-    seeds = tf.unstack(tf.random.split(seed, 2))
-    return _change_grey(_move(images, seeds[0]), seeds[1])
+    seeds = tf.unstack(tf.random.split(seed, 4))
+    moved = _blur(_move(images, seeds[0]), seeds[1])
+    return _compress(_change_grey(moved, seeds[2]), seeds[3])
+
+
+def mix(images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor) -> Batch:
+    """Each slice mixed with another of its batch, and their targets (n, classes) alike.
+
+    Zhang et al., ICLR 2018, "mixup: Beyond Empirical Risk Minimization". One weight a batch,
+    drawn from Beta(alpha, alpha).
+    """
+    gammas = tf.random.stateless_gamma((2,), seed, alpha)
+    weight = gammas[0] / (gammas[0] + gammas[1])
+    mixed = [weight * x + (1 - weight) * tf.reverse(x, [0]) for x in (images, targets)]
+    return mixed[0], mixed[1]
+
+
+def _blur(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    (chosen,) = _uniforms(seed, 1, (tf.shape(images)[0], 1, 1, 1))
+    line = tf.constant(_BINOMIAL)
+    kernel = (line[:, None] * line[None, :])[:, :, None, None]
+    blurred = tf.nn.conv2d(images, kernel, strides=1, padding="SAME")
+    return tf.where(chosen < 2 * BLURRED - 1, blurred, images)
+
+
+def _compress(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Some of the slices as they come out of a JPEG file of some quality."""
+    chosen, drawn = _uniforms(seed, 2, (tf.shape(images)[0],))
+    span = HIGHEST_QUALITY - LOWEST_QUALITY
+    quality = LOWEST_QUALITY + tf.cast((drawn + 1) / 2 * span, tf.int32)
+
+    def one(parts: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        image, is_chosen, its_quality = parts
+        return tf.cond(is_chosen, lambda: _through_jpeg(image, its_quality), lambda: image)
+
+    return tf.map_fn(
+        one, (images, chosen < 2 * BLURRED - 1, quality), fn_output_signature=tf.float32
+    )
+
+
+def _through_jpeg(image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+    whole = tf.cast(tf.round(image), tf.uint8)
+    three = tf.image.grayscale_to_rgb(whole)
+    decoded = tf.io.decode_jpeg(tf.raw_ops.EncodeJpegVariableQuality(images=three, quality=quality))
+    return tf.ensure_shape(tf.cast(decoded[:, :, :1], tf.float32), image.shape)
 
 
 def _move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=_transforms(tf.shape(images)[0], images.shape[1], seed),
+        transforms=_transforms(tf.shape(images)[0], tf.shape(images)[1], seed),
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -42,17 +94,18 @@ def _move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _transforms(count: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+def _transforms(count: tf.Tensor, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Maps from output to input pixels about the centre: (n, 8), as the operation wants them."""
+    side = tf.cast(size, tf.float32)
     flip, turn, zoom, across, down = _uniforms(seed, 5, (count,))
     angle = turn * MAX_TURN
     scale = tf.exp(zoom * math.log1p(MAX_ZOOM))
     mirror = tf.where(flip > 0, 1.0, -1.0)
     a, b = tf.cos(angle) * scale * mirror, -tf.sin(angle) * scale
     c, d = tf.sin(angle) * scale * mirror, tf.cos(angle) * scale
-    centre = (size - 1) / 2
-    right = centre * (1 - a - b) + across * MAX_SHIFT * size
-    below = centre * (1 - c - d) + down * MAX_SHIFT * size
+    centre = (side - 1) / 2
+    right = centre * (1 - a - b) + across * MAX_SHIFT * side
+    below = centre * (1 - c - d) + down * MAX_SHIFT * side
     nothing = tf.zeros_like(a)
     return tf.stack([a, b, right, c, d, below, nothing, nothing], axis=1)
 

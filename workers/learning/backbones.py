@@ -5,6 +5,7 @@ cannot get it wrong.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,8 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from core.errors import TrainingFailed
-from core.training import Backbone
+from core.training import Backbone, TrainingSpec
+from workers.learning.efficientnet_lite import efficientnet_lite0
 
 Normalise = Callable[[KerasTensor], KerasTensor]
 
@@ -27,11 +29,13 @@ _DEVIATION_RGB: Final = (0.229, 0.224, 0.225)
 class BackboneSpec:
     """``build`` makes the network without its top; ``normalise`` turns grey 0..255, three times,
     into what it was trained on; ``weights_file`` is Keras' name for its ImageNet weights;
-    ``smallest`` is the smallest side it can take, in pixels."""
+    ``block`` matches the names of layers of one block, its first group; ``smallest`` is the
+    smallest side it can take, in pixels."""
 
     build: Callable[..., keras.Model]
     normalise: Normalise
     weights_file: str
+    block: str
     smallest: int = 32
 
 
@@ -48,6 +52,11 @@ def _caffe(pixels: KerasTensor) -> KerasTensor:
     return layers.Rescaling(1.0, offset=[-mean for mean in _MEAN_BGR], name="caffe")(pixels)
 
 
+def _lite(pixels: KerasTensor) -> KerasTensor:
+    """-1..1, as EfficientNet-Lite was trained."""
+    return layers.Rescaling(1 / 128, offset=-127 / 128, name="lite")(pixels)
+
+
 def _torch(pixels: KerasTensor) -> KerasTensor:
     """0..1, then ImageNet's mean and standard deviation, as DenseNet was trained."""
     scale = [1 / (255 * deviation) for deviation in _DEVIATION_RGB]
@@ -60,37 +69,85 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         build=keras.applications.EfficientNetB0,
         normalise=_as_it_is,
         weights_file="efficientnetb0_notop.h5",
+        block=r"(block\d[a-z])_",
+    ),
+    Backbone.EFFICIENTNET_LITE0: BackboneSpec(
+        build=efficientnet_lite0,
+        normalise=_lite,
+        weights_file="efficientnet_lite0_notop.h5",
+        block=r"(block\d[a-z])_",
     ),
     Backbone.RESNET101: BackboneSpec(
         build=keras.applications.ResNet101,
         normalise=_caffe,
         weights_file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        block=r"(conv\d_block\d+)_",
     ),
     Backbone.DENSENET121: BackboneSpec(
         build=keras.applications.DenseNet121,
         normalise=_torch,
         weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        block=r"(conv\d_block\d+)_",
     ),
     Backbone.VGG19: BackboneSpec(
         build=keras.applications.VGG19,
         normalise=_caffe,
         weights_file="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        block=r"(block\d)_",
     ),
 }
 
 
-def build_backbone(backbone: Backbone, image_size: int, weights: str | None = None) -> keras.Model:
+def build_backbone(
+    backbone: Backbone, image_size: int | None = None, weights: str | None = None
+) -> keras.Model:
     """The network without its top, for (n, size, size, 3) inputs in its own convention.
 
-    Raises ``TrainingFailed`` if the pictures are too small for it.
+    Without a size it takes pictures of any. Raises ``TrainingFailed`` if they are too small.
     """
     spec = BACKBONES[backbone]
-    if image_size < spec.smallest:
-        raise TrainingFailed(
-            f"{backbone} needs an image_size of at least {spec.smallest}; it is {image_size}."
-        )
+    if image_size is not None:
+        check_image_size(backbone, image_size)
     shape = (image_size, image_size, 3)
     return spec.build(include_top=False, weights=weights, input_shape=shape)
+
+
+def check_image_size(backbone: Backbone, image_size: int) -> None:
+    """Raise ``TrainingFailed`` if pictures of this side are too small for the network."""
+    smallest = BACKBONES[backbone].smallest
+    if image_size < smallest:
+        raise TrainingFailed(
+            f"{backbone} needs an image_size of at least {smallest}; it is {image_size}."
+        )
+
+
+def freeze_blocks(network: keras.Model, backbone: Backbone, count: int) -> None:
+    """Keep the stem and the first ``count`` blocks as they are; 0 keeps nothing.
+
+    Raises ``TrainingFailed`` if the network has fewer blocks.
+    """
+    if not count:
+        return
+    names = [re.match(BACKBONES[backbone].block, layer.name) for layer in network.layers]
+    blocks = list(dict.fromkeys(name[1] for name in names if name))
+    if count > len(blocks):
+        raise TrainingFailed(
+            f"{backbone} has {len(blocks)} blocks; frozen_blocks is {count}. Lower it."
+        )
+    last = max(i for i, name in enumerate(names) if name and name[1] == blocks[count - 1])
+    for layer in network.layers[: last + 1]:
+        layer.trainable = False
+
+
+def freeze_statistics(network: keras.Model) -> None:
+    """Let every batch norm keep what it came with: statistics, scale and shift.
+
+    To call the network with ``training=False`` would not do: Keras hands the outer model's
+    ``training`` down to the models in it.
+    """
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
 
 
 def match_pretrained_graph(backbone: keras.Model) -> None:
@@ -133,8 +190,9 @@ def quicken_statistics(backbone: keras.Model, momentum: float) -> None:
             layer.momentum = momentum
 
 
-def activation_bytes(backbone: keras.Model) -> int:
+def activation_bytes(spec: TrainingSpec) -> int:
     """Bytes that one picture's layer outputs take as float32; training keeps all of them."""
+    backbone = build_backbone(spec.backbone, spec.image_size)
     outputs = (layer.output for layer in backbone.layers)
     return 4 * sum(math.prod(side or 1 for side in output.shape) for output in outputs)
 

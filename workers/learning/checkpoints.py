@@ -55,15 +55,15 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """A job's newest checkpoint.
+    """The newest checkpoint of a job, or of a part of it.
 
     Files of an epoch get names of their own and ``state.json`` is written last and names them
     with their hashes, so that a cut-short write leaves the checkpoint before it whole.
     """
 
-    def __init__(self, store: ArtefactStore, job_id: str) -> None:
+    def __init__(self, store: ArtefactStore, job_id: str, part: str = "model") -> None:
         self._store = store
-        self._prefix = checkpoint_prefix(job_id)
+        self._prefix = f"{checkpoint_prefix(job_id)}/{part}"
         self._best_hash: dict[str, str] = {}
 
     def save(self, checkpoint: Checkpoint) -> None:

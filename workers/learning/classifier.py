@@ -1,4 +1,4 @@
-"""The classifier: grey slice in, logits and activation map out."""
+"""The classifier: grey slice in, logits, activation map and features out."""
 
 import tempfile
 from pathlib import Path
@@ -8,31 +8,39 @@ import keras
 from keras import layers
 
 from core.labels import LABELS
-from core.training import TrainingSpec
-from workers.learning.backbones import BACKBONES, build_backbone, quicken_statistics
-from workers.model_artefact import ACTIVATION_MAP_NAME, INPUT_NAME, LOGITS_NAME
+from core.training import BatchNorm, TrainingSpec
+from workers.learning.backbones import (
+    BACKBONES,
+    build_backbone,
+    check_image_size,
+    freeze_blocks,
+    freeze_statistics,
+    quicken_statistics,
+)
+from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, INPUT_NAME, LOGITS_NAME
 
-FEATURES: Final = "features"
-_MOMENTUM_FROM_NOTHING: Final = 0.9
+_FEATURE_MAP: Final = "feature_map"
+_MOMENTUM: Final = 0.9
 """Keras' 0.99 needs hundreds of steps before validation sees sensible statistics."""
 
 
 def build_classifier(spec: TrainingSpec, *, pretrained: bool) -> keras.Model:
-    """A model from (n, size, size, 1) grey values 0..255 to logits (n, classes).
+    """A model from (n, size, size, 1) grey values 0..255, of any size, to logits (n, classes).
 
-    The backbone of a pretrained model runs in inference mode while it is trained, so that its
-    batch statistics stay those of ImageNet: with batches of a few slices they would only get
-    worse. One that starts from nothing has to learn them.
+    What the recipe freezes is frozen where there is something to keep: in a pretrained backbone.
     """
-    grey = layers.Input((spec.image_size, spec.image_size, 1), name=INPUT_NAME)
+    check_image_size(spec.backbone, spec.image_size)
+    grey = layers.Input((None, None, 1), name=INPUT_NAME)
     three = layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
-    backbone = build_backbone(spec.backbone, spec.image_size)
-    if not pretrained:
-        quicken_statistics(backbone, _MOMENTUM_FROM_NOTHING)
-    pixels = BACKBONES[spec.backbone].normalise(three)
-    features = backbone(pixels, training=False) if pretrained else backbone(pixels)
-    features = layers.Activation("linear", name=FEATURES)(features)
-    pooled = layers.GlobalAveragePooling2D(name="pool")(features)
+    backbone = build_backbone(spec.backbone)
+    quicken_statistics(backbone, _MOMENTUM)
+    if pretrained:
+        freeze_blocks(backbone, spec.backbone, spec.frozen_blocks)
+    if pretrained and spec.batch_norm is BatchNorm.FROZEN:
+        freeze_statistics(backbone)
+    feature_map = backbone(BACKBONES[spec.backbone].normalise(three))
+    feature_map = layers.Activation("linear", name=_FEATURE_MAP)(feature_map)
+    pooled = layers.GlobalAveragePooling2D(name=FEATURES_NAME)(feature_map)
     dropped = layers.Dropout(spec.dropout, seed=spec.seed, name="dropout")(pooled)
     logits = layers.Dense(len(LABELS), dtype="float32", name=LOGITS_NAME)(dropped)
     return keras.Model(grey, logits, name=f"{spec.backbone}_classifier")
@@ -43,18 +51,29 @@ def backbone_of(model: keras.Model) -> keras.Model:
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
-def with_activation_map(model: keras.Model) -> keras.Model:
-    """The model with a second output: each place's evidence for each class, (n, h, w, classes).
+def head_of(model: keras.Model) -> keras.layers.Dense:
+    """The last layer of a classifier."""
+    return model.get_layer(LOGITS_NAME)
 
-    It is the last feature map weighted by the dense layer's rows. Its mean over all places, plus
-    the bias, is the logits: the explanation is what the decision was made of.
+
+def with_features(model: keras.Model) -> keras.Model:
+    """The model with a second output: the pooled features that the decision is made of."""
+    features = model.get_layer(FEATURES_NAME).output
+    return keras.Model(model.input, [model.output, features], name=f"{model.name}_features")
+
+
+def with_explanation(model: keras.Model) -> keras.Model:
+    """The model with two more outputs: each place's evidence for each class, and the features.
+
+    The evidence (n, h, w, classes) is the last feature map weighted by the dense layer's rows. Its
+    mean over all places, plus the bias, is the logits: it is what the decision was made of.
     """
-    head = model.get_layer(LOGITS_NAME)
-    features = model.get_layer(FEATURES).output
+    features = model.get_layer(FEATURES_NAME).output
     weigh = layers.Conv2D(len(LABELS), 1, use_bias=False, name=ACTIVATION_MAP_NAME)
-    evidence = weigh(features)
-    weigh.set_weights([head.get_weights()[0][None, None]])
-    return keras.Model(model.input, [model.output, evidence], name=f"{model.name}_explained")
+    evidence = weigh(model.get_layer(_FEATURE_MAP).output)
+    weigh.set_weights([head_of(model).get_weights()[0][None, None]])
+    outputs = [model.output, evidence, features]
+    return keras.Model(model.input, outputs, name=f"{model.name}_explained")
 
 
 def weights_bytes(model: keras.Model) -> bytes:

@@ -12,8 +12,13 @@ import tf2onnx
 from numpy.typing import NDArray
 
 from core.errors import TrainingFailed
-from workers.learning.classifier import backbone_of, with_activation_map
-from workers.model_artefact import ACTIVATION_MAP_NAME, INPUT_NAME, LOGITS_NAME
+from workers.learning.classifier import backbone_of, with_explanation
+from workers.model_artefact import (
+    ACTIVATION_MAP_NAME,
+    FEATURES_NAME,
+    INPUT_NAME,
+    LOGITS_NAME,
+)
 
 OPSET: Final = 17
 MAX_DIFFERENCE: Final = 1e-3
@@ -21,23 +26,27 @@ MAX_DIFFERENCE: Final = 1e-3
 _TIMED_RUNS: Final = 30
 
 
-def export_graph(model: keras.Model) -> bytes:
-    """The model as ONNX, by the contract of :mod:`workers.model_artefact`."""
+def export_graph(model: keras.Model, image_size: int) -> bytes:
+    """The model as ONNX for pictures of that side, by :mod:`workers.model_artefact`'s contract."""
     _freeze_normalisation(model)
-    explained = with_activation_map(model)
+    explained = with_explanation(model)
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits, activation_map = explained(image, training=False)
-        return {LOGITS_NAME: logits, ACTIVATION_MAP_NAME: activation_map}
+        logits, activation_map, features = explained(image, training=False)
+        return {
+            LOGITS_NAME: logits,
+            ACTIVATION_MAP_NAME: activation_map,
+            FEATURES_NAME: features,
+        }
 
-    shape = (None, *model.input_shape[1:])
+    shape = (None, image_size, image_size, 1)
     signature = [tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)]
     graph, _ = tf2onnx.convert.from_function(
         tf.function(serve), input_signature=signature, opset=OPSET
     )
     inputs = {node.name for node in graph.graph.input}
     outputs = {node.name for node in graph.graph.output}
-    if inputs != {INPUT_NAME} or outputs != {LOGITS_NAME, ACTIVATION_MAP_NAME}:
+    if inputs != {INPUT_NAME} or outputs != {LOGITS_NAME, ACTIVATION_MAP_NAME, FEATURES_NAME}:
         raise TrainingFailed(
             f"The exported graph has unexpected inputs {sorted(inputs)} or outputs "
             f"{sorted(outputs)}. Please report this with the job's recipe."

@@ -21,7 +21,7 @@ from core.training import TrainingSpec
 from workers.curation.blobs import read_blob
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
-from workers.learning.augmentation import augment
+from workers.learning.augmentation import Batch, augment, mix
 from workers.learning.memory import GIB, available_memory
 
 _DECODERS: Final = 2
@@ -31,13 +31,39 @@ _MEMORY_SHARE: Final = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """Decoded slices: ``pixels`` (n, size, size, 1) of 0..255, ``labels`` (n,) into ``LABELS``."""
+    """Decoded slices: ``pixels`` (m, size, size, 1) of 0..255, ``labels`` (n,) into ``LABELS``.
+
+    ``places`` (n,) says where in ``pixels`` each slice is; without it they are in order.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def pixels_of(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Pixels of the slices of these numbers, 0..n-1."""
+        return self.pixels[chosen if self.places is None else self.places[chosen]]
+
+
+class DecodedSet:
+    """A data set's slices, decoded once, to be had by their items."""
+
+    def __init__(self, items: Sequence[DatasetItem], slices: Slices) -> None:
+        self._slices = slices
+        self._places = {item.path: place for place, item in enumerate(items)}
+
+    def slices(self, items: Sequence[DatasetItem]) -> Slices:
+        """The items' slices, in their order; their pixels are shared, not copied."""
+        places = np.array([self._places[item.path] for item in items], np.int64)
+        whole = self._slices
+        return Slices(pixels=whole.pixels, labels=whole.labels[places], places=places)
+
+    def labels(self, items: Sequence[DatasetItem]) -> NDArray[np.int64]:
+        """The items' labels, in their order: (n,)."""
+        return self._slices.labels[[self._places[item.path] for item in items]]
 
 
 def load_slices(
@@ -57,7 +83,7 @@ def load_slices(
     def load(numbered: tuple[int, DatasetItem]) -> None:
         number, item = numbered
         grey = decode_grey(read_blob(store, item.sha256), limits)
-        pixels[number] = np.rint(prepare(grey, size))
+        pixels[number] = prepare(grey, size).pixels
 
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
         try:
@@ -95,20 +121,36 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return math.ceil(count / batch_size)
 
 
-def training_batches(slices: Slices, spec: TrainingSpec, epoch: int) -> tf.data.Dataset:
-    """Shuffled, and if so asked augmented, batches of one epoch (float32 pixels, labels).
+def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> tf.data.Dataset:
+    """Shuffled batches of one epoch: float32 pixels of that size, targets (n, classes).
 
-    The same for the same seed and epoch; ``epoch`` counts from 0.
+    Augmented, mixed and smoothed as the recipe has it. The same for the same seed and epoch;
+    ``epoch`` counts from 0.
     """
     order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
-    data = _batches(slices, spec.batch_size, order)
-    if spec.augmentation:
-        data = data.enumerate().map(
-            lambda step, batch: (augment(batch[0], _seed(spec.seed, epoch, step)), batch[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+
+    def prepared(step: tf.Tensor, batch: Batch) -> Batch:
+        seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 2))
+        images, targets = _resized(batch[0], size), _targets(batch[1], spec.label_smoothing)
+        if spec.augmentation:
+            images = augment(images, seeds[0])
+        return mix(images, targets, spec.mixup, seeds[1]) if spec.mixup else (images, targets)
+
+    data = _batches(slices, spec.batch_size, order).enumerate()
+    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE)
+
+
+def _resized(images: tf.Tensor, size: int) -> tf.Tensor:
+    if images.shape[1] == size:
+        return images
+    return tf.image.resize(images, (size, size), antialias=True)
+
+
+def _targets(labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """One-hot, with a share of it spread over all classes (Szegedy et al., CVPR 2016)."""
+    certain = tf.one_hot(labels, len(LABELS))
+    return certain * (1 - smoothing) + smoothing / len(LABELS)
 
 
 def plain_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
@@ -127,7 +169,7 @@ def _batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.da
     def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            yield slices.pixels[chosen], slices.labels[chosen]
+            yield slices.pixels_of(chosen), slices.labels[chosen]
 
     signature = (
         tf.TensorSpec((None, side, side, 1), tf.uint8),

@@ -23,6 +23,7 @@ from workers.evaluation.model_card import render_model_card
 from workers.evaluation.report import ReportFacts, render_report
 from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
+from workers.imaging.preprocess import PREPROCESSING
 from workers.learning.backbones import activation_bytes, set_backbone_weights
 from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
 from workers.learning.classifier import backbone_of, build_classifier, weights_bytes
@@ -115,7 +116,7 @@ def learn(
     _stage(hooks, _TRAINED_AT, "testing")
     judged = _judge(data, job.spec, inference)
     _stage(hooks, 0.96, "exporting")
-    graph = export_graph(model)
+    graph = export_graph(model, job.spec.image_size)
     difference = check_parity(graph, model, data.validation.pixels[:_PARITY_SLICES])
     _stage(hooks, 0.99, "writing the report")
     return _assemble(job.spec, dataset, state, judged, model, graph, difference)
@@ -184,7 +185,7 @@ def _first_weights(
 def _build(spec: TrainingSpec, first: StartWeights) -> keras.Model:
     model = build_classifier(spec, pretrained=first.pretrained)
     backbone = backbone_of(model)
-    check_training_memory(spec, activation_bytes(backbone), available_memory())
+    check_training_memory(spec, activation_bytes(spec), available_memory())
     if first.values is not None:
         set_backbone_weights(backbone, first.values)
     return model
@@ -262,6 +263,7 @@ def _manifest(facts: ReportFacts, hashes: Mapping[str, str]) -> ModelManifest:
         backbone=facts.backbone,
         labels=LABELS,
         image_size=facts.spec["image_size"],
+        preprocessing=PREPROCESSING,
         calibration=facts.calibration,
         files=hashes,
         spec=facts.spec,

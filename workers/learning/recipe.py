@@ -28,6 +28,25 @@ def learning_rate_at(step: int, steps: int, peak: float) -> float:
     return peak * (_LOWEST_SHARE + (1 - _LOWEST_SHARE) * (1 + math.cos(math.pi * done)) / 2)
 
 
+def epoch_sizes(spec: TrainingSpec) -> list[int]:
+    """The side of the pictures in each epoch: it grows over the first half, then stays.
+
+    Small pictures teach the coarse things for a fraction of the work (Howard, fast.ai, 2018;
+    Tan and Le, ICML 2021, "EfficientNetV2"). Sides between the first and the last are multiples
+    of 16, so that strides divide them.
+    """
+    first, last = spec.first_image_size, spec.image_size
+    growing = spec.epochs // 2
+    if not 0 < first < last:
+        return [last] * spec.epochs
+    grown = [first + (last - first) * epoch / growing for epoch in range(growing)]
+    return [_multiple_of_16(side) for side in grown] + [last] * (spec.epochs - growing)
+
+
+def _multiple_of_16(side: float) -> int:
+    return max(32, round(side / 16) * 16)
+
+
 def build_optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:
     """The recipe's optimizer. Its rate is set before each step.
 

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,15 +17,18 @@ from core.errors import StoreUnavailable, TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.training import EpochProgress, TrainingSpec
 from workers.evaluation.metrics import cross_entropy, macro_f1
+from workers.learning.averaging import WeightAverage
 from workers.learning.backbones import set_variables
 from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
+from workers.learning.classifier import head_of, with_features
+from workers.learning.head import fit_head
 from workers.learning.input_pipeline import (
     Slices,
     plain_batches,
     steps_per_epoch,
     training_batches,
 )
-from workers.learning.recipe import build_optimizer, learning_rate_at
+from workers.learning.recipe import build_optimizer, epoch_sizes, learning_rate_at
 from workers.training_hooks import TrainingHooks
 
 log = logging.getLogger(__name__)
@@ -36,30 +40,44 @@ def stop_if_told(hooks: TrainingHooks) -> None:
         raise TrainingCancelled()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a model says of n slices: ``logits`` (n, classes) and ``features`` (n, d)."""
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
 class Inference:
     """A model's answers to slices as they are. Built once: each building traces the graph."""
 
     def __init__(self, model: keras.Model, batch_size: int, hooks: TrainingHooks) -> None:
         self._batch_size = batch_size
         self._hooks = hooks
+        both = with_features(model)
         self._answer = tf.function(
-            lambda images: model(images, training=False),
-            input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))],
+            lambda images: both(images, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, 1))],
         )
+
+    def answers(self, slices: Slices) -> Answers:
+        """Raises ``TrainingCancelled``."""
+        parts = []
+        for pixels, _ in plain_batches(slices, self._batch_size):
+            stop_if_told(self._hooks)
+            parts.append([part.numpy() for part in self._answer(pixels)])
+        logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Answers(logits=logits, features=features)
 
     def logits(self, slices: Slices) -> NDArray[np.float32]:
         """Logits (n, classes). Raises ``TrainingCancelled``."""
-        answers = []
-        for pixels, _ in plain_batches(slices, self._batch_size):
-            stop_if_told(self._hooks)
-            answers.append(self._answer(pixels).numpy())
-        return np.concatenate(answers)
+        return self.answers(slices).logits
 
 
 class TrainingStep:
     """One step of the optimizer, as a graph.
 
-    The loss is cross-entropy in which every class counts alike, however rare its slices are.
+    The loss is cross-entropy with targets that may be smoothed or mixed; each class has a weight.
     """
 
     def __init__(
@@ -71,26 +89,26 @@ class TrainingStep:
         self._step = tf.function(
             self._run,
             input_signature=[
-                tf.TensorSpec((None, *model.input_shape[1:])),
-                tf.TensorSpec((None,), tf.int64),
+                tf.TensorSpec((None, None, None, 1)),
+                tf.TensorSpec((None, len(LABELS))),
             ],
         )
 
-    def __call__(self, images: tf.Tensor, labels: tf.Tensor, rate: float) -> tuple[float, int]:
+    def __call__(self, images: tf.Tensor, targets: tf.Tensor, rate: float) -> tuple[float, int]:
         """Learn from one batch; its mean loss and how many of its slices were right."""
         self._optimizer.learning_rate = rate
-        loss, right = self._step(images, labels)
+        loss, right = self._step(images, targets)
         return float(loss), int(right)
 
-    def _run(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._model(images, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_mean(losses * tf.gather(self._weights, labels))
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            loss = tf.reduce_mean(losses * tf.linalg.matvec(targets, self._weights))
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         self._optimizer.apply(gradients, variables)
-        right = tf.equal(tf.argmax(logits, axis=1), labels)
+        right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
         return loss, tf.reduce_sum(tf.cast(right, tf.int32))
 
 
@@ -112,6 +130,8 @@ class Trainer:
         self._hooks = hooks
         self._optimizer = build_optimizer(spec)
         self._optimizer.build(model.trainable_variables)
+        self._average = WeightAverage(model, 0.0)
+        self._sizes = epoch_sizes(spec)
 
     def fit(self, train: Slices, validation: Slices, start: Checkpoint) -> TrainingState:
         """Train the model and leave it with the weights of its best epoch.
@@ -119,13 +139,20 @@ class Trainer:
         Best is the highest macro-F1 on validation slices, then the lowest loss there. ``start``
         is where to go on, or :meth:`beginning`. Raises ``TrainingCancelled``, ``TrainingFailed``.
         """
-        set_variables(self._model, self._variables, start.last)
-        step = TrainingStep(self._model, self._optimizer, class_weights(train.labels))
+        self._average = self._new_average(len(train))
         state, best = start.state, start.best
-        while state.epoch < self._spec.epochs:
+        if state.epoch:
+            set_variables(self._model, self._variables, start.last)
+        else:
+            set_variables(self._model, self._model.variables, start.last)
+            self._fit_head(train, validation)
+            self._average.begin_at_model()
+        step = TrainingStep(self._model, self._optimizer, self._class_weights(train))
+        while state.epoch < self._spec.epochs and not self._is_tired(state):
             state = self._one_epoch(state, step, train, validation)
             if state.best_epoch == state.epoch:
-                best = self._model.get_weights()
+                with self._average.in_place():
+                    best = self._model.get_weights()
             self._keep(Checkpoint(state=state, last=self._values(), best=best))
             self._hooks.on_epoch(state.history[-1])
         if not state.best_epoch:
@@ -136,15 +163,47 @@ class Trainer:
     def beginning(self, weights_source: str) -> Checkpoint:
         """The start of a job whose model was built with its first weights."""
         state = TrainingState(weights_source=weights_source)
-        return Checkpoint(state=state, last=self._values(), best=self._model.get_weights())
+        first = [variable.numpy() for variable in self._model.variables]
+        return Checkpoint(state=state, last=first, best=self._model.get_weights())
 
     @property
     def _variables(self) -> list[Any]:
-        """Everything that training changes: weights, statistics, random states, moments."""
-        return [*self._model.variables, *self._optimizer.variables]
+        """Everything that training changes: weights, statistics, random states, moments, and the
+        average of the weights."""
+        return [*self._model.variables, *self._optimizer.variables, *self._average.variables]
 
     def _values(self) -> list[Any]:
         return [variable.numpy() for variable in self._variables]
+
+    def _new_average(self, slices: int) -> WeightAverage:
+        steps = steps_per_epoch(slices, self._spec.batch_size)
+        return WeightAverage(self._model, self._spec.ema_decay ** (1 / steps))
+
+    def _class_weights(self, train: Slices) -> list[float]:
+        return class_weights(train.labels) if self._spec.class_weights else [1.0] * len(LABELS)
+
+    def _is_tired(self, state: TrainingState) -> bool:
+        return 0 < self._spec.patience <= state.epoch - state.best_epoch
+
+    def _fit_head(self, train: Slices, validation: Slices) -> None:
+        """Train the last layer alone, on features computed once."""
+        if not self._spec.head_epochs:
+            return
+        self._hooks.on_progress(0.0, "computing features for the last layer")
+        with _memory_errors():
+            features = self._inference.answers(train).features
+        kernel, bias = fit_head(
+            features,
+            train.labels,
+            class_weights=self._class_weights(train),
+            epochs=self._spec.head_epochs,
+            seed=self._spec.seed,
+        )
+        head_of(self._model).set_weights([kernel, bias])
+        accuracy = float((self._inference.logits(validation).argmax(1) == validation.labels).mean())
+        self._hooks.on_message(
+            f"the last layer alone reaches a validation accuracy of {accuracy:.3f}"
+        )
 
     def _one_epoch(
         self, state: TrainingState, step: TrainingStep, train: Slices, validation: Slices
@@ -152,7 +211,8 @@ class Trainer:
         started = time.monotonic()
         with _memory_errors():
             loss, accuracy = self._learn(state.epoch, step, train)
-            logits = self._inference.logits(validation)
+            with self._average.in_place():
+                logits = self._inference.logits(validation)
         labels, predicted = validation.labels, logits.argmax(axis=1)
         val_loss = cross_entropy(logits, labels)
         seconds = time.monotonic() - started
@@ -171,14 +231,16 @@ class Trainer:
     def _learn(self, epoch: int, step: TrainingStep, train: Slices) -> tuple[float, float]:
         """One pass over the training slices; its mean loss and accuracy."""
         steps, loss_sum, right_sum = steps_per_epoch(len(train), self._spec.batch_size), 0.0, 0
-        for number, (images, labels) in enumerate(training_batches(train, self._spec, epoch)):
+        batches = training_batches(train, self._spec, epoch, self._sizes[epoch])
+        for number, (images, targets) in enumerate(batches):
             self._report(epoch, number / steps)
             rate = learning_rate_at(
                 epoch * steps + number, self._spec.epochs * steps, self._spec.learning_rate
             )
-            loss, right = step(images, labels, rate)
+            loss, right = step(images, targets, rate)
             _check_number(loss)
-            loss_sum += loss * len(labels)
+            self._average.follow()
+            loss_sum += loss * len(targets)
             right_sum += right
         return loss_sum / len(train), right_sum / len(train)
 

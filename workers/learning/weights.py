@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from typing import Any, Final
 
 import keras
 
-from core.errors import PretrainedWeightsUnavailable
+from core.errors import InvalidArgument, PretrainedWeightsUnavailable
 from core.settings import Settings
 from core.training import Backbone, TrainingSpec
+from workers.curation.sources import read_remote
 from workers.learning.backbones import BACKBONES, build_backbone, match_pretrained_graph
+from workers.learning.package_weights import PackageWeights, package_weights_for
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +27,9 @@ _NOTHING: Final = "none"
 _PROBE_SECONDS: Final = 4.0
 _SILENCE_SECONDS: Final = 30.0
 _ALTERNATIVES: Final = (
-    "Use weights=file:NAME with a file in the server's folder of weights, weights=none to start "
-    "from nothing, or weights=auto to take what there is."
+    "Use weights=package for the ImageNet weights of a Python package (EfficientNet only), "
+    "weights=file:NAME with a file in the server's folder of weights, weights=none to start from "
+    "nothing, or weights=auto to take what there is."
 )
 
 
@@ -48,17 +52,21 @@ FROM_NOTHING: Final = StartWeights(source=_NOTHING, values=None)
 def start_weights(spec: TrainingSpec, settings: Settings) -> StartWeights:
     """The weights that the recipe asks for.
 
-    ``auto`` takes ImageNet's, else a file of Keras' name for them in the server's folder, else
-    none. Raises ``PretrainedWeightsUnavailable`` that says what to do instead; without internet
-    it does so within seconds.
+    ``auto`` takes ImageNet's from Keras, else a file of Keras' name for them in the server's
+    folder, else what a package has, else none. Raises ``PretrainedWeightsUnavailable`` that says
+    what to do instead; without internet it does so within seconds.
     """
     match spec.weights:
         case "none":
             return FROM_NOTHING
         case "imagenet":
             return _imagenet(spec)
+        case "package":
+            return package_weights(spec.backbone)
         case "auto":
             return _whatever_there_is(spec, settings.weights_dir)
+        case uri if "://" in uri:
+            return _from_uri(spec, uri, settings)
         case named:
             return _from_file(spec, settings.weights_dir, named.removeprefix("file:"))
 
@@ -71,15 +79,23 @@ def _whatever_there_is(spec: TrainingSpec, folder: Path) -> StartWeights:
     name = BACKBONES[spec.backbone].weights_file
     if (folder / name).is_file():
         return _from_file(spec, folder, name)
+    try:
+        return package_weights(spec.backbone)
+    except PretrainedWeightsUnavailable as exc:
+        log.warning("package_weights_unavailable message=%s", exc.message)
     return FROM_NOTHING
 
 
 def _imagenet(spec: TrainingSpec) -> StartWeights:
+    if spec.backbone is Backbone.EFFICIENTNET_LITE0:
+        raise PretrainedWeightsUnavailable(
+            f"Keras has no ImageNet weights of {spec.backbone}. Use weights=package."
+        )
     if not _is_cached(spec.backbone):
         _probe_internet()
     try:
         with _impatient_sockets():
-            backbone = build_backbone(spec.backbone, spec.image_size, weights="imagenet")
+            backbone = build_backbone(spec.backbone, weights="imagenet")
     except Exception as exc:  # the download raises whatever its transport does
         raise PretrainedWeightsUnavailable(
             f"The ImageNet weights could not be downloaded ({type(exc).__name__}). {_ALTERNATIVES}"
@@ -90,6 +106,15 @@ def _imagenet(spec: TrainingSpec) -> StartWeights:
 def _taken_from(backbone: keras.Model, source: str) -> StartWeights:
     match_pretrained_graph(backbone)
     return StartWeights(source=source, values=backbone.get_weights())
+
+
+def package_weights(backbone: Backbone) -> StartWeights:
+    """ImageNet weights that an installed package carries.
+
+    Raises ``PretrainedWeightsUnavailable`` if there are none for the backbone.
+    """
+    found: PackageWeights = package_weights_for(backbone)
+    return StartWeights(source=found.source, values=found.values)
 
 
 def _is_cached(backbone: Backbone) -> bool:
@@ -121,15 +146,41 @@ def _impatient_sockets() -> Iterator[None]:
 
 
 def _from_file(spec: TrainingSpec, folder: Path, name: str) -> StartWeights:
+    name, _, expected = name.partition("#sha256=")
     path = _resolve(folder, name)
-    backbone = build_backbone(spec.backbone, spec.image_size)
+    digest = _sha256(path)
+    if expected not in {"", digest}:
+        raise PretrainedWeightsUnavailable(f"{name} has the SHA-256 {digest}, not {expected}.")
+    return _taken_from(_loaded(spec, path, name), f"file:{name} sha256:{digest}")
+
+
+def _loaded(spec: TrainingSpec, path: Path, name: str) -> keras.Model:
+    backbone = build_backbone(spec.backbone)
     try:
         backbone.load_weights(path)  # HDF5 arrays only: nothing in it is run
     except Exception as exc:  # h5py and Keras raise many kinds for a file that does not fit
         raise PretrainedWeightsUnavailable(
             f"{name} does not hold weights of {spec.backbone} without its top. {_ALTERNATIVES}"
         ) from exc
-    return _taken_from(backbone, f"file:{name} sha256:{_sha256(path)}")
+    return backbone
+
+
+def _from_uri(spec: TrainingSpec, uri: str, settings: Settings) -> StartWeights:
+    """Weights from elsewhere, whose SHA-256 the recipe names."""
+    place, _, expected = uri.partition("#sha256=")
+    try:
+        data = read_remote(place, settings)
+    except InvalidArgument as exc:
+        raise PretrainedWeightsUnavailable(f"{place}: {exc.message} {_ALTERNATIVES}") from exc
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
+        raise PretrainedWeightsUnavailable(f"{place} has the SHA-256 {digest}, not {expected}.")
+    with tempfile.TemporaryDirectory() as folder:
+        # Keras tells the two layouts of .h5 files apart by their names.
+        modern = place.endswith(".weights.h5")
+        path = Path(folder) / ("model.weights.h5" if modern else "model.h5")
+        path.write_bytes(data)
+        return _taken_from(_loaded(spec, path, place), f"{place} sha256:{digest}")
 
 
 def _resolve(folder: Path, name: str) -> Path:

@@ -28,7 +28,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62raintumor/v1/datasets.proto\x12\rbraintumor.v1\x1a\x1a\x62raintumor/v1/labels.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\x07\x44\x61taset\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x12\n\nitem_count\x18\x05 \x01(\x03\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12/\n\x0c\x63lass_counts\x18\x07 \x03(\x0b\x32\x19.braintumor.v1.LabelCount\x12\x13\n\x0bgroup_count\x18\x08 \x01(\x03\x12\x12\n\nmask_count\x18\t \x01(\x03\x12\x17\n\x0fhas_given_split\x18\n \x01(\x08\x12\x17\n\x0f\x64uplicate_count\x18\x0b \x01(\x03\x12\x33\n\x0erejected_files\x18\x0c \x03(\x0b\x32\x1b.braintumor.v1.RejectedFile:/\xea\x41,\n\x16\x62raintumor.dev/Dataset\x12\x12\x64\x61tasets/{dataset}\"E\n\nLabelCount\x12(\n\x05label\x18\x01 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"-\n\x0cRejectedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"\x89\x01\n\x14UploadDatasetRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.braintumor.v1.UploadHeaderH\x00\x12)\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x19.braintumor.v1.UploadFileH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"w\n\x0cUploadHeader\x12\x18\n\ndataset_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x0bon_bad_file\x18\x03 \x01(\x0e\x32\x18.braintumor.v1.OnBadFileB\x04\xe2\x41\x01\x01\"P\n\nUploadFile\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nsize_bytes\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06sha256\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x15UploadDatasetResponse\x12\'\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x16.braintumor.v1.Dataset\"\x92\x01\n\x14ImportDatasetRequest\x12\x18\n\ndataset_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x11\n\x03uri\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x0bon_bad_file\x18\x04 \x01(\x0e\x32\x18.braintumor.v1.OnBadFileB\x04\xe2\x41\x01\x01\"@\n\x15ImportDatasetResponse\x12\'\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x16.braintumor.v1.Dataset\"B\n\x11GetDatasetRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16\x62raintumor.dev/Dataset\"=\n\x12GetDatasetResponse\x12\'\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x16.braintumor.v1.Dataset\"H\n\x13ListDatasetsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x14ListDatasetsResponse\x12(\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x16.braintumor.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x14\x44\x65leteDatasetRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16\x62raintumor.dev/Dataset\"\x17\n\x15\x44\x65leteDatasetResponse*V\n\tOnBadFile\x12\x1b\n\x17ON_BAD_FILE_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_BAD_FILE_REFUSE\x10\x01\x12\x14\n\x10ON_BAD_FILE_SKIP\x10\x02\x32\xcc\x03\n\x08\x44\x61tasets\x12\\\n\rUploadDataset\x12#.braintumor.v1.UploadDatasetRequest\x1a$.braintumor.v1.UploadDatasetResponse(\x01\x12Z\n\rImportDataset\x12#.braintumor.v1.ImportDatasetRequest\x1a$.braintumor.v1.ImportDatasetResponse\x12Q\n\nGetDataset\x12 .braintumor.v1.GetDatasetRequest\x1a!.braintumor.v1.GetDatasetResponse\x12W\n\x0cListDatasets\x12\".braintumor.v1.ListDatasetsRequest\x1a#.braintumor.v1.ListDatasetsResponse\x12Z\n\rDeleteDataset\x12#.braintumor.v1.DeleteDatasetRequest\x1a$.braintumor.v1.DeleteDatasetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62raintumor/v1/datasets.proto\x12\rbraintumor.v1\x1a\x1a\x62raintumor/v1/labels.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x03\n\x07\x44\x61taset\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x12\n\nitem_count\x18\x05 \x01(\x03\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12/\n\x0c\x63lass_counts\x18\x07 \x03(\x0b\x32\x19.braintumor.v1.LabelCount\x12\x13\n\x0bgroup_count\x18\x08 \x01(\x03\x12\x12\n\nmask_count\x18\t \x01(\x03\x12\x17\n\x0fhas_given_split\x18\n \x01(\x08\x12\x17\n\x0f\x64uplicate_count\x18\x0b \x01(\x03\x12\x33\n\x0erejected_files\x18\x0c \x03(\x0b\x32\x1b.braintumor.v1.RejectedFile\x12*\n\x05\x61udit\x18\r \x01(\x0b\x32\x1b.braintumor.v1.DatasetAudit:/\xea\x41,\n\x16\x62raintumor.dev/Dataset\x12\x12\x64\x61tasets/{dataset}\"\xfe\x05\n\x0c\x44\x61tasetAudit\x12\x10\n\x08warnings\x18\x01 \x03(\t\x12\x18\n\x10unreadable_count\x18\x02 \x01(\x03\x12\x1d\n\x15\x65xact_duplicate_count\x18\x03 \x01(\x03\x12!\n\x19\x63ontradictory_exact_count\x18\x04 \x01(\x03\x12\x1c\n\x14near_duplicate_count\x18\x05 \x01(\x03\x12!\n\x19near_duplicate_pair_count\x18\x06 \x01(\x03\x12&\n\x1enear_duplicate_component_count\x18\x07 \x01(\x03\x12;\n\x17near_duplicate_examples\x18\x08 \x03(\x0b\x32\x1a.braintumor.v1.SimilarPair\x12 \n\x18\x63ontradictory_pair_count\x18\t \x01(\x03\x12:\n\x16\x63ontradictory_examples\x18\n \x03(\x0b\x32\x1a.braintumor.v1.SimilarPair\x12,\n\x07leakage\x18\x0b \x03(\x0b\x32\x1b.braintumor.v1.ClassLeakage\x12\x13\n\x0b\x63lass_ratio\x18\x0c \x01(\x01\x12\'\n\x05sizes\x18\r \x03(\x0b\x32\x18.braintumor.v1.SizeCount\x12\x12\n\nsize_count\x18\x0e \x01(\x03\x12\x35\n\x05kinds\x18\x0f \x03(\x0b\x32&.braintumor.v1.DatasetAudit.KindsEntry\x12\x13\n\x0b\x62lank_count\x18\x10 \x01(\x03\x12\x16\n\x0e\x62lank_examples\x18\x11 \x03(\t\x12\x38\n\x10shortcut_control\x18\x12 \x01(\x0b\x32\x1e.braintumor.v1.ShortcutControl\x12\x30\n\x0clabel_errors\x18\x13 \x01(\x0b\x32\x1a.braintumor.v1.LabelErrors\x1a,\n\nKindsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa1\x01\n\x0bSimilarPair\x12\r\n\x05\x66irst\x18\x01 \x01(\t\x12.\n\x0b\x66irst_label\x18\x02 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x0e\n\x06second\x18\x03 \x01(\t\x12/\n\x0csecond_label\x18\x04 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x12\n\nsimilarity\x18\x05 \x01(\x01\"b\n\x0c\x43lassLeakage\x12(\n\x05label\x18\x01 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x12\n\ntest_count\x18\x02 \x01(\x03\x12\x14\n\x0cleaked_count\x18\x03 \x01(\x03\"9\n\tSizeCount\x12\r\n\x05width\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"r\n\x0fShortcutControl\x12\x10\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01\x12\x10\n\x08macro_f1\x18\x02 \x01(\x01\x12\x16\n\x0emajority_share\x18\x03 \x01(\x01\x12\x12\n\nfold_count\x18\x04 \x01(\x05\x12\x0f\n\x07telling\x18\x05 \x03(\t\"K\n\x0bLabelErrors\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12-\n\x08suspects\x18\x02 \x03(\x0b\x32\x1b.braintumor.v1.LabelSuspect\"\x89\x01\n\x0cLabelSuspect\x12\x0c\n\x04path\x18\x01 \x01(\t\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12,\n\tsuggested\x18\x03 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x13\n\x0bprobability\x18\x04 \x01(\x01\"E\n\nLabelCount\x12(\n\x05label\x18\x01 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"-\n\x0cRejectedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\"\x89\x01\n\x14UploadDatasetRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.braintumor.v1.UploadHeaderH\x00\x12)\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x19.braintumor.v1.UploadFileH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04part\"w\n\x0cUploadHeader\x12\x18\n\ndataset_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x0bon_bad_file\x18\x03 \x01(\x0e\x32\x18.braintumor.v1.OnBadFileB\x04\xe2\x41\x01\x01\"P\n\nUploadFile\x12\x12\n\x04path\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nsize_bytes\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06sha256\x18\x03 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x15UploadDatasetResponse\x12\'\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x16.braintumor.v1.Dataset\"\x92\x01\n\x14ImportDatasetRequest\x12\x18\n\ndataset_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x11\n\x03uri\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x33\n\x0bon_bad_file\x18\x04 \x01(\x0e\x32\x18.braintumor.v1.OnBadFileB\x04\xe2\x41\x01\x01\"@\n\x15ImportDatasetResponse\x12\'\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x16.braintumor.v1.Dataset\"B\n\x11GetDatasetRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16\x62raintumor.dev/Dataset\"=\n\x12GetDatasetResponse\x12\'\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x16.braintumor.v1.Dataset\"H\n\x13ListDatasetsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x14ListDatasetsResponse\x12(\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x16.braintumor.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x14\x44\x65leteDatasetRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16\x62raintumor.dev/Dataset\"\x17\n\x15\x44\x65leteDatasetResponse\"M\n\x1cGetDatasetAuditReportRequest\x12-\n\x04name\x18\x01 \x01(\tB\x1f\xe2\x41\x01\x02\xfa\x41\x18\n\x16\x62raintumor.dev/Dataset\"F\n\x1dGetDatasetAuditReportResponse\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c*V\n\tOnBadFile\x12\x1b\n\x17ON_BAD_FILE_UNSPECIFIED\x10\x00\x12\x16\n\x12ON_BAD_FILE_REFUSE\x10\x01\x12\x14\n\x10ON_BAD_FILE_SKIP\x10\x02\x32\xc0\x04\n\x08\x44\x61tasets\x12\\\n\rUploadDataset\x12#.braintumor.v1.UploadDatasetRequest\x1a$.braintumor.v1.UploadDatasetResponse(\x01\x12Z\n\rImportDataset\x12#.braintumor.v1.ImportDatasetRequest\x1a$.braintumor.v1.ImportDatasetResponse\x12Q\n\nGetDataset\x12 .braintumor.v1.GetDatasetRequest\x1a!.braintumor.v1.GetDatasetResponse\x12W\n\x0cListDatasets\x12\".braintumor.v1.ListDatasetsRequest\x1a#.braintumor.v1.ListDatasetsResponse\x12Z\n\rDeleteDataset\x12#.braintumor.v1.DeleteDatasetRequest\x1a$.braintumor.v1.DeleteDatasetResponse\x12r\n\x15GetDatasetAuditReport\x12+.braintumor.v1.GetDatasetAuditReportRequest\x1a,.braintumor.v1.GetDatasetAuditReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_DATASET']._loaded_options = None
   _globals['_DATASET']._serialized_options = b'\352A,\n\026braintumor.dev/Dataset\022\022datasets/{dataset}'
+  _globals['_DATASETAUDIT_KINDSENTRY']._loaded_options = None
+  _globals['_DATASETAUDIT_KINDSENTRY']._serialized_options = b'8\001'
   _globals['_UPLOADHEADER'].fields_by_name['dataset_id']._loaded_options = None
   _globals['_UPLOADHEADER'].fields_by_name['dataset_id']._serialized_options = b'\342A\001\002'
   _globals['_UPLOADHEADER'].fields_by_name['request_id']._loaded_options = None
@@ -67,38 +69,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDATASETSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_DELETEDATASETREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETEDATASETREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\030\n\026braintumor.dev/Dataset'
-  _globals['_ONBADFILE']._serialized_start=1697
-  _globals['_ONBADFILE']._serialized_end=1783
+  _globals['_GETDATASETAUDITREPORTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETDATASETAUDITREPORTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\030\n\026braintumor.dev/Dataset'
+  _globals['_ONBADFILE']._serialized_start=3317
+  _globals['_ONBADFILE']._serialized_end=3403
   _globals['_DATASET']._serialized_start=169
-  _globals['_DATASET']._serialized_end=561
-  _globals['_LABELCOUNT']._serialized_start=563
-  _globals['_LABELCOUNT']._serialized_end=632
-  _globals['_REJECTEDFILE']._serialized_start=634
-  _globals['_REJECTEDFILE']._serialized_end=679
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=682
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=819
-  _globals['_UPLOADHEADER']._serialized_start=821
-  _globals['_UPLOADHEADER']._serialized_end=940
-  _globals['_UPLOADFILE']._serialized_start=942
-  _globals['_UPLOADFILE']._serialized_end=1022
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=1024
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=1088
-  _globals['_IMPORTDATASETREQUEST']._serialized_start=1091
-  _globals['_IMPORTDATASETREQUEST']._serialized_end=1237
-  _globals['_IMPORTDATASETRESPONSE']._serialized_start=1239
-  _globals['_IMPORTDATASETRESPONSE']._serialized_end=1303
-  _globals['_GETDATASETREQUEST']._serialized_start=1305
-  _globals['_GETDATASETREQUEST']._serialized_end=1371
-  _globals['_GETDATASETRESPONSE']._serialized_start=1373
-  _globals['_GETDATASETRESPONSE']._serialized_end=1434
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1436
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1508
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1510
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1599
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1601
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1670
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1672
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1695
-  _globals['_DATASETS']._serialized_start=1786
-  _globals['_DATASETS']._serialized_end=2246
+  _globals['_DATASET']._serialized_end=605
+  _globals['_DATASETAUDIT']._serialized_start=608
+  _globals['_DATASETAUDIT']._serialized_end=1374
+  _globals['_DATASETAUDIT_KINDSENTRY']._serialized_start=1330
+  _globals['_DATASETAUDIT_KINDSENTRY']._serialized_end=1374
+  _globals['_SIMILARPAIR']._serialized_start=1377
+  _globals['_SIMILARPAIR']._serialized_end=1538
+  _globals['_CLASSLEAKAGE']._serialized_start=1540
+  _globals['_CLASSLEAKAGE']._serialized_end=1638
+  _globals['_SIZECOUNT']._serialized_start=1640
+  _globals['_SIZECOUNT']._serialized_end=1697
+  _globals['_SHORTCUTCONTROL']._serialized_start=1699
+  _globals['_SHORTCUTCONTROL']._serialized_end=1813
+  _globals['_LABELERRORS']._serialized_start=1815
+  _globals['_LABELERRORS']._serialized_end=1890
+  _globals['_LABELSUSPECT']._serialized_start=1893
+  _globals['_LABELSUSPECT']._serialized_end=2030
+  _globals['_LABELCOUNT']._serialized_start=2032
+  _globals['_LABELCOUNT']._serialized_end=2101
+  _globals['_REJECTEDFILE']._serialized_start=2103
+  _globals['_REJECTEDFILE']._serialized_end=2148
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=2151
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=2288
+  _globals['_UPLOADHEADER']._serialized_start=2290
+  _globals['_UPLOADHEADER']._serialized_end=2409
+  _globals['_UPLOADFILE']._serialized_start=2411
+  _globals['_UPLOADFILE']._serialized_end=2491
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=2493
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=2557
+  _globals['_IMPORTDATASETREQUEST']._serialized_start=2560
+  _globals['_IMPORTDATASETREQUEST']._serialized_end=2706
+  _globals['_IMPORTDATASETRESPONSE']._serialized_start=2708
+  _globals['_IMPORTDATASETRESPONSE']._serialized_end=2772
+  _globals['_GETDATASETREQUEST']._serialized_start=2774
+  _globals['_GETDATASETREQUEST']._serialized_end=2840
+  _globals['_GETDATASETRESPONSE']._serialized_start=2842
+  _globals['_GETDATASETRESPONSE']._serialized_end=2903
+  _globals['_LISTDATASETSREQUEST']._serialized_start=2905
+  _globals['_LISTDATASETSREQUEST']._serialized_end=2977
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=2979
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=3068
+  _globals['_DELETEDATASETREQUEST']._serialized_start=3070
+  _globals['_DELETEDATASETREQUEST']._serialized_end=3139
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=3141
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=3164
+  _globals['_GETDATASETAUDITREPORTREQUEST']._serialized_start=3166
+  _globals['_GETDATASETAUDITREPORTREQUEST']._serialized_end=3243
+  _globals['_GETDATASETAUDITREPORTRESPONSE']._serialized_start=3245
+  _globals['_GETDATASETAUDITREPORTRESPONSE']._serialized_end=3315
+  _globals['_DATASETS']._serialized_start=3406
+  _globals['_DATASETS']._serialized_end=3982
 # @@protoc_insertion_point(module_scope)

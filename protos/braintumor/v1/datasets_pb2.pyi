@@ -63,6 +63,7 @@ class Dataset(_message.Message):
     HAS_GIVEN_SPLIT_FIELD_NUMBER: _builtins.int
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     REJECTED_FILES_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datasets/{dataset}."""
     source: _builtins.str
@@ -93,6 +94,12 @@ class Dataset(_message.Message):
     def rejected_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedFile]:
         """Files that were left out, when bad files were to be skipped."""
 
+    @_builtins.property
+    def audit(self) -> Global___DatasetAudit:
+        """What was found out about it when it arrived. Left out of lists, and absent from data sets that
+        were accepted before there were audits.
+        """
+
     def __init__(
         self,
         *,
@@ -108,14 +115,353 @@ class Dataset(_message.Message):
         has_given_split: _builtins.bool = ...,
         duplicate_count: _builtins.int = ...,
         rejected_files: _abc.Iterable[Global___RejectedFile] | None = ...,
+        audit: Global___DatasetAudit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_counts", b"class_counts", "create_time", b"create_time", "digest", b"digest", "duplicate_count", b"duplicate_count", "group_count", b"group_count", "has_given_split", b"has_given_split", "item_count", b"item_count", "mask_count", b"mask_count", "name", b"name", "rejected_files", b"rejected_files", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "class_counts", b"class_counts", "create_time", b"create_time", "digest", b"digest", "duplicate_count", b"duplicate_count", "group_count", b"group_count", "has_given_split", b"has_given_split", "item_count", b"item_count", "mask_count", b"mask_count", "name", b"name", "rejected_files", b"rejected_files", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class DatasetAudit(_message.Message):
+    """What was found out about a data set when it arrived. Counts are of slices unless they say
+    otherwise; examples are a few of many.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class KindsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_COUNT_FIELD_NUMBER: _builtins.int
+    EXACT_DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    CONTRADICTORY_EXACT_COUNT_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_PAIR_COUNT_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_COMPONENT_COUNT_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATE_EXAMPLES_FIELD_NUMBER: _builtins.int
+    CONTRADICTORY_PAIR_COUNT_FIELD_NUMBER: _builtins.int
+    CONTRADICTORY_EXAMPLES_FIELD_NUMBER: _builtins.int
+    LEAKAGE_FIELD_NUMBER: _builtins.int
+    CLASS_RATIO_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    SIZE_COUNT_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    BLANK_COUNT_FIELD_NUMBER: _builtins.int
+    BLANK_EXAMPLES_FIELD_NUMBER: _builtins.int
+    SHORTCUT_CONTROL_FIELD_NUMBER: _builtins.int
+    LABEL_ERRORS_FIELD_NUMBER: _builtins.int
+    unreadable_count: _builtins.int
+    """Files that were left out because they cannot be read."""
+    exact_duplicate_count: _builtins.int
+    """Slices whose bytes equal those of another."""
+    contradictory_exact_count: _builtins.int
+    """Files that were left out because the same picture came under different labels."""
+    near_duplicate_count: _builtins.int
+    """Slices that have a near-duplicate: the same picture scaled, re-encoded or framed otherwise."""
+    near_duplicate_pair_count: _builtins.int
+    """Pairs of different files that are near-duplicates."""
+    near_duplicate_component_count: _builtins.int
+    """Sets of near-duplicates; each stays on one side of every split."""
+    contradictory_pair_count: _builtins.int
+    """Near-duplicate pairs whose labels differ."""
+    class_ratio: _builtins.float
+    """Slices of the largest class over those of the smallest."""
+    size_count: _builtins.int
+    """How many different sizes there are."""
+    blank_count: _builtins.int
+    """Slices of one shade all over, such as black."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the owner of the data set should know, in plain words, worst first."""
+
+    @_builtins.property
+    def near_duplicate_examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarPair]:
+        """One pair of each of some sets."""
+
+    @_builtins.property
+    def contradictory_examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarPair]:
+        """Some of them."""
+
+    @_builtins.property
+    def leakage(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassLeakage]:
+        """What the training part knows of the test part; empty without a Training/Testing layout."""
+
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizeCount]:
+        """The commonest sizes."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Slices by file format and colour mode, such as "JPEG RGB"."""
+
+    @_builtins.property
+    def blank_examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of some of them."""
+
+    @_builtins.property
+    def shortcut_control(self) -> Global___ShortcutControl:
+        """How well the file alone tells the class; absent if a class has too few groups to measure it."""
+
+    @_builtins.property
+    def label_errors(self) -> Global___LabelErrors:
+        """Likely label errors; absent until a model has predicted the data set out of fold."""
+
+    def __init__(
+        self,
+        *,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        unreadable_count: _builtins.int = ...,
+        exact_duplicate_count: _builtins.int = ...,
+        contradictory_exact_count: _builtins.int = ...,
+        near_duplicate_count: _builtins.int = ...,
+        near_duplicate_pair_count: _builtins.int = ...,
+        near_duplicate_component_count: _builtins.int = ...,
+        near_duplicate_examples: _abc.Iterable[Global___SimilarPair] | None = ...,
+        contradictory_pair_count: _builtins.int = ...,
+        contradictory_examples: _abc.Iterable[Global___SimilarPair] | None = ...,
+        leakage: _abc.Iterable[Global___ClassLeakage] | None = ...,
+        class_ratio: _builtins.float = ...,
+        sizes: _abc.Iterable[Global___SizeCount] | None = ...,
+        size_count: _builtins.int = ...,
+        kinds: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        blank_count: _builtins.int = ...,
+        blank_examples: _abc.Iterable[_builtins.str] | None = ...,
+        shortcut_control: Global___ShortcutControl | None = ...,
+        label_errors: Global___LabelErrors | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_errors", b"label_errors", "shortcut_control", b"shortcut_control"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank_count", b"blank_count", "blank_examples", b"blank_examples", "class_ratio", b"class_ratio", "contradictory_exact_count", b"contradictory_exact_count", "contradictory_examples", b"contradictory_examples", "contradictory_pair_count", b"contradictory_pair_count", "exact_duplicate_count", b"exact_duplicate_count", "kinds", b"kinds", "label_errors", b"label_errors", "leakage", b"leakage", "near_duplicate_component_count", b"near_duplicate_component_count", "near_duplicate_count", b"near_duplicate_count", "near_duplicate_examples", b"near_duplicate_examples", "near_duplicate_pair_count", b"near_duplicate_pair_count", "shortcut_control", b"shortcut_control", "size_count", b"size_count", "sizes", b"sizes", "unreadable_count", b"unreadable_count", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetAudit: _TypeAlias = DatasetAudit  # noqa: Y015
+
+@_typing.final
+class SimilarPair(_message.Message):
+    """Two slices that show the same picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    FIRST_LABEL_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    SECOND_LABEL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """Path of one, relative to the data set."""
+    first_label: _labels_pb2.TumorLabel.ValueType
+    """Its class."""
+    second: _builtins.str
+    """Path of the other."""
+    second_label: _labels_pb2.TumorLabel.ValueType
+    """Its class."""
+    similarity: _builtins.float
+    """Correlation of their pixels; 1 is equal."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        first_label: _labels_pb2.TumorLabel.ValueType = ...,
+        second: _builtins.str = ...,
+        second_label: _labels_pb2.TumorLabel.ValueType = ...,
+        similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "first_label", b"first_label", "second", b"second", "second_label", b"second_label", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarPair: _TypeAlias = SimilarPair  # noqa: Y015
+
+@_typing.final
+class ClassLeakage(_message.Message):
+    """How much of a class's test slices the training part knows: it has the same picture, a
+    near-duplicate of it, or its group.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    TEST_COUNT_FIELD_NUMBER: _builtins.int
+    LEAKED_COUNT_FIELD_NUMBER: _builtins.int
+    label: _labels_pb2.TumorLabel.ValueType
+    """The class."""
+    test_count: _builtins.int
+    """Its test slices."""
+    leaked_count: _builtins.int
+    """Those that are known."""
+    def __init__(
+        self,
+        *,
+        label: _labels_pb2.TumorLabel.ValueType = ...,
+        test_count: _builtins.int = ...,
+        leaked_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "leaked_count", b"leaked_count", "test_count", b"test_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassLeakage: _TypeAlias = ClassLeakage  # noqa: Y015
+
+@_typing.final
+class SizeCount(_message.Message):
+    """How many slices have a size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """Pixels."""
+    height: _builtins.int
+    """Pixels."""
+    count: _builtins.int
+    """Slices."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "height", b"height", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SizeCount: _TypeAlias = SizeCount  # noqa: Y015
+
+@_typing.final
+class ShortcutControl(_message.Message):
+    """How well a small decision tree names the class from file and border statistics alone, without a
+    look at the brain. A model that is hardly better may have learned where slices come from.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    MACRO_F1_FIELD_NUMBER: _builtins.int
+    MAJORITY_SHARE_FIELD_NUMBER: _builtins.int
+    FOLD_COUNT_FIELD_NUMBER: _builtins.int
+    TELLING_FIELD_NUMBER: _builtins.int
+    accuracy: _builtins.float
+    """Share that is right, out of fold, 0..1."""
+    macro_f1: _builtins.float
+    """Mean F1 of the classes, 0..1."""
+    majority_share: _builtins.float
+    """Accuracy of always naming the commonest class, 0..1."""
+    fold_count: _builtins.int
+    """Folds of the cross-validation, grouped and stratified."""
+    @_builtins.property
+    def telling(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What tells most about the class, most first."""
+
+    def __init__(
+        self,
+        *,
+        accuracy: _builtins.float = ...,
+        macro_f1: _builtins.float = ...,
+        majority_share: _builtins.float = ...,
+        fold_count: _builtins.int = ...,
+        telling: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "fold_count", b"fold_count", "macro_f1", b"macro_f1", "majority_share", b"majority_share", "telling", b"telling"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShortcutControl: _TypeAlias = ShortcutControl  # noqa: Y015
+
+@_typing.final
+class LabelErrors(_message.Message):
+    """Slices whose label is likely wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    SUSPECTS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many."""
+    @_builtins.property
+    def suspects(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelSuspect]:
+        """The likeliest of them, likeliest first."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        suspects: _abc.Iterable[Global___LabelSuspect] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "suspects", b"suspects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelErrors: _TypeAlias = LabelErrors  # noqa: Y015
+
+@_typing.final
+class LabelSuspect(_message.Message):
+    """A slice whose label is likely wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    SUGGESTED_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path, relative to the data set."""
+    label: _labels_pb2.TumorLabel.ValueType
+    """The class it is given as."""
+    suggested: _labels_pb2.TumorLabel.ValueType
+    """The class it looks like."""
+    probability: _builtins.float
+    """Out-of-fold probability of the suggested class, 0..1."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        label: _labels_pb2.TumorLabel.ValueType = ...,
+        suggested: _labels_pb2.TumorLabel.ValueType = ...,
+        probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "path", b"path", "probability", b"probability", "suggested", b"suggested"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelSuspect: _TypeAlias = LabelSuspect  # noqa: Y015
 
 @_typing.final
 class LabelCount(_message.Message):
@@ -489,3 +835,51 @@ class DeleteDatasetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDatasetResponse: _TypeAlias = DeleteDatasetResponse  # noqa: Y015
+
+@_typing.final
+class GetDatasetAuditReportRequest(_message.Message):
+    """Names a data set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """datasets/{dataset}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDatasetAuditReportRequest: _TypeAlias = GetDatasetAuditReportRequest  # noqa: Y015
+
+@_typing.final
+class GetDatasetAuditReportResponse(_message.Message):
+    """A self-contained page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """text/html."""
+    content: _builtins.bytes
+    """The page; needs nothing from elsewhere."""
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_type", b"content_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDatasetAuditReportResponse: _TypeAlias = GetDatasetAuditReportResponse  # noqa: Y015

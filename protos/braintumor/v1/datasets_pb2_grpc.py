@@ -60,6 +60,11 @@ class DatasetsStub:
                 request_serializer=braintumor_dot_v1_dot_datasets__pb2.DeleteDatasetRequest.SerializeToString,
                 response_deserializer=braintumor_dot_v1_dot_datasets__pb2.DeleteDatasetResponse.FromString,
                 _registered_method=True)
+        self.GetDatasetAuditReport = channel.unary_unary(
+                '/braintumor.v1.Datasets/GetDatasetAuditReport',
+                request_serializer=braintumor_dot_v1_dot_datasets__pb2.GetDatasetAuditReportRequest.SerializeToString,
+                response_deserializer=braintumor_dot_v1_dot_datasets__pb2.GetDatasetAuditReportResponse.FromString,
+                _registered_method=True)
 
 
 class DatasetsServicer:
@@ -106,6 +111,14 @@ class DatasetsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDatasetAuditReport(self, request, context):
+        """Gets a data set's audit as a page for people, with example pictures.
+        FAILED_PRECONDITION for a data set that was accepted before there were audits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +146,11 @@ def add_DatasetsServicer_to_server(servicer, server):
                     servicer.DeleteDataset,
                     request_deserializer=braintumor_dot_v1_dot_datasets__pb2.DeleteDatasetRequest.FromString,
                     response_serializer=braintumor_dot_v1_dot_datasets__pb2.DeleteDatasetResponse.SerializeToString,
+            ),
+            'GetDatasetAuditReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDatasetAuditReport,
+                    request_deserializer=braintumor_dot_v1_dot_datasets__pb2.GetDatasetAuditReportRequest.FromString,
+                    response_serializer=braintumor_dot_v1_dot_datasets__pb2.GetDatasetAuditReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -271,6 +289,33 @@ class Datasets:
             '/braintumor.v1.Datasets/DeleteDataset',
             braintumor_dot_v1_dot_datasets__pb2.DeleteDatasetRequest.SerializeToString,
             braintumor_dot_v1_dot_datasets__pb2.DeleteDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDatasetAuditReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/braintumor.v1.Datasets/GetDatasetAuditReport',
+            braintumor_dot_v1_dot_datasets__pb2.GetDatasetAuditReportRequest.SerializeToString,
+            braintumor_dot_v1_dot_datasets__pb2.GetDatasetAuditReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

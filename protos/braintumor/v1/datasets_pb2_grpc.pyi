@@ -49,6 +49,10 @@ class DatasetsStub:
     """Lists data sets, newest first."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.DeleteDatasetResponse]
     """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it."""
+    GetDatasetAuditReport: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetAuditReportRequest, _datasets_pb2.GetDatasetAuditReportResponse]
+    """Gets a data set's audit as a page for people, with example pictures.
+    FAILED_PRECONDITION for a data set that was accepted before there were audits.
+    """
 
 @_typing.type_check_only
 class DatasetsAsyncStub(DatasetsStub):
@@ -71,6 +75,10 @@ class DatasetsAsyncStub(DatasetsStub):
     """Lists data sets, newest first."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
     """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it."""
+    GetDatasetAuditReport: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetAuditReportRequest, _datasets_pb2.GetDatasetAuditReportResponse]  # type: ignore[assignment]
+    """Gets a data set's audit as a page for people, with example pictures.
+    FAILED_PRECONDITION for a data set that was accepted before there were audits.
+    """
 
 class DatasetsServicer(metaclass=_abc_1.ABCMeta):
     """Takes in, lists and removes data sets."""
@@ -120,5 +128,15 @@ class DatasetsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.DeleteDatasetResponse, _abc.Awaitable[_datasets_pb2.DeleteDatasetResponse]]:
         """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it."""
+
+    @_abc_1.abstractmethod
+    def GetDatasetAuditReport(
+        self,
+        request: _datasets_pb2.GetDatasetAuditReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_datasets_pb2.GetDatasetAuditReportResponse, _abc.Awaitable[_datasets_pb2.GetDatasetAuditReportResponse]]:
+        """Gets a data set's audit as a page for people, with example pictures.
+        FAILED_PRECONDITION for a data set that was accepted before there were audits.
+        """
 
 def add_DatasetsServicer_to_server(servicer: DatasetsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -61,6 +61,8 @@ class _BackboneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Backbone.Val
     """DenseNet121."""
     BACKBONE_VGG19: _Backbone.ValueType  # 4
     """VGG19."""
+    BACKBONE_EFFICIENTNET_LITE0: _Backbone.ValueType  # 5
+    """EfficientNet-Lite0."""
 
 class Backbone(_Backbone, metaclass=_BackboneEnumTypeWrapper):
     """The pretrained network a model starts from."""
@@ -75,6 +77,8 @@ BACKBONE_DENSENET121: Backbone.ValueType  # 3
 """DenseNet121."""
 BACKBONE_VGG19: Backbone.ValueType  # 4
 """VGG19."""
+BACKBONE_EFFICIENTNET_LITE0: Backbone.ValueType  # 5
+"""EfficientNet-Lite0."""
 Global___Backbone: _TypeAlias = Backbone  # noqa: Y015
 
 class _Optimizer:
@@ -104,6 +108,30 @@ OPTIMIZER_ADAM: Optimizer.ValueType  # 2
 OPTIMIZER_SGD: Optimizer.ValueType  # 3
 """Stochastic gradient descent with momentum 0.9."""
 Global___Optimizer: _TypeAlias = Optimizer  # noqa: Y015
+
+class _BatchNorm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BatchNormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchNorm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BATCH_NORM_UNSPECIFIED: _BatchNorm.ValueType  # 0
+    """The server's default."""
+    BATCH_NORM_TRAIN: _BatchNorm.ValueType  # 1
+    """Normalise by the batch; their statistics follow."""
+    BATCH_NORM_FROZEN: _BatchNorm.ValueType  # 2
+    """Keep the statistics that they came with."""
+
+class BatchNorm(_BatchNorm, metaclass=_BatchNormEnumTypeWrapper):
+    """What the backbone's batch norms do while it is fine-tuned."""
+
+BATCH_NORM_UNSPECIFIED: BatchNorm.ValueType  # 0
+"""The server's default."""
+BATCH_NORM_TRAIN: BatchNorm.ValueType  # 1
+"""Normalise by the batch; their statistics follow."""
+BATCH_NORM_FROZEN: BatchNorm.ValueType  # 2
+"""Keep the statistics that they came with."""
+Global___BatchNorm: _TypeAlias = BatchNorm  # noqa: Y015
 
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -165,13 +193,25 @@ class TrainingSpec(_message.Message):
     VALIDATION_SHARE_FIELD_NUMBER: _builtins.int
     TEST_SHARE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    HEAD_EPOCHS_FIELD_NUMBER: _builtins.int
+    FIRST_IMAGE_SIZE_FIELD_NUMBER: _builtins.int
+    LABEL_SMOOTHING_FIELD_NUMBER: _builtins.int
+    MIXUP_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    EMA_DECAY_FIELD_NUMBER: _builtins.int
+    FROZEN_BLOCKS_FIELD_NUMBER: _builtins.int
+    BATCH_NORM_FIELD_NUMBER: _builtins.int
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
     task: Global___Task.ValueType
     """What to learn."""
     backbone: Global___Backbone.ValueType
     """What to start from."""
     weights: _builtins.str
-    """Where the start's weights come from: "auto" (ImageNet, else none), "imagenet" (Keras'
-    download), "none" (random), or "file:NAME" in the server's folder of weights.
+    """Where the start's weights come from: "imagenet" (Keras' download), "package" (ImageNet weights
+    of EfficientNet-Lite0 from a Python package), "none" (random), "file:NAME" in the server's
+    folder of weights, a URI with "#sha256=HEX" where the server's settings allow it, or "auto":
+    the best of imagenet, file, package and none that can be had.
     """
     epochs: _builtins.int
     """Passes over the training split, 1 to 1000."""
@@ -195,6 +235,30 @@ class TrainingSpec(_message.Message):
     """Share of the data set for the final test, 0.05 to 0.5; a given test split wins over it."""
     seed: _builtins.int
     """Seed of splits, shuffling, augmentation and initial weights."""
+    head_epochs: _builtins.int
+    """Passes of the last layer alone, over features computed once, before everything is trained; 0
+    to 1000.
+    """
+    first_image_size: _builtins.int
+    """Side of the square that training begins with, in pixels; it grows to image_size over the first
+    half of the epochs. 0 begins with image_size.
+    """
+    label_smoothing: _builtins.float
+    """Share of the target that is spread over the other classes, 0 to 0.5."""
+    mixup: _builtins.float
+    """Alpha of mixup's Beta distribution, 0 (none) to 2."""
+    class_weights: _builtins.bool
+    """Whether rare classes weigh more, so that all count alike."""
+    ema_decay: _builtins.float
+    """Decay per epoch of the moving average of the weights, 0 (none) to 0.999."""
+    frozen_blocks: _builtins.int
+    """How many of the backbone's first blocks stay as they came, 0 to 200."""
+    batch_norm: Global___BatchNorm.ValueType
+    """What the batch norms do."""
+    patience: _builtins.int
+    """Stop after this many epochs without a better validation macro-F1; 0 never stops early."""
+    folds: _builtins.int
+    """Cross-validate with this many folds before the model itself is trained: 2 to 20, or 0."""
     def __init__(
         self,
         *,
@@ -212,23 +276,51 @@ class TrainingSpec(_message.Message):
         validation_share: _builtins.float | None = ...,
         test_share: _builtins.float | None = ...,
         seed: _builtins.int | None = ...,
+        head_epochs: _builtins.int | None = ...,
+        first_image_size: _builtins.int | None = ...,
+        label_smoothing: _builtins.float | None = ...,
+        mixup: _builtins.float | None = ...,
+        class_weights: _builtins.bool | None = ...,
+        ema_decay: _builtins.float | None = ...,
+        frozen_blocks: _builtins.int | None = ...,
+        batch_norm: Global___BatchNorm.ValueType = ...,
+        patience: _builtins.int | None = ...,
+        folds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_dropout", b"_dropout", "_epochs", b"_epochs", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "dropout", b"dropout", "epochs", b"epochs", "image_size", b"image_size", "learning_rate", b"learning_rate", "seed", b"seed", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "patience", b"patience", "seed", b"seed", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_dropout", b"_dropout", "_epochs", b"_epochs", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_size", b"batch_size", "dropout", b"dropout", "epochs", b"epochs", "image_size", b"image_size", "learning_rate", b"learning_rate", "optimizer", b"optimizer", "seed", b"seed", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "optimizer", b"optimizer", "patience", b"patience", "seed", b"seed", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__class_weights: _TypeAlias = _typing.Literal["class_weights"]  # noqa: Y015
+    _WhichOneofArgType__class_weights: _TypeAlias = _typing.Literal["_class_weights", b"_class_weights"]  # noqa: Y015
     _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
+    _WhichOneofReturnType__ema_decay: _TypeAlias = _typing.Literal["ema_decay"]  # noqa: Y015
+    _WhichOneofArgType__ema_decay: _TypeAlias = _typing.Literal["_ema_decay", b"_ema_decay"]  # noqa: Y015
     _WhichOneofReturnType__epochs: _TypeAlias = _typing.Literal["epochs"]  # noqa: Y015
     _WhichOneofArgType__epochs: _TypeAlias = _typing.Literal["_epochs", b"_epochs"]  # noqa: Y015
+    _WhichOneofReturnType__first_image_size: _TypeAlias = _typing.Literal["first_image_size"]  # noqa: Y015
+    _WhichOneofArgType__first_image_size: _TypeAlias = _typing.Literal["_first_image_size", b"_first_image_size"]  # noqa: Y015
+    _WhichOneofReturnType__folds: _TypeAlias = _typing.Literal["folds"]  # noqa: Y015
+    _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
+    _WhichOneofReturnType__frozen_blocks: _TypeAlias = _typing.Literal["frozen_blocks"]  # noqa: Y015
+    _WhichOneofArgType__frozen_blocks: _TypeAlias = _typing.Literal["_frozen_blocks", b"_frozen_blocks"]  # noqa: Y015
+    _WhichOneofReturnType__head_epochs: _TypeAlias = _typing.Literal["head_epochs"]  # noqa: Y015
+    _WhichOneofArgType__head_epochs: _TypeAlias = _typing.Literal["_head_epochs", b"_head_epochs"]  # noqa: Y015
     _WhichOneofReturnType__image_size: _TypeAlias = _typing.Literal["image_size"]  # noqa: Y015
     _WhichOneofArgType__image_size: _TypeAlias = _typing.Literal["_image_size", b"_image_size"]  # noqa: Y015
+    _WhichOneofReturnType__label_smoothing: _TypeAlias = _typing.Literal["label_smoothing"]  # noqa: Y015
+    _WhichOneofArgType__label_smoothing: _TypeAlias = _typing.Literal["_label_smoothing", b"_label_smoothing"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__mixup: _TypeAlias = _typing.Literal["mixup"]  # noqa: Y015
+    _WhichOneofArgType__mixup: _TypeAlias = _typing.Literal["_mixup", b"_mixup"]  # noqa: Y015
+    _WhichOneofReturnType__patience: _TypeAlias = _typing.Literal["patience"]  # noqa: Y015
+    _WhichOneofArgType__patience: _TypeAlias = _typing.Literal["_patience", b"_patience"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__test_share: _TypeAlias = _typing.Literal["test_share"]  # noqa: Y015
@@ -244,13 +336,31 @@ class TrainingSpec(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__class_weights) -> _WhichOneofReturnType__class_weights | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ema_decay) -> _WhichOneofReturnType__ema_decay | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epochs) -> _WhichOneofReturnType__epochs | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_image_size) -> _WhichOneofReturnType__first_image_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__folds) -> _WhichOneofReturnType__folds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frozen_blocks) -> _WhichOneofReturnType__frozen_blocks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__head_epochs) -> _WhichOneofReturnType__head_epochs | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_size) -> _WhichOneofReturnType__image_size | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label_smoothing) -> _WhichOneofReturnType__label_smoothing | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mixup) -> _WhichOneofReturnType__mixup | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patience) -> _WhichOneofReturnType__patience | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

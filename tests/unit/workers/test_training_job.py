@@ -41,6 +41,7 @@ def a_learned_model(dataset: Dataset) -> LearnedModel:
         task="classification",
         backbone="efficientnet_b0",
         labels=LABELS,
+        preprocessing="p1",
         image_size=224,
         calibration=Calibration(),
         files={name: sha256_hex(data) for name, data in FILES.items()},

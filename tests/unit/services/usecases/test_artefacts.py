@@ -24,6 +24,7 @@ def digest(store: FakeArtefactStore) -> str:
         backbone="vgg19",
         labels=("glioma",),
         image_size=32,
+        preprocessing="p1",
         calibration=Calibration(),
         files={name: sha256_hex(data) for name, data in FILES.items()},
         spec={},

@@ -1,4 +1,4 @@
-"""A picture keeps its shape and its brightness on the way into the model's square."""
+"""Whatever the picture, the model sees the head, upright in brightness, on a black square."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from workers.imaging.preprocess import SquareGeometry, prepare
+from workers.imaging.preprocess import SquareGeometry, head_geometry, prepare
 
-sides = st.integers(16, 120)
+SIDES = st.integers(1, 60)
 
 
 def noise(height: int, width: int) -> NDArray[np.uint8]:
@@ -19,104 +19,108 @@ def full(height: int, width: int, value: int = 255) -> NDArray[np.uint8]:
     return np.full((height, width), value, np.uint8)
 
 
+def head_in(picture: tuple[int, int], box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """A black picture with noise in a box (left, top, right, bottom)."""
+    grey = np.zeros(picture, np.uint8)
+    left, top, right, bottom = box
+    grey[top:bottom, left:right] = np.maximum(noise(bottom - top, right - left), 60)
+    return grey
+
+
 @settings(deadline=None)
-@given(height=sides, width=sides, size=sides)
+@given(height=SIDES, width=SIDES, size=st.integers(1, 40))
 def test_any_picture_becomes_one_grey_square(height: int, width: int, size: int) -> None:
-    prepared = prepare(noise(height, width), size)
-    assert prepared.shape == (size, size, 1)
-    assert prepared.dtype == np.float32
-    assert prepared.min() >= 0
-    assert prepared.max() <= 255
+    pixels = prepare(noise(height, width), size).pixels
+    assert pixels.shape == (size, size, 1)
+    assert pixels.dtype == np.float32
+    assert pixels.min() >= 0
+    assert pixels.max() <= 255
 
 
-def test_a_square_of_the_right_size_is_untouched() -> None:
-    pixels = noise(32, 32)
-    np.testing.assert_array_equal(prepare(pixels, 32)[:, :, 0], pixels)
+@pytest.mark.parametrize("value", [0, 3, 128, 255])
+def test_a_picture_of_one_grey_is_no_error(value: int) -> None:
+    prepared = prepare(full(30, 20, value), 16)
+    assert prepared.geometry == SquareGeometry(x0=0, y0=0, width=20, height=30)
+    assert np.isfinite(prepared.pixels).all()
 
 
-def test_black_is_0_and_white_is_255() -> None:
-    assert (prepare(full(50, 50, 0), 32) == 0).all()
-    assert (prepare(full(50, 50), 32) == 255).all()
+def test_margins_are_cropped() -> None:
+    grey = head_in((100, 80), (10, 20, 60, 90))
+    assert head_geometry(grey) == SquareGeometry(x0=10, y0=20, width=50, height=70)
 
 
-@pytest.mark.parametrize("size", [16, 64, 224])
-def test_resizing_keeps_brightness(size: int) -> None:
-    assert (prepare(full(100, 100, 77), size) == 77).all()
+def test_faint_noise_and_letters_on_the_margin_are_no_head() -> None:
+    grey = head_in((200, 200), (50, 50, 150, 150))
+    grey[:50] += np.random.default_rng(1).integers(0, 8, (50, 200), np.uint8)
+    grey[10:14, 20:26] = 255
+    assert head_geometry(grey) == SquareGeometry(x0=50, y0=50, width=100, height=100)
 
 
-def test_a_wide_picture_has_black_above_and_below() -> None:
-    prepared = prepare(full(16, 32), 32)[:, :, 0]
-    assert (prepared[8:24] == 255).all()
-    assert not prepared[:8].any()
-    assert not prepared[24:].any()
+def test_the_margin_a_source_adds_changes_nothing() -> None:
+    head = np.maximum(noise(64, 64), 60)
+    framed = np.pad(head, ((10, 40), (25, 0)))
+    np.testing.assert_allclose(prepare(framed, 64).pixels, prepare(head, 64).pixels, atol=3)
 
 
-def test_a_tall_picture_has_black_on_both_sides() -> None:
-    prepared = prepare(full(32, 16), 32)[:, :, 0]
-    assert (prepared[:, 8:24] == 255).all()
-    assert not prepared[:, :8].any()
-    assert not prepared[:, 24:].any()
+@pytest.mark.parametrize("factor", [0.4, 0.8])
+def test_brightness_is_taken_out(factor: float) -> None:
+    head = head_in((64, 64), (8, 8, 56, 56))
+    dimmed = np.rint(head * factor).astype(np.uint8)
+    np.testing.assert_allclose(prepare(dimmed, 48).pixels, prepare(head, 48).pixels, atol=6)
 
 
-def test_an_odd_margin_is_wider_on_the_right() -> None:
-    prepared = prepare(full(32, 17), 32)[:, :, 0]
-    assert prepared.any(axis=0).tolist() == [False] * 7 + [True] * 17 + [False] * 8
+def test_the_darkest_tissue_of_a_head_without_background_is_not_black() -> None:
+    tissue = np.linspace(100, 200, 64 * 64).reshape(64, 64).astype(np.uint8)
+    assert prepare(tissue, 64).pixels.min() > 20
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 128), (128, 64), (128, 128)])
-def test_shapes_are_not_stretched(height: int, width: int) -> None:
-    pixels = full(height, width, 0)
-    pixels[16:48, 16:48] = 255
-    lit = prepare(pixels, 64)[:, :, 0] > 127
-    assert lit.any(axis=0).sum() == lit.any(axis=1).sum() == 16
+def test_a_wide_head_has_black_above_and_below() -> None:
+    pixels = prepare(np.maximum(noise(20, 40), 60), 40).pixels[:, :, 0]
+    assert pixels[:10].max() == 0
+    assert pixels[30:].max() == 0
+    assert pixels[10:30].mean() > 60
+
+
+def test_a_tall_head_has_black_on_both_sides() -> None:
+    pixels = prepare(np.maximum(noise(40, 20), 60), 40).pixels[:, :, 0]
+    assert pixels[:, :10].max() == 0
+    assert pixels[:, 30:].max() == 0
 
 
 def test_fine_stripes_become_grey_rather_than_false_patterns() -> None:
-    pixels = full(256, 256, 0)
-    pixels[:, ::2] = 255
-    np.testing.assert_allclose(prepare(pixels, 32)[:, 1:-1], 127.5, atol=2)
+    stripes = np.tile(np.array([60, 255], np.uint8), (64, 32))
+    assert np.ptp(prepare(stripes, 16).pixels[2:-2, 2:-2]) < 30
 
 
 def test_the_same_picture_gives_the_same_numbers() -> None:
-    pixels = noise(61, 97)
-    np.testing.assert_array_equal(prepare(pixels, 32), prepare(pixels.copy(), 32))
+    grey = noise(50, 40)
+    np.testing.assert_array_equal(prepare(grey, 32).pixels, prepare(grey.copy(), 32).pixels)
 
 
 def test_the_picture_itself_is_left_alone() -> None:
-    pixels = noise(61, 97)
-    before = pixels.copy()
-    pixels.flags.writeable = False  # as the decoder gives it
-    prepare(pixels, 32)
-    np.testing.assert_array_equal(pixels, before)
-
-
-@pytest.mark.parametrize(("height", "width"), [(40, 100), (100, 40), (100, 100), (20, 30)])
-def test_a_place_in_the_square_leads_back_to_the_picture(height: int, width: int) -> None:
-    pixels = full(height, width, 0)
-    pixels[12:16, 20:24] = 255
-    size = 50
-    y, x = np.argwhere(prepare(pixels, size)[:, :, 0] > 127).mean(axis=0) + 0.5
-    found = SquareGeometry.of(width, height).to_input(x, y, size)
-    assert found == pytest.approx((22, 14), abs=1)
-
-
-@settings(deadline=None)
-@given(width=sides, height=sides, size=sides)
-def test_the_square_covers_the_picture(width: int, height: int, size: int) -> None:
-    geometry = SquareGeometry.of(width, height)
-    left, top = geometry.to_input(0, 0, size)
-    right, bottom = geometry.to_input(size, size, size)
-    assert (left, top) == (-geometry.left, -geometry.top)
-    assert right - left == pytest.approx(geometry.side)
-    assert bottom - top == pytest.approx(geometry.side)
-    assert left <= 0 <= width <= right + 1e-6
-    assert top <= 0 <= height <= bottom + 1e-6
-
-
-def test_a_square_has_no_margins() -> None:
-    assert SquareGeometry.of(30, 30) == SquareGeometry(width=30, height=30, side=30, left=0, top=0)
+    grey = noise(50, 40)
+    before = grey.copy()
+    prepare(grey, 32)
+    np.testing.assert_array_equal(grey, before)
 
 
 def test_a_thin_picture_needs_no_square_of_its_length() -> None:
     # Its own square would have a billion pixels.
-    assert prepare(full(16, 2**15), 32).sum() == 255 * 32
+    assert prepare(full(16, 2**15), 32).pixels.shape == (32, 32, 1)
+
+
+@given(x0=st.integers(0, 50), y0=st.integers(0, 50), width=SIDES, height=SIDES)
+def test_the_squares_centre_is_the_heads(x0: int, y0: int, width: int, height: int) -> None:
+    geometry = SquareGeometry(x0=x0, y0=y0, width=width, height=height)
+    centre = (x0 + width / 2, y0 + height / 2)
+    assert geometry.to_input(50, 50, 100) == pytest.approx(centre)
+
+
+def test_a_place_in_the_square_leads_back_to_the_picture() -> None:
+    grey = np.minimum(head_in((100, 90), (20, 10, 60, 90)), 90)
+    grey[39:45, 29:35] = 255
+    prepared = prepare(grey, 80)
+    bright = prepared.pixels[:, :, 0]
+    rows, columns = np.nonzero(bright > bright.max() - 5)
+    found = prepared.geometry.to_input(columns.mean() + 0.5, rows.mean() + 0.5, 80)
+    assert found == pytest.approx((32, 42), abs=1.5)

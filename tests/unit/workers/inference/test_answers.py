@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.prediction import Decision
+from workers.imaging.preprocess import SquareGeometry
 from workers.inference.answers import activation_png, calibrated_probabilities, decide
 from workers.model_artefact import Calibration
 
@@ -25,7 +26,8 @@ def float32(values: Sequence[float]) -> NDArray[np.float32]:
 
 
 def shown(activation_map: NDArray[np.float32], width: int, height: int) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(activation_png(activation_map, width, height))) as picture:
+    whole = SquareGeometry(x0=0, y0=0, width=width, height=height)
+    with Image.open(io.BytesIO(activation_png(activation_map, whole, width, height))) as picture:
         assert (picture.format, picture.mode) == ("PNG", "L")
         return np.asarray(picture)
 
@@ -127,3 +129,13 @@ def test_logits_that_are_no_numbers_are_no_answer(value: float) -> None:
 
 def test_the_map_of_a_thin_picture_needs_no_square_of_its_length() -> None:
     assert shown(np.ones((2, 2), np.float32), 2**15, 16).shape == (16, 2**15)
+
+
+def test_outside_the_head_there_is_no_evidence() -> None:
+    head = SquareGeometry(x0=10, y0=20, width=30, height=30)
+    data = activation_png(np.ones((4, 4), np.float32), head, 100, 80)
+    with Image.open(io.BytesIO(data)) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (80, 100)
+    assert pixels[20:50, 10:40].min() == 255
+    assert pixels.sum() == 255 * 30 * 30

@@ -48,7 +48,8 @@ class BrightnessRuntime:
         if self.error is not None and images.max() == 255:
             raise self.error
         maps = images / np.float32(255) * self._weights
-        return RawOutput(logits=maps.mean(axis=(1, 2)), activation_map=maps)
+        logits = maps.mean(axis=(1, 2))
+        return RawOutput(logits=logits, activation_map=maps, features=logits)
 
 
 class Stack:

@@ -43,7 +43,8 @@ def test_slices_of_a_batch_are_changed_differently(images: tf.Tensor) -> None:
 def only_flips(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MAX_TURN", "MAX_SHIFT", "MAX_ZOOM", "MAX_BRIGHTNESS", "MAX_CONTRAST"):
         monkeypatch.setattr(augmentation, name, 0.0)
-    monkeypatch.setattr(augmentation, "MAX_NOISE", 0.0)
+    for name in ("MAX_NOISE", "BLURRED"):
+        monkeypatch.setattr(augmentation, name, 0.0)
     monkeypatch.setattr(augmentation, "MAX_GAMMA", 1.0)
 
 

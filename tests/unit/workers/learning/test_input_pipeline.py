@@ -19,6 +19,7 @@ from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
 from workers.learning import input_pipeline
 from workers.learning.input_pipeline import (
+    Slices,
     allocate_pixels,
     load_slices,
     plain_batches,
@@ -68,7 +69,7 @@ def test_slices_are_what_serving_would_see(store: FakeArtefactStore) -> None:
     assert len(seen) == 2
     for item, pixels in zip(items, slices.pixels, strict=True):
         served = prepare(decode_grey(store.get(blob_key(item.sha256)), LIMITS), 24)
-        np.testing.assert_array_equal(pixels.astype(np.float32), served)
+        np.testing.assert_array_equal(pixels.astype(np.float32), served.pixels)
 
 
 def test_a_changed_picture_is_refused(store: FakeArtefactStore) -> None:
@@ -114,9 +115,9 @@ def test_too_many_slices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_epoch_has_every_slice_once() -> None:
     slices = some_slices(5)  # 20 slices: the last batch is smaller
 
-    batches = list(training_batches(slices, replace(SPEC, augmentation=False), 0))
+    batches = list(training_batches(slices, replace(SPEC, augmentation=False), 0, SIZE))
 
-    assert [len(labels) for _, labels in batches] == [8, 8, 4]
+    assert [len(targets) for _, targets in batches] == [8, 8, 4]
     assert steps_per_epoch(20, 8) == len(batches)
     pixels = np.concatenate([batch.numpy() for batch, _ in batches])
     assert pixels.dtype == np.float32
@@ -124,8 +125,8 @@ def test_an_epoch_has_every_slice_once() -> None:
         int(np.flatnonzero((slices.pixels == p.astype(np.uint8)).all((1, 2, 3)))[0]) for p in pixels
     ]
     assert sorted(order) == list(range(20))
-    labels = np.concatenate([batch.numpy() for _, batch in batches])
-    np.testing.assert_array_equal(labels, slices.labels[order])
+    targets = np.concatenate([batch.numpy() for _, batch in batches])
+    np.testing.assert_array_equal(targets, np.eye(len(LABELS))[slices.labels[order]])
 
 
 @pytest.mark.parametrize("augmentation", [True, False])
@@ -133,7 +134,7 @@ def test_seed_and_epoch_decide_everything(augmentation: bool) -> None:
     slices, spec = some_slices(5), replace(SPEC, augmentation=augmentation)
 
     def pixels(seed: int, epoch: int) -> np.ndarray:
-        data = training_batches(slices, replace(spec, seed=seed), epoch)
+        data = training_batches(slices, replace(spec, seed=seed), epoch, SIZE)
         return np.concatenate([batch.numpy() for batch, _ in data])
 
     np.testing.assert_array_equal(pixels(1, 0), pixels(1, 0))
@@ -147,7 +148,7 @@ def test_batches_of_an_epoch_are_augmented_differently(monkeypatch: pytest.Monke
         pixels=np.repeat(first.pixels[:1], 16, axis=0), labels=np.zeros(16, np.int64)
     )
 
-    one, two = (batch.numpy() for batch, _ in training_batches(same, SPEC, 0))
+    one, two = (batch.numpy() for batch, _ in training_batches(same, SPEC, 0, SIZE))
 
     assert (one != two).any()
 
@@ -160,3 +161,32 @@ def test_plain_batches_are_in_order_and_unchanged() -> None:
     pixels = np.concatenate([batch.numpy() for batch, _ in batches])
     np.testing.assert_array_equal(pixels, slices.pixels)
     assert pixels.shape == (12, SIZE, SIZE, 1)
+
+
+def test_early_epochs_see_smaller_pictures() -> None:
+    (images, _) = next(iter(training_batches(some_slices(2), SPEC, 0, SIZE // 2)))
+
+    assert images.shape == (8, SIZE // 2, SIZE // 2, 1)
+
+
+def test_smoothing_takes_its_share_from_the_right_class() -> None:
+    spec = replace(SPEC, augmentation=False, label_smoothing=0.2)
+
+    (_, targets) = next(iter(training_batches(some_slices(2), spec, 0, SIZE)))
+
+    np.testing.assert_allclose(targets.numpy().max(axis=1), 0.85, rtol=1e-6)
+    np.testing.assert_allclose(targets.numpy().sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_mixup_mixes_pictures_and_targets_alike() -> None:
+    flat = Slices(
+        pixels=np.repeat([0, 200], 4).astype(np.uint8).reshape(8, 1, 1, 1)
+        * np.ones((1, SIZE, SIZE, 1), np.uint8),
+        labels=np.repeat([0, 1], 4),
+    )
+    spec = replace(SPEC, augmentation=False, mixup=1.0)
+
+    (images, targets) = next(iter(training_batches(flat, spec, 0, SIZE)))
+
+    np.testing.assert_allclose(images.numpy().mean(axis=(1, 2, 3)), targets.numpy()[:, 1] * 200)
+    assert ((targets.numpy() > 0) & (targets.numpy() < 1)).any()

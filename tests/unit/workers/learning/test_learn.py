@@ -1,115 +1,175 @@
-"""A whole training job on a network that learns in a second: what comes out fits together."""
+"""A whole job on the tiny network: from stored slices to a model with all that belongs to it."""
 
 import io
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from core.datasets import Dataset, DatasetItem
-from core.held_out import FILE_NAME, HeldOutPredictions
+from core.errors import NotSupported, TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
-from core.training import TrainingJob
-from services.usecases.promotion_gate import check_export
+from core.training import EpochProgress, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
-from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import write_blob, write_items
-from workers.learning.learn import learn
+from workers.evaluation.selective import LOWEST, NEVER
+from workers.learning.learn import learn, library_versions
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
     MODEL_CARD,
     REPORT,
     WEIGHTS,
-    load_file,
-    load_manifest,
-    store_model,
+    ModelManifest,
+    sha256_hex,
 )
 from workers.training_hooks import LearnedModel, TrainingHooks
 
-PER_CLASS = 24
 
+@dataclass
+class Job:
+    """A stored data set, the job's hooks and what they heard; cancelled after some epochs."""
 
-def a_stored_dataset(store: FakeArtefactStore) -> Dataset:
-    """Slices of each class, two of each patient."""
-    rng = np.random.default_rng(0)
-    items = []
-    for number in range(PER_CLASS * len(LABELS)):
-        label = number % len(LABELS)
-        buffer = io.BytesIO()
-        Image.fromarray(slice_of(label, 2 * SIZE, rng)).save(buffer, "PNG")
-        data = buffer.getvalue()
-        items.append(
-            DatasetItem(
-                path=f"{LABELS[label]}/{number:03}.png",
-                sha256=write_blob(store, data),
-                size_bytes=len(data),
-                label=LABELS[label],
-                width=2 * SIZE,
-                height=2 * SIZE,
-                group=f"p{number // 8}-{label}",
-            )
+    settings: Settings
+    store: FakeArtefactStore = field(default_factory=FakeArtefactStore)
+    cancel_after: int = 1000
+    epochs: list[EpochProgress] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    def dataset(self, per_class: int) -> Dataset:
+        items = [self._item(label, n) for label in range(len(LABELS)) for n in range(per_class)]
+        return a_dataset(digest=write_items(self.store, items))
+
+    def run(self, spec: TrainingSpec = SPEC, *, per_class: int = 8, **changes: Any) -> LearnedModel:
+        job = a_job(spec=replace(spec, **changes))
+        dataset = self.dataset(per_class)
+        return learn(job, dataset, self._hooks, store=self.store, settings=self.settings)
+
+    @property
+    def _hooks(self) -> TrainingHooks:
+        return TrainingHooks(
+            on_epoch=self.epochs.append,
+            on_progress=lambda share, _: self.shares.append(share),
+            on_message=self.messages.append,
+            should_stop=lambda: len(self.epochs) >= self.cancel_after,
         )
-    return a_dataset(digest=write_items(store, items), has_given_split=False)
+
+    def _item(self, label: int, number: int) -> DatasetItem:
+        buffer = io.BytesIO()
+        grey = slice_of(label, SIZE, np.random.default_rng((label, number)))
+        Image.fromarray(grey).save(buffer, "PNG")
+        return DatasetItem(
+            path=f"{LABELS[label]}/{number:02d}.png",
+            sha256=write_blob(self.store, buffer.getvalue()),
+            size_bytes=len(buffer.getvalue()),
+            label=LABELS[label],
+            width=SIZE,
+            height=SIZE,
+        )
 
 
-@pytest.fixture(scope="module")
-def store() -> FakeArtefactStore:
-    return FakeArtefactStore()
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    use_tiny_network(monkeypatch)
+    return Job(Settings.from_environment({}, data_dir=tmp_path))
 
 
-@pytest.fixture(scope="module")
-def learned(store: FakeArtefactStore, tmp_path_factory: pytest.TempPathFactory) -> LearnedModel:
-    folder: Path = tmp_path_factory.mktemp("learn")
-    job: TrainingJob = a_job(spec=SPEC)
-    hooks = TrainingHooks(
-        on_epoch=lambda _: None,
-        on_progress=lambda share, stage: None,
-        on_message=lambda _: None,
-        should_stop=lambda: False,
-    )
-    settings = Settings.from_environment({}, data_dir=folder)
-    with pytest.MonkeyPatch.context() as patch:
-        use_tiny_network(patch)
-        return learn(job, a_stored_dataset(store), hooks, store=store, settings=settings)
+def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
+    learned = job.run()
 
-
-def test_every_file_is_there_and_described(store: FakeArtefactStore, learned: LearnedModel) -> None:
+    manifest = learned.manifest
     assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT}
-    digest = store_model(store, learned.manifest, learned.files)
-    manifest = load_manifest(store, digest)
-    assert load_file(store, digest, manifest, MODEL_CARD).startswith(b"# efficientnet")
-    assert b"<h2>Results on held-out slices</h2>" in load_file(store, digest, manifest, REPORT)
+    assert manifest.files == {name: sha256_hex(data) for name, data in learned.files.items()}
+    assert (manifest.backbone, manifest.image_size) == ("efficientnet_b0", SIZE)
+    assert (manifest.labels, manifest.weights_source) == (LABELS, "none")
+    assert manifest.dataset_digest == job.dataset(8).digest
+    assert manifest.spec["epochs"] == SPEC.epochs
+    assert manifest.library_versions == library_versions()
+    assert ModelManifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
+    assert learned.parameters > 0
+    assert learned.latency_ms > 0
+    assert learned.train_seconds == pytest.approx(sum(e.seconds for e in job.epochs))
 
 
-def test_the_numbers_are_those_of_the_held_out_slices(learned: LearnedModel) -> None:
+def test_every_slice_is_in_one_part_and_only_test_slices_judge(job: Job) -> None:
+    evaluation = job.run().evaluation
+
+    sizes = (evaluation.train_size, evaluation.validation_size, evaluation.test_size)
+    assert sum(sizes) == 8 * len(LABELS)
+    assert min(sizes) >= len(LABELS)
+    assert sum(sum(row) for row in evaluation.confusion) == evaluation.test_size
+    assert 0 <= evaluation.accuracy <= 1
+    assert "held out at random, stratified by class" in evaluation.protocol
+
+
+def test_the_answer_is_calibrated(job: Job) -> None:
+    learned = job.run()
+
+    assert learned.manifest.calibration.temperature > 0
+    assert LOWEST <= learned.manifest.calibration.abstain_below <= NEVER
     evaluation = learned.evaluation
-    predictions = HeldOutPredictions.from_json(learned.files[FILE_NAME])
-
-    assert len(predictions.slices) == evaluation.test_size
-    right = [LABELS[s.predicted] is s.label for s in predictions.slices]
-    assert evaluation.accuracy == pytest.approx(np.mean(right))
-    assert all(s.group.startswith("p") for s in predictions.slices)
-    assert evaluation.intervals["accuracy"].low <= evaluation.accuracy
-    assert evaluation.roc_auc is not None
-    assert learned.manifest.metrics["split_digest"] == predictions.digest
+    assert evaluation.ece is not None
+    assert 0 <= evaluation.ece <= 1
+    assert evaluation.coverage is not None
+    assert 0 <= evaluation.coverage <= 1
 
 
-def test_decisions_are_those_that_the_calibration_makes(learned: LearnedModel) -> None:
-    calibration = learned.manifest.calibration
-    assert calibration.target_risk == 0.05
-    assert "validation slices" in calibration.note
-    predictions = HeldOutPredictions.from_json(learned.files[FILE_NAME])
-    for item in predictions.slices:
-        sure = max(item.probabilities) >= calibration.abstain_below
-        assert (item.decision == "ACCEPTED") is sure
+def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
+    learned = job.run()
+
+    metrics = learned.manifest.metrics
+    assert metrics["test"]["accuracy"] == learned.evaluation.accuracy
+    assert [epoch["loss"] for epoch in metrics["history"]] == [e.loss for e in job.epochs]
+    assert 1 <= metrics["best_epoch"] <= SPEC.epochs
+    page = learned.files[REPORT].decode()
+    assert "datasets/brains" in page
+    assert "not a medical device" in page
 
 
-def test_the_gate_finds_what_it_looks_for(store: FakeArtefactStore, learned: LearnedModel) -> None:
-    assert 0 <= learned.manifest.metrics["export_difference"] < 1e-3
-    digest = store_model(store, learned.manifest, learned.files)
-    check_export(store, a_model_version(digest=digest))
+def test_the_job_hears_how_far_it_is(job: Job) -> None:
+    job.run()
+
+    assert job.messages == ["starting from weights: none"]
+    assert [epoch.epoch for epoch in job.epochs] == list(range(1, SPEC.epochs + 1))
+    assert job.shares == sorted(job.shares)
+    assert job.shares[-1] == pytest.approx(0.99)
+
+
+def test_an_easy_task_is_learned(job: Job) -> None:
+    learned = job.run(epochs=12, augmentation=False)
+
+    assert learned.evaluation.accuracy > 0.7
+
+
+def test_a_cancelled_job_goes_on_where_it_was_as_if_nothing_had_happened(job: Job) -> None:
+    whole = Job(job.settings).run()
+    job.cancel_after = 1
+    with pytest.raises(TrainingCancelled):
+        job.run()
+    job.cancel_after = 1000
+
+    resumed = job.run()
+
+    assert job.messages[-1] == "going on behind epoch 1"
+    assert [epoch.epoch for epoch in job.epochs] == list(range(1, SPEC.epochs + 1))
+    ours, theirs = (m.manifest.metrics["history"][-1]["loss"] for m in (resumed, whole))
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_nothing_is_trained_on_too_few_slices(job: Job) -> None:
+    with pytest.raises(TrainingFailed, match="too small to split"):
+        job.run(per_class=2)
+
+    assert not job.epochs
+
+
+def test_a_segmenter_cannot_be_trained(job: Job) -> None:
+    with pytest.raises(NotSupported):
+        job.run(task=Task.SEGMENTATION)

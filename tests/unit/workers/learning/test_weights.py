@@ -12,7 +12,8 @@ import pytest
 from core.errors import PretrainedWeightsUnavailable
 from core.settings import Settings
 from tests.fakes.learning import SPEC, tiny_network, use_tiny_network
-from workers.learning import weights
+from workers.learning import package_weights, weights
+from workers.learning.package_weights import PackageWeights
 from workers.learning.weights import start_weights
 
 pytestmark = pytest.mark.usefixtures("tiny", "no_internet")
@@ -64,7 +65,17 @@ def test_auto_takes_what_is_in_the_servers_folder(settings: Settings) -> None:
     assert {float(v) for values in first.values for v in np.ravel(values)} == {0.25}
 
 
-def test_auto_without_anything_starts_from_nothing(settings: Settings) -> None:
+def test_auto_takes_what_a_package_has(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = PackageWeights(source="package p", values=[1.0])
+    monkeypatch.setattr(weights, "package_weights_for", lambda backbone: found)
+    assert start_weights(replace(SPEC, weights="auto"), settings).source == "package p"
+    assert start_weights(replace(SPEC, weights="package"), settings).values == [1.0]
+
+
+def test_auto_without_anything_starts_from_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package_weights, "_MODULE", "no_such_module")
     assert start_weights(replace(SPEC, weights="auto"), settings).source == "none"
 
 

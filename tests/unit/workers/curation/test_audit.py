@@ -1,0 +1,181 @@
+"""What an audit finds, told slice by slice and in plain words."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from core.datasets import ClassLeakage, DatasetItem, Split
+from core.labels import TumourLabel
+from tests.fakes.slices import a_head, framed, jpeg, png
+from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.looks import Look, look_at
+from workers.imaging.decode import ImageLimits, decode_grey
+
+GLIOMA, PITUITARY = TumourLabel.GLIOMA, TumourLabel.PITUITARY
+LIMITS = ImageLimits(max_bytes=1 << 24, max_pixels=1 << 24)
+
+
+class Set:
+    """A data set in the making."""
+
+    def __init__(self) -> None:
+        self.items: list[DatasetItem] = []
+        self.looks: dict[str, Look] = {}
+
+    def add(self, path: str, label: TumourLabel, data: bytes, **fields: Any) -> None:
+        grey = decode_grey(data, LIMITS)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self.looks[sha256] = look_at(data, grey)
+        self.items.append(
+            DatasetItem(
+                path=path,
+                sha256=sha256,
+                size_bytes=len(data),
+                label=label,
+                width=grey.shape[1],
+                height=grey.shape[0],
+                **fields,
+            )
+        )
+
+    def audited(self, left_out: LeftOut | None = None) -> Audited:
+        return audit_dataset(self.items, self.looks, left_out or LeftOut())
+
+
+def heads(count: int = 6) -> Set:
+    """Two classes of different heads, nothing wrong with them but that no patient is named."""
+    made = Set()
+    for seed in range(count):
+        label = (GLIOMA, PITUITARY)[seed % 2]
+        made.add(f"{label}/{seed}.png", label, png(a_head(seed)))
+    return made
+
+
+def warned(found: Audited, words: str) -> list[str]:
+    return [text for text in found.audit.warnings if words in text]
+
+
+def test_a_clean_set_has_nothing_but_unnamed_patients() -> None:
+    found = heads().audited()
+    audit = found.audit
+    assert (audit.exact_duplicate_count, audit.near_duplicate_count, audit.blank_count) == (0, 0, 0)
+    assert (audit.class_ratio, audit.leakage, audit.kinds) == (1.0, {}, {"PNG L": 6})
+    assert (audit.size_count, audit.sizes[0].count, audit.label_errors) == (1, 6, None)
+    assert audit.shortcut_control is not None
+    assert len(audit.warnings) == len(warned(found, "No patients are named")) == 1
+    assert len({item.component for item in found.items}) == 6
+    assert all(item.component for item in found.items)
+
+
+def test_copies_share_a_component_and_are_shown() -> None:
+    made = heads()
+    made.add("glioma/copy.jpg", GLIOMA, jpeg(framed(a_head(0), 30, 8)))
+    made.add("glioma/exact.png", GLIOMA, png(a_head(0)))
+    found = made.audited()
+    audit = found.audit
+    component = {item.path: item.component for item in found.items}
+    assert (
+        component["glioma/copy.jpg"] == component["glioma/exact.png"] == component["glioma/0.png"]
+    )
+    assert (audit.exact_duplicate_count, audit.near_duplicate_count) == (1, 3)
+    assert (audit.near_duplicate_pair_count, audit.near_duplicate_component_count) == (1, 1)
+    (pair,) = audit.near_duplicate_examples
+    assert {pair.first, pair.second} == {"glioma/0.png", "glioma/copy.jpg"}
+    assert audit.contradictory_examples == ()
+    assert warned(found, "3 slices are near-duplicates of others, in 1 set.")
+    assert warned(found, "1 slice is an exact copy of another")
+
+
+def test_names_of_components_do_not_depend_on_the_order() -> None:
+    made = heads()
+    made.add("glioma/copy.jpg", GLIOMA, jpeg(a_head(0)))
+    first = {item.path: item.component for item in made.audited().items}
+    made.items.reverse()
+    assert {item.path: item.component for item in made.audited().items} == first
+
+
+def test_copies_with_different_labels_are_told_first() -> None:
+    made = heads()
+    made.add("pituitary/copy.jpg", PITUITARY, jpeg(a_head(0)))
+    found = made.audited(LeftOut(unreadable=2, contradictory=1))
+    audit = found.audit
+    assert audit.contradictory_pair_count == 1
+    (pair,) = audit.contradictory_examples
+    assert {pair.first_label, pair.second_label} == {GLIOMA, PITUITARY}
+    assert "1 pair of near-duplicates with different labels" in audit.warnings[0]
+    assert warned(found, "1 file was left out, because the same picture came under different")
+    assert warned(found, "2 files were left out, because they cannot be read")
+    assert (audit.unreadable_count, audit.contradictory_exact_count) == (2, 1)
+
+
+def given_split(copies: Sequence[tuple[TumourLabel, bytes, str]]) -> Audited:
+    made = Set()
+    for seed in range(6):
+        label = (GLIOMA, PITUITARY)[seed % 2]
+        split = Split.TEST if seed > 3 else Split.TRAIN
+        made.add(f"{seed}.png", label, png(a_head(seed)), split=split, group=f"p{seed}")
+    for number, (label, data, group) in enumerate(copies):
+        made.add(f"copy{number}.png", label, data, split=Split.TEST, group=group)
+    return made.audited()
+
+
+def test_leakage_is_counted_by_class_and_cause() -> None:
+    found = given_split(
+        [
+            (GLIOMA, jpeg(a_head(0)), "q"),  # a near-duplicate
+            (GLIOMA, png(a_head(2)), "r"),  # the same picture
+            (GLIOMA, png(a_head(50)), "p1"),  # the same patient
+            (GLIOMA, png(a_head(51)), "p4"),  # a patient of Testing only
+        ]
+    )
+    assert found.audit.leakage == {
+        GLIOMA: ClassLeakage(test_count=5, leaked_count=3),
+        PITUITARY: ClassLeakage(test_count=1, leaked_count=0),
+    }
+    assert warned(found, "The Testing part leaks: 3 of 5 glioma slices")
+
+
+def test_a_layout_that_does_not_leak_is_reported_as_such() -> None:
+    found = given_split([])
+    assert {leak.leaked_count for leak in found.audit.leakage.values()} == {0}
+    assert warned(found, "leaks") == []
+    assert warned(found, "No patients") == []
+
+
+def test_blank_slices_are_named_and_are_no_copies() -> None:
+    made = heads()
+    for number in range(2):
+        black = a_head(0)[: 100 + number] * 0
+        made.add(f"glioma/black{number}.png", GLIOMA, png(black))
+    found = made.audited()
+    assert found.audit.blank_count == 2
+    assert found.audit.blank_examples == ("glioma/black0.png", "glioma/black1.png")
+    assert found.audit.near_duplicate_count == 0
+    assert warned(found, "2 slices are blank")
+
+
+def test_a_shortcut_is_told_with_what_gives_it_away() -> None:
+    made = Set()
+    for seed in range(20):
+        label, size = ((GLIOMA, 128), (PITUITARY, 96))[seed % 2]
+        made.add(f"{seed}.png", label, png(a_head(seed, size)))
+    (text,) = warned(made.audited(), "told from the file alone: 100% right from")
+    assert "always naming the commonest class gives 50%" in text
+
+
+def test_an_imbalance_is_told() -> None:
+    made = heads(4)
+    for seed in range(10, 17):
+        made.add(f"{seed}.png", GLIOMA, png(a_head(seed)))
+    found = made.audited()
+    assert found.audit.class_ratio == 4.5
+    assert warned(found, "4.5 times as many slices")
+
+
+def test_only_the_commonest_sizes_are_listed() -> None:
+    made = heads()
+    for size in range(12):
+        made.add(f"{size}.png", GLIOMA, png(a_head(20 + size, 60 + size)))
+    audit = made.audited().audit
+    assert (audit.size_count, len(audit.sizes)) == (13, 10)
+    assert (audit.sizes[0].width, audit.sizes[0].count) == (128, 6)

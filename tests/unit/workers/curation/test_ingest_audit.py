@@ -1,0 +1,140 @@
+"""A data set comes in whole and audited, or not at all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.datasets import Dataset, OnBadFile, audit_page_key
+from core.errors import DatasetRefused
+from core.messages import IngestRequest, IngestSource
+from core.settings import Settings
+from tests.fakes.slices import a_head, jpeg, png
+from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
+from workers.curation.blobs import read_items
+from workers.curation.ingest import ingest
+
+
+class Worker:
+    """Takes in folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = FakeArtefactStore()
+        self.uow_factory = FakeUnitOfWorkFactory()
+
+    def take(
+        self, files: Mapping[str, bytes], name: str = "brains", on_bad: OnBadFile = OnBadFile.REFUSE
+    ) -> Dataset:
+        for path, data in files.items():
+            target = self.folder / name / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        request = IngestRequest(
+            id="1",
+            reply_to="",
+            dataset_id=name,
+            source=IngestSource.URI,
+            location=(self.folder / name).as_uri(),
+            origin="here",
+            on_bad_file=on_bad,
+            request_id=None,
+            caller="ann",
+        )
+        settings = Settings.from_environment(
+            {}, data_dir=self.folder, import_roots=str(self.folder)
+        )
+        outside: dict[str, Any] = {"uow_factory": self.uow_factory, "clock": FakeClock()}
+        ingest(request, store=self.store, settings=settings, **outside)
+        return self.uow_factory.state.datasets[name]
+
+    def page(self, dataset: Dataset) -> str:
+        assert dataset.audit is not None
+        key = audit_page_key(dataset.digest, dataset.audit.page_sha256)
+        return self.store.get(key).decode()
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    return Worker(tmp_path)
+
+
+def clean() -> dict[str, bytes]:
+    names = ("glioma", "pituitary")
+    return {f"{names[seed % 2]}/{seed}.png": png(a_head(seed)) for seed in range(8)}
+
+
+def test_every_data_set_is_audited_at_arrival(worker: Worker) -> None:
+    copy = {"pituitary/<b>copy.jpg": jpeg(a_head(0))}
+    dataset = worker.take({**clean(), **copy})
+    audit = dataset.audit
+    assert audit is not None
+    assert (audit.near_duplicate_pair_count, audit.contradictory_pair_count) == (1, 1)
+    items = {item.path: item for item in read_items(worker.store, dataset.digest)}
+    assert items["pituitary/<b>copy.jpg"].component == items["glioma/0.png"].component
+    assert len({item.component for item in items.values()}) == 8
+    page = worker.page(dataset)
+    assert "pituitary/&lt;b&gt;copy.jpg" in page
+    assert "<b>copy" not in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "http" not in page
+    assert "Near-duplicates with different labels" in page
+
+
+def test_what_was_left_out_is_counted_and_named(worker: Worker) -> None:
+    bad = {
+        "glioma/broken.png": png(a_head(9))[:200],
+        "glioma/twice.png": png(a_head(10)),
+        "pituitary/twice.png": png(a_head(10)),
+        "elsewhere/x.png": png(a_head(11)),
+    }
+    dataset = worker.take({**clean(), **bad}, on_bad=OnBadFile.SKIP)
+    audit = dataset.audit
+    assert audit is not None
+    assert (audit.unreadable_count, audit.contradictory_exact_count) == (1, 2)
+    assert (len(dataset.rejected), dataset.item_count) == (4, 8)
+    page = worker.page(dataset)
+    assert all(path in page for path in bad)
+
+
+def test_a_given_layout_has_its_leakage_measured(worker: Worker) -> None:
+    files = {f"Training/{path}": data for path, data in clean().items()}
+    files |= {f"Testing/glioma/{seed}.png": png(a_head(seed)) for seed in (20, 21)}
+    files["Testing/pituitary/1.jpg"] = jpeg(a_head(1))
+    dataset = worker.take(files)
+    assert dataset.audit is not None
+    assert {str(k): v.leaked_count for k, v in dataset.audit.leakage.items()} == {
+        "glioma": 0,
+        "pituitary": 1,
+    }
+    assert "Testing slices that Training knows" in worker.page(dataset)
+
+
+@pytest.mark.parametrize("level", [0, 90])
+def test_a_data_set_that_shows_nothing_is_refused(worker: Worker, level: int) -> None:
+    files = {
+        f"{label}/{side}.png": png(np.full((side, 60 + offset), level, np.uint8))
+        for offset, label in enumerate(("glioma", "pituitary"))
+        for side in (50, 60, 70)
+    }
+    with pytest.raises(DatasetRefused, match="All of its pictures are blank"):
+        worker.take(files)
+    assert worker.uow_factory.state.datasets == {}
+
+
+def test_some_blank_slices_are_a_warning(worker: Worker) -> None:
+    black = {"glioma/black.png": png(np.zeros((64, 64), np.uint8))}
+    dataset = worker.take({**clean(), **black})
+    assert dataset.audit is not None
+    assert dataset.audit.blank_examples == ("glioma/black.png",)
+    assert "Blank slices (1)" in worker.page(dataset)
+
+
+def test_the_same_pictures_under_two_names_have_a_page_each(worker: Worker) -> None:
+    first = worker.take(clean(), "one")
+    second = worker.take(clean(), "two")
+    assert first.digest == second.digest
+    assert "datasets/one" in worker.page(first)
+    assert "datasets/two" in worker.page(second)

@@ -1,0 +1,112 @@
+"""The classifier's two answers, and what training may change in it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from core.errors import TrainingFailed
+from core.labels import LABELS
+from core.training import BatchNorm
+from tests.fakes.learning import SIZE, SPEC, some_slices, use_tiny_network
+from workers.learning.classifier import (
+    backbone_of,
+    build_classifier,
+    weights_bytes,
+    with_explanation,
+)
+from workers.model_artefact import LOGITS_NAME
+
+IMAGES = some_slices(3).pixels.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_tiny_network(monkeypatch)
+
+
+def give_bias(model: keras.Model) -> None:
+    """A head as after training; at the beginning its bias is zero and would hide a mistake."""
+    kernel, bias = model.get_layer(LOGITS_NAME).get_weights()
+    model.get_layer(LOGITS_NAME).set_weights([kernel, bias + np.arange(len(LABELS))])
+
+
+def test_grey_slices_go_in_and_logits_come_out() -> None:
+    model = build_classifier(SPEC, pretrained=False)
+
+    assert model.input_shape == (None, None, None, 1)
+    assert model(IMAGES).shape == (len(IMAGES), len(LABELS))
+    assert backbone_of(model).name == "tiny"
+
+
+def test_the_maps_mean_and_the_bias_are_the_logits() -> None:
+    model = build_classifier(SPEC, pretrained=False)
+    give_bias(model)
+
+    logits, evidence, features = with_explanation(model)(IMAGES, training=False)
+
+    places = np.asarray(evidence)
+    assert places.shape == (len(IMAGES), SIZE // 2, SIZE // 2, len(LABELS))
+    bias = model.get_layer(LOGITS_NAME).get_weights()[1]
+    np.testing.assert_allclose(places.mean(axis=(1, 2)) + bias, np.asarray(logits), atol=1e-4)
+    np.testing.assert_array_equal(logits, model(IMAGES, training=False))
+    kernel = model.get_layer(LOGITS_NAME).get_weights()[0]
+    np.testing.assert_allclose(np.asarray(features) @ kernel + bias, logits, atol=1e-4)
+
+
+def test_a_model_from_nothing_learns_batch_statistics() -> None:
+    model = build_classifier(SPEC, pretrained=False)
+    norm = backbone_of(model).get_layer("norm")
+    before = np.asarray(norm.moving_mean)
+
+    model(IMAGES, training=True)
+
+    assert np.all(np.asarray(norm.moving_mean) != before)
+
+
+def test_a_pretrained_backbone_is_trained_all_the_same() -> None:
+    model = build_classifier(SPEC, pretrained=True)
+
+    assert any("conv" in variable.path for variable in model.trainable_variables)
+
+
+def test_frozen_batch_norms_keep_what_they_came_with() -> None:
+    model = build_classifier(replace(SPEC, batch_norm=BatchNorm.FROZEN), pretrained=True)
+    norm = backbone_of(model).get_layer("norm")
+    before = np.asarray(norm.moving_mean)
+
+    model(IMAGES, training=True)
+
+    np.testing.assert_array_equal(np.asarray(norm.moving_mean), before)
+    assert not any("norm" in variable.path for variable in model.trainable_variables)
+
+
+def test_frozen_blocks_are_not_trained() -> None:
+    model = build_classifier(replace(SPEC, frozen_blocks=1), pretrained=True)
+
+    names = {variable.path.split("/")[0] for variable in model.trainable_variables}
+    assert names == {"norm", "conv_2", "logits"}
+
+
+def test_more_frozen_blocks_than_there_are_is_told() -> None:
+    with pytest.raises(TrainingFailed, match="has 1 blocks"):
+        build_classifier(replace(SPEC, frozen_blocks=2), pretrained=True)
+
+
+def test_what_starts_from_nothing_has_nothing_to_keep() -> None:
+    frozen = replace(SPEC, frozen_blocks=1, batch_norm=BatchNorm.FROZEN)
+    model, free = (build_classifier(spec, pretrained=False) for spec in (frozen, SPEC))
+
+    assert len(model.trainable_variables) == len(free.trainable_variables)
+
+
+def test_weights_can_be_loaded_into_another_model(tmp_path: Path) -> None:
+    model, other = (build_classifier(SPEC, pretrained=False) for _ in range(2))
+    file = tmp_path / "model.weights.h5"
+    file.write_bytes(weights_bytes(model))
+
+    other.load_weights(file)
+
+    np.testing.assert_array_equal(other(IMAGES, training=False), model(IMAGES, training=False))

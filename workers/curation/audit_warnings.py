@@ -1,0 +1,124 @@
+"""An audit's findings in plain words: what is the matter, and what to do about it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from core.datasets import DatasetAudit, DatasetItem, ShortcutControl
+
+MAX_CLASS_RATIO: Final = 3.0
+"""Largest class over smallest; above this the smaller one needs care."""
+MAX_ABOVE_MAJORITY: Final = 0.10
+"""What the shortcut control may be better than naming the commonest class."""
+
+
+def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetAudit:
+    """The audit with everything that the owner of the data set should know, worst first."""
+    found = (
+        *_contradictions(audit),
+        *_leaks(audit),
+        *_shortcuts(audit, len(items)),
+        *_blanks(audit),
+        *_copies(audit),
+        *_left_out(audit),
+        *_balance(audit),
+        *_groups(items),
+    )
+    return replace(audit, warnings=found)
+
+
+def _contradictions(audit: DatasetAudit) -> Iterator[str]:
+    if audit.contradictory_pair_count:
+        yield (
+            f"{_count(audit.contradictory_pair_count, 'pair')} of near-duplicates with different "
+            "labels: one label of each pair must be wrong. Look at the pairs and mend the labels."
+        )
+    if audit.contradictory_exact_count:
+        yield (
+            f"{_files(audit.contradictory_exact_count)} left out, because the same picture came "
+            "under different labels."
+        )
+
+
+def _leaks(audit: DatasetAudit) -> Iterator[str]:
+    leaks = {label: leak for label, leak in audit.leakage.items() if leak.leaked_count}
+    if leaks:
+        told = ", ".join(
+            f"{leak.leaked_count} of {leak.test_count} {label}" for label, leak in leaks.items()
+        )
+        yield (
+            f"The Testing part leaks: {told} slices are known from Training (the same picture, a "
+            "near-duplicate, or the same group). Numbers measured on it will be too good."
+        )
+
+
+def _shortcuts(audit: DatasetAudit, count: int) -> Iterator[str]:
+    control = audit.shortcut_control
+    if control and control.accuracy > control.majority_share + _margin(control, count):
+        yield (
+            f"The class can be told from the file alone: {control.accuracy:.0%} right from "
+            f"{', '.join(control.telling)}, where always naming the commonest class gives "
+            f"{control.majority_share:.0%}. A model may learn where a slice comes from rather "
+            "than what it shows; measure it on slices from elsewhere."
+        )
+
+
+def _margin(control: ShortcutControl, count: int) -> float:
+    """What is allowed, and two standard errors at least: few slices prove little."""
+    share = control.majority_share
+    return max(MAX_ABOVE_MAJORITY, 2 * math.sqrt(share * (1 - share) / count))
+
+
+def _blanks(audit: DatasetAudit) -> Iterator[str]:
+    if audit.blank_count:
+        yield (
+            f"{_slices(audit.blank_count)} blank (one shade all over, such as black). Nothing can "
+            "be learned from that: remove what is blank."
+        )
+
+
+def _copies(audit: DatasetAudit) -> Iterator[str]:
+    if audit.near_duplicate_count:
+        yield (
+            f"{_slices(audit.near_duplicate_count)} near-duplicates of others, in "
+            f"{_count(audit.near_duplicate_component_count, 'set')}. Each set stays on one side "
+            "of every split; it still counts several times in training."
+        )
+    if audit.exact_duplicate_count == 1:
+        yield "1 slice is an exact copy of another."
+    elif audit.exact_duplicate_count:
+        yield f"{_slices(audit.exact_duplicate_count)} exact copies of others."
+
+
+def _left_out(audit: DatasetAudit) -> Iterator[str]:
+    if audit.unreadable_count:
+        yield f"{_files(audit.unreadable_count)} left out, because they cannot be read."
+
+
+def _balance(audit: DatasetAudit) -> Iterator[str]:
+    if audit.class_ratio > MAX_CLASS_RATIO:
+        yield (
+            f"The largest class has {audit.class_ratio:.1f} times as many slices as the smallest. "
+            "Look at each class's recall, not at accuracy alone."
+        )
+
+
+def _groups(items: Sequence[DatasetItem]) -> Iterator[str]:
+    if not any(item.group for item in items):
+        yield (
+            "No patients are named (column group of manifest.csv), so a patient may be on both "
+            "sides of a split."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _slices(number: int) -> str:
+    return f"{_count(number, 'slice')} {'is' if number == 1 else 'are'}"
+
+
+def _files(number: int) -> str:
+    return f"{_count(number, 'file')} {'was' if number == 1 else 'were'}"

@@ -1,0 +1,74 @@
+"""Slices whose label a model that never saw them disagrees with, and is sure of it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.datasets import LabelErrors, LabelSuspect
+from core.labels import LABELS, TumourLabel
+
+MAX_SUSPECTS: Final = 50
+
+
+def likely_label_errors(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
+) -> NDArray[np.int64]:
+    """Indices of slices that are likely mislabelled, the most likely first.
+
+    ``labels`` (n,) are places among the classes, ``probabilities`` (n, classes) were predicted
+    out of fold, by models that did not see the slice. Classes without a label are left out of
+    account. Raises ``ValueError`` for shapes that do not fit and for probabilities that are not.
+
+    Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels",
+    JAIR 70, 2021, as ``cleanlab`` has it (prune by noise rate, ranked by self-confidence).
+    """
+    # In the training image only, and it brings pandas.
+    from cleanlab.filter import find_label_issues
+
+    _check(labels, probabilities)
+    present, places = np.unique(labels, return_inverse=True)
+    if len(present) < 2:
+        return np.empty(0, np.int64)
+    among = probabilities[:, present].astype(np.float64) + np.finfo(np.float64).tiny
+    found = find_label_issues(
+        places,
+        among / among.sum(axis=1, keepdims=True),
+        return_indices_ranked_by="self_confidence",
+        min_examples_per_class=0,
+        n_jobs=1,
+    )
+    return np.asarray(found, np.int64)
+
+
+def label_errors(
+    paths: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
+) -> LabelErrors:
+    """The part of an audit that tells them; labels and columns are places in ``LABELS``."""
+    found = likely_label_errors(labels, probabilities)
+    suspects = (_suspect(paths[i], int(labels[i]), probabilities[i]) for i in found[:MAX_SUSPECTS])
+    return LabelErrors(count=len(found), suspects=tuple(suspects))
+
+
+def _suspect(path: str, label: int, probabilities: NDArray[np.floating[Any]]) -> LabelSuspect:
+    others = np.where(np.arange(len(LABELS)) == label, -1.0, probabilities)
+    best = int(others.argmax())
+    return LabelSuspect(
+        path=path,
+        label=TumourLabel(LABELS[label]),
+        suggested=TumourLabel(LABELS[best]),
+        probability=float(probabilities[best]),
+    )
+
+
+def _check(labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> None:
+    if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
+        raise ValueError("labels must be (n,) and probabilities (n, classes)")
+    if not len(labels) or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ValueError("labels must be places among the classes, and there must be some")
+    sums = probabilities.sum(axis=1)
+    if not np.isfinite(probabilities).all() or (probabilities < 0).any():
+        raise ValueError("probabilities must be 0..1")
+    if not np.allclose(sums, 1, atol=1e-3):
+        raise ValueError("probabilities of a slice must sum to 1")

@@ -1,0 +1,124 @@
+"""Cross-validation: each slice is answered by a model that never saw its group."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import NotFound
+from core.ports import ArtefactStore
+from core.settings import Settings
+from core.training import TrainingSpec
+from workers.curation.splits import SplitPlan
+from workers.evaluation.calibration import calibrate
+from workers.evaluation.metrics import macro_f1, softmax
+from workers.learning.checkpoints import Checkpoints
+from workers.learning.fitting import fit
+from workers.learning.input_pipeline import DecodedSet
+from workers.model_artefact import Calibration
+from workers.training_hooks import TrainingHooks, job_prefix
+
+_ARRAYS: Final = ("logits", "validation_logits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldAnswers:
+    """One fold's model on slices that it did not learn from.
+
+    ``logits`` (n, classes) of the fold's test slices, in the plan's order; ``validation_logits``
+    of those that chose epoch, temperature and threshold.
+    """
+
+    plan: SplitPlan
+    logits: NDArray[np.float32]
+    validation_logits: NDArray[np.float32]
+    calibration: Calibration
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Calibrated on the fold's own validation slices: (n, classes)."""
+        return softmax(self.logits, self.calibration.temperature)
+
+
+class CrossValidation:
+    """Trains a model a fold, one after the other; a fold that is done is not trained again."""
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        data: DecodedSet,
+        *,
+        job_id: str,
+        store: ArtefactStore,
+        settings: Settings,
+    ) -> None:
+        self._spec = spec
+        self._data = data
+        self._job_id = job_id
+        self._store = store
+        self._settings = settings
+
+    def run(self, plans: Sequence[SplitPlan], hooks: TrainingHooks) -> list[FoldAnswers]:
+        """Answers to every fold. Raises what :func:`workers.learning.fitting.fit` does."""
+        return [
+            self.fold(number, plan, hooks.within((number - 1) / len(plans), number / len(plans)))
+            for number, plan in enumerate(plans, start=1)
+        ]
+
+    def fold(self, number: int, plan: SplitPlan, hooks: TrainingHooks) -> FoldAnswers:
+        """The answers of one fold, counted from 1."""
+        arrays = self._kept(number)
+        if arrays is None:
+            hooks.on_message(f"fold {number}: {len(plan.train)} slices to learn from")
+            arrays = self._train(number, plan, hooks)
+            self._keep(number, arrays)
+        labels = self._data.labels(plan.validation)
+        answers = FoldAnswers(
+            plan=plan,
+            logits=arrays["logits"],
+            validation_logits=arrays["validation_logits"],
+            calibration=calibrate(arrays["validation_logits"], labels),
+        )
+        hooks.on_message(f"fold {number}: {_score(answers, self._data.labels(plan.test))}")
+        return answers
+
+    def _train(self, number: int, plan: SplitPlan, hooks: TrainingHooks) -> dict[str, Any]:
+        keras.backend.clear_session()
+        fitted = fit(
+            self._spec,
+            self._data.slices(plan.train),
+            self._data.slices(plan.validation),
+            checkpoints=Checkpoints(self._store, self._job_id, f"fold-{number}"),
+            settings=self._settings,
+            hooks=hooks,
+        )
+        return {
+            "logits": fitted.inference.logits(self._data.slices(plan.test)),
+            "validation_logits": fitted.inference.logits(self._data.slices(plan.validation)),
+        }
+
+    def _key(self, number: int) -> str:
+        return f"{job_prefix(self._job_id)}/fold-{number}.npz"
+
+    def _keep(self, number: int, arrays: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        self._store.put(self._key(number), buffer.getvalue())
+
+    def _kept(self, number: int) -> dict[str, Any] | None:
+        try:
+            data = self._store.get(self._key(number))
+        except NotFound:
+            return None
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in _ARRAYS}
+
+
+def _score(answers: FoldAnswers, labels: NDArray[np.int64]) -> str:
+    predicted = answers.logits.argmax(axis=1)
+    accuracy = float((predicted == labels).mean())
+    return f"accuracy {accuracy:.4f}, macro-F1 {macro_f1(labels, predicted):.4f}"

@@ -564,7 +564,7 @@ async def test_a_job_is_stored_with_its_defaults_and_sent(gateway: Gateway) -> N
     )
     job = answer.training_job
     assert job.state == training_pb2.JOB_STATE_QUEUED
-    assert (job.spec.epochs, job.spec.dropout, job.spec.batch_size) == (2, 0.0, 32)
+    assert (job.spec.epochs, job.spec.dropout, job.spec.batch_size) == (2, 0.0, 16)
     assert job.spec.backbone == training_pb2.BACKBONE_VGG19
     assert job.spec.optimizer == training_pb2.OPTIMIZER_ADAMW
     assert [f"trainingJobs/{sent}" for sent in gateway.queue.sent] == [job.name]

@@ -6,6 +6,7 @@ from scipy.stats import binomtest
 
 from core.prediction import Decision
 from workers.evaluation.selective import (
+    CAUTIOUS,
     LOWEST,
     NEVER,
     choose_threshold,
@@ -91,16 +92,24 @@ def test_the_promise_is_broken_no_more_often_than_it_says() -> None:
     assert broken / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
-def test_too_few_slices_promise_nothing() -> None:
+def test_too_few_slices_promise_nothing_and_call_for_caution() -> None:
     assert fewest_slices(0.05) == 59
     probabilities, labels = answers(np.full(58, 0.99), np.zeros(58, bool))
 
     chosen = choose_threshold(probabilities, labels)
 
-    assert chosen.abstain_below == NEVER
+    assert chosen.abstain_below == CAUTIOUS
     assert "58 validation slices are too few" in chosen.note
     assert "at least 59 are needed" in chosen.note
-    assert set(decide_all(np.eye(4), chosen.abstain_below)) == {Decision.ABSTAINED}
+
+
+def test_too_few_slices_accept_nothing_below_an_error_that_was_seen() -> None:
+    confidence = np.linspace(0.6, 0.99, 20)
+    probabilities, labels = answers(confidence, confidence == confidence[15])
+
+    chosen = choose_threshold(probabilities, labels)
+
+    assert confidence[15] < chosen.abstain_below < confidence[16]
 
 
 def test_one_more_slice_is_enough() -> None:

@@ -18,8 +18,18 @@ from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import write_blob, write_items
+from workers.evaluation.selective import LOWEST, NEVER
 from workers.learning.learn import learn, library_versions
-from workers.model_artefact import GRAPH, REPORT, WEIGHTS, ModelManifest, sha256_hex
+from workers.model_artefact import (
+    GRAPH,
+    HELD_OUT,
+    MODEL_CARD,
+    OOD,
+    REPORT,
+    WEIGHTS,
+    ModelManifest,
+    sha256_hex,
+)
 from workers.training_hooks import LearnedModel, TrainingHooks
 
 
@@ -76,7 +86,7 @@ def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
     learned = job.run()
 
     manifest = learned.manifest
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT}
+    assert set(learned.files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT}
     assert manifest.files == {name: sha256_hex(data) for name, data in learned.files.items()}
     assert (manifest.backbone, manifest.image_size) == ("efficientnet_b0", SIZE)
     assert (manifest.labels, manifest.weights_source) == (LABELS, "none")
@@ -104,9 +114,12 @@ def test_the_answer_is_calibrated(job: Job) -> None:
     learned = job.run()
 
     assert learned.manifest.calibration.temperature > 0
-    assert 0 <= learned.manifest.calibration.abstain_below <= 1
-    assert 0 <= learned.manifest.metrics["expected_calibration_error"] <= 1
-    assert 0 <= learned.manifest.metrics["coverage"] <= 1
+    assert LOWEST <= learned.manifest.calibration.abstain_below <= NEVER
+    evaluation = learned.evaluation
+    assert evaluation.ece is not None
+    assert 0 <= evaluation.ece <= 1
+    assert evaluation.coverage is not None
+    assert 0 <= evaluation.coverage <= 1
 
 
 def test_metrics_and_report_tell_how_training_went(job: Job) -> None:

@@ -23,6 +23,7 @@ from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
     MODEL_CARD,
+    OOD,
     REPORT,
     WEIGHTS,
     load_file,
@@ -79,7 +80,7 @@ def learned(store: FakeArtefactStore, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_every_file_is_there_and_described(store: FakeArtefactStore, learned: LearnedModel) -> None:
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT}
+    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT, OOD}
     digest = store_model(store, learned.manifest, learned.files)
     manifest = load_manifest(store, digest)
     assert load_file(store, digest, manifest, MODEL_CARD).startswith(b"# efficientnet")

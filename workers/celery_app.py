@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.task_names import celery_config
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
 from workers.replies import Heartbeat
-from workers.warm_up import warm_up
+from workers.warm_up import begin_serving
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def _take_name(sender: str, **_: Any) -> None:
 @worker_ready.connect
 def _begin(sender: Any, **_: Any) -> None:
     if isinstance(sender.pool, ThreadPool):
-        warm_up(context())
+        begin_serving(context())
     heartbeat = Heartbeat(redis_client(Settings.from_environment()), worker_name())
     heartbeat.start()
     _heartbeats.append(heartbeat)

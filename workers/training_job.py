@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -131,9 +132,16 @@ def _stored(
 ) -> ModelVersion:
     """Write the model's files; what the registry will say about them."""
     digest = store_model(deps.store, learned.manifest, learned.files)
+    return registered_version(job, dataset, learned, digest, deps.clock.now())
+
+
+def registered_version(
+    job: TrainingJob, dataset: Dataset, learned: LearnedModel, digest: str, at: datetime
+) -> ModelVersion:
+    """What the registry says about a model whose artefact has this digest."""
     return ModelVersion(
         id=version_id(job, digest),
-        create_time=deps.clock.now(),
+        create_time=at,
         task=job.spec.task,
         backbone=job.spec.backbone,
         digest=digest,

@@ -5,8 +5,26 @@ import logging
 from core.errors import BrainTumorError
 from core.registry import PRODUCTION
 from workers.context import WorkerContext
+from workers.starter import install_starter
 
 log = logging.getLogger(__name__)
+
+
+def begin_serving(context: WorkerContext) -> None:
+    """Where there is no model yet, bring the starter; then load what will be asked for."""
+    if context.settings.starter_model:
+        _bring_starter(context)
+    warm_up(context)
+
+
+def _bring_starter(context: WorkerContext) -> None:
+    """A worker without a starter still serves every model that there will be."""
+    try:
+        install_starter(store=context.store, uow_factory=context.uow_factory, clock=context.clock)
+    except BrainTumorError as error:
+        log.warning("starter_not_installed reason=%s message=%s", error.reason, error.message)
+    except Exception:
+        log.exception("starter_not_installed")
 
 
 def warm_up(context: WorkerContext) -> None:

@@ -28,8 +28,9 @@ def free_address() -> str:
 class Stack:
     """``braintumor up`` on a data folder of its own; what it says is the last start's."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, starter: bool = False) -> None:
         self.data_dir = data_dir
+        self._starter = starter
         self._output = data_dir.parent / "up.log"
         self.address = free_address()
         self._process: subprocess.Popen[str] | None = None
@@ -84,7 +85,8 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("BRAINTUMOR_")}
-        return kept | {"XDG_DATA_HOME": str(self.data_dir.parent)}
+        own = {"XDG_DATA_HOME": str(self.data_dir.parent)}
+        return kept | own | {"BRAINTUMOR_STARTER_MODEL": str(int(self._starter))}
 
     def _logs(self) -> str:
         logs = sorted((self.data_dir / "logs").glob("*.log"))

@@ -74,7 +74,11 @@ def valkey() -> Iterator[Valkey]:
 @pytest.fixture
 def settings(tmp_path: Path, valkey: Valkey, sqlite_url: str) -> Settings:
     return Settings.from_environment(
-        {}, data_dir=tmp_path, broker_url=valkey.url, database_url=sqlite_url
+        {},
+        data_dir=tmp_path,
+        broker_url=valkey.url,
+        database_url=sqlite_url,
+        starter_model=False,
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -91,11 +91,13 @@ def learn(
     *,
     store: ArtefactStore,
     settings: Settings,
+    show_examples: bool = True,
 ) -> LearnedModel:
     """Train, calibrate, test and export a model; nothing but checkpoints is stored.
 
     With folds the numbers come from cross-validation, and the model itself then learns from all
-    slices but those that choose its epoch and its limits. Raises ``TrainingCancelled``,
+    slices but those that choose its epoch and its limits. The report shows slices as examples,
+    unless it is to go where they must not. Raises ``TrainingCancelled``,
     ``TrainingFailed``, ``PretrainedWeightsUnavailable``, ``ArtefactCorrupt``, ``NotSupported``.
     """
     spec = job.spec
@@ -120,6 +122,8 @@ def learn(
     )
     _stage(hooks, _TRAINED_AT, "testing")
     judged = _judge(fitted, plan, folds, data, dataset, spec)
+    if not show_examples:
+        judged = replace(judged, examples=())
     _stage(hooks, 0.97, "exporting")
     graph = export_graph(fitted.model, spec.image_size)
     pixels = data.slices(plan.validation[:_PARITY_SLICES])

@@ -1,0 +1,158 @@
+"""Makes the model that ships with the software: ``python -m workers.learning.make_starter DATA``.
+
+DATA holds data sets, each a folder with a ``manifest.csv`` (path, label, group). They become one
+data set, so that a slice that is in several of them, re-encoded, stays on one side of the split.
+The same data give the same recipe the same split; a run that was stopped goes on behind its last
+epoch. Nothing of the pictures is in the result.
+"""
+
+import argparse
+import csv
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from core.datasets import Dataset, OnBadFile
+from core.messages import IngestRequest, IngestSource
+from core.settings import Settings
+from core.training import TrainingJob, TrainingSpec
+from db.artefacts import FsspecArtefactStore
+from db.engine import create_store_engine
+from db.migrate import upgrade
+from db.unit_of_work import SqlUnitOfWorkFactory
+from workers.context import SystemClock
+from workers.curation.ingest import ingest
+from workers.curation.manifest import MANIFEST
+from workers.learning.learn import learn
+from workers.model_artefact import (
+    GRAPH,
+    HELD_OUT,
+    MODEL_CARD,
+    OOD,
+    REPORT,
+    ModelManifest,
+    sha256_hex,
+)
+from workers.starter import STARTER, Starter, write_starter
+from workers.training_hooks import LearnedModel, TrainingHooks
+from workers.training_job import registered_version
+
+SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT)
+RECIPE: Final[dict[str, Any]] = {"validation_share": 0.1, "test_share": 0.1}
+"""Beside the defaults."""
+_DATASET: Final = "starter"
+
+
+def main() -> None:
+    arguments = _parse()
+    settings = Settings.from_environment(
+        {}, data_dir=arguments.work, import_roots=str(arguments.work.resolve())
+    )
+    store = FsspecArtefactStore(settings.artefact_url)
+    given = dict(pair.split("=", 1) for pair in arguments.set)
+    spec = TrainingSpec.validated(RECIPE | given)
+    dataset = _dataset(arguments.data, arguments.work, settings, store)
+    job = _job(spec)
+    learned = learn(job, dataset, _said(), store=store, settings=settings, show_examples=False)
+    write_starter(_starter(job, dataset, learned), arguments.output)
+    print(f"{arguments.output} has {arguments.output.stat().st_size:,} bytes")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--output", type=Path, default=STARTER)
+    parser.add_argument("--work", type=Path, default=Path("~/.cache/braintumor-starter"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    arguments.work = arguments.work.expanduser()
+    return arguments
+
+
+def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactStore) -> Dataset:
+    """The data sets as one, taken in as any other; from an earlier run if there was one."""
+    upgrade(settings.database_url)
+    uow_factory = SqlUnitOfWorkFactory(create_store_engine(settings.database_url))
+    folder = work / "slices"
+    if not folder.exists():
+        _gather(sorted(p.parent for p in data.glob(f"*/{MANIFEST}")), folder)
+    request = IngestRequest(
+        id=uuid4().hex,
+        reply_to="",
+        dataset_id=_DATASET,
+        source=IngestSource.URI,
+        location=folder.resolve().as_uri(),
+        origin=", ".join(sorted(p.parent.name for p in data.glob(f"*/{MANIFEST}"))),
+        on_bad_file=OnBadFile.SKIP,
+        request_id="00000000-0000-0000-0000-000000000000",
+        caller=_DATASET,
+    )
+    ingest(request, store=store, uow_factory=uow_factory, clock=SystemClock(), settings=settings)
+    with uow_factory() as uow:
+        return uow.datasets.get(_DATASET)
+
+
+def _gather(sources: Sequence[Path], folder: Path) -> None:
+    """One folder with one manifest; pictures are linked, so nothing is copied."""
+    rows = []
+    for source in sources:
+        with (source / MANIFEST).open(newline="") as manifest:
+            for row in csv.DictReader(manifest):
+                path = f"{source.name}/{row['path']}"
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                _link(source / row["path"], folder / path)
+                rows.append({"path": path, "label": row["label"], "group": row["group"]})
+    with (folder / MANIFEST).open("w", newline="") as manifest:
+        writer = csv.DictWriter(manifest, ["path", "label", "group"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        target.write_bytes(source.read_bytes())
+
+
+def _job(spec: TrainingSpec) -> TrainingJob:
+    now = datetime.now(UTC)
+    return TrainingJob(
+        id=_DATASET,
+        create_time=now,
+        update_time=now,
+        request_id=None,
+        caller=_DATASET,
+        dataset=_DATASET,
+        spec=spec,
+    )
+
+
+def _said() -> TrainingHooks:
+    return TrainingHooks(
+        on_epoch=lambda e: print(
+            f"epoch {e.epoch}/{e.epochs} loss {e.loss:.3f} val_loss {e.val_loss:.3f} "
+            f"val_accuracy {e.val_accuracy:.4f} {e.seconds:.0f} s",
+            flush=True,
+        ),
+        on_progress=lambda _share, _stage: None,
+        on_message=lambda message: print(message, flush=True),
+        should_stop=lambda: False,
+    )
+
+
+def _starter(job: TrainingJob, dataset: Dataset, learned: LearnedModel) -> Starter:
+    """Without the training weights, which would double its size."""
+    files = {name: learned.files[name] for name in SHIPPED}
+    values = vars(learned.manifest) | {"files": {n: sha256_hex(f) for n, f in files.items()}}
+    manifest = ModelManifest(**values)
+    digest = sha256_hex(manifest.to_json())
+    version = registered_version(job, dataset, learned, digest, datetime.now(UTC))
+    return Starter(version=version, manifest=manifest, files=files)
+
+
+if __name__ == "__main__":
+    main()

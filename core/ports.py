@@ -13,6 +13,7 @@ from core.messages import IngestRequest
 from core.paging import Page, PageRequest
 from core.prediction import AuditEntry, AuditRecord, Prediction, Review
 from core.registry import AliasMove, ModelVersion
+from core.search import SearchTrial
 from core.training import EpochProgress, JobEvent, JobState, TrainingJob
 
 
@@ -106,6 +107,14 @@ class TrainingJobRepository(Protocol):
 
     def events(self, job_id: str, after: int = 0) -> tuple[JobEvent, ...]:
         """Events with a sequence above ``after``, in order."""
+        ...
+
+    def add_trial(self, job_id: str, trial: SearchTrial) -> None:
+        """A trial whose number is there already is left as it was. Raises ``NotFound``."""
+        ...
+
+    def trials(self, job_id: str) -> tuple[SearchTrial, ...]:
+        """What a search has tried, in order."""
         ...
 
 

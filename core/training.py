@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from core.errors import FieldViolation, IllegalTransition, InvalidArgument
+
+if TYPE_CHECKING:
+    from core.search import SearchSpec
 
 
 class Task(StrEnum):
@@ -102,7 +105,7 @@ class TrainingSpec:
                 violations.append(FieldViolation(f"spec.{name}", f"unknown; use one of {choices}"))
                 continue
             try:
-                parsed[name] = _PARSERS[name](value)
+                parsed[name] = parsed_field(name, value)
             except (ValueError, TypeError) as exc:
                 violations.append(FieldViolation(f"spec.{name}", str(exc)))
         if violations:
@@ -113,6 +116,11 @@ class TrainingSpec:
                 "spec.validation_share", "with test_share it leaves less than 20 % for training"
             )
         return spec
+
+
+def parsed_field(name: str, value: Any) -> Any:
+    """A field's value from text or a number. Raises ``ValueError`` that says what it must be."""
+    return _PARSERS[name](value)
 
 
 def _whole(low: int, high: int) -> Any:
@@ -251,7 +259,11 @@ _TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """A job as its SQL row tells it. ``progress`` is 0..1; ``attempt`` counts claims from 1."""
+    """A job as its SQL row tells it. ``progress`` is 0..1; ``attempt`` counts claims from 1.
+
+    With ``search`` it looks for a better recipe than ``spec`` instead of training a model, and
+    ends with ``result_job``, a job that trains by the best one found.
+    """
 
     id: str
     create_time: datetime
@@ -260,6 +272,7 @@ class TrainingJob:
     caller: str
     dataset: str
     spec: TrainingSpec
+    search: "SearchSpec | None" = None
     state: JobState = JobState.QUEUED
     progress: float = 0.0
     stage: str = ""
@@ -270,6 +283,7 @@ class TrainingJob:
     start_time: datetime | None = None
     end_time: datetime | None = None
     model_version: str | None = None
+    result_job: str | None = None
     error_reason: str | None = None
     error_message: str | None = None
 
@@ -291,7 +305,7 @@ class TrainingJob:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochProgress:
-    """What one epoch came to. Losses are mean cross-entropy; accuracies are 0..1.
+    """What one epoch came to. Losses are mean cross-entropy; accuracies and macro-F1 are 0..1.
 
     ``seconds`` is the epoch's wall time, ``seconds_left`` the estimate for the rest of the job.
     """
@@ -304,6 +318,8 @@ class EpochProgress:
     val_accuracy: float
     seconds: float
     seconds_left: float
+    val_macro_f1: float | None = None
+    """None in the history of jobs from before it was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

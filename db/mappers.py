@@ -23,6 +23,7 @@ from core.errors import RejectedFile
 from core.labels import TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Review
 from core.registry import SCORES, AliasMove, ClassMetrics, Evaluation, Interval, ModelVersion
+from core.search import SearchSpec, SearchTrial, TrialState
 from core.training import (
     Backbone,
     EpochProgress,
@@ -160,6 +161,7 @@ def job_values(job: TrainingJob) -> dict[str, Any]:
         "caller": job.caller,
         "dataset": job.dataset,
         "spec": asdict(job.spec),
+        "search": asdict(job.search) if job.search else None,
         "attempt": job.attempt,
         **mutable_job_values(job),
     }
@@ -178,6 +180,7 @@ def mutable_job_values(job: TrainingJob) -> dict[str, Any]:
         "start_time": to_us(job.start_time),
         "end_time": to_us(job.end_time),
         "model_version": job.model_version,
+        "result_job": job.result_job,
         "error_reason": job.error_reason,
         "error_message": job.error_message,
     }
@@ -192,6 +195,7 @@ def job_from_row(row: tables.TrainingJobRow) -> TrainingJob:
         caller=row.caller,
         dataset=row.dataset,
         spec=TrainingSpec.validated(row.spec),
+        search=SearchSpec.validated(row.search) if row.search else None,
         state=JobState(row.state),
         progress=row.progress,
         stage=row.stage,
@@ -202,8 +206,24 @@ def job_from_row(row: tables.TrainingJobRow) -> TrainingJob:
         start_time=from_us(row.start_time),
         end_time=from_us(row.end_time),
         model_version=row.model_version,
+        result_job=row.result_job,
         error_reason=row.error_reason,
         error_message=row.error_message,
+    )
+
+
+def trial_values(job_id: str, trial: SearchTrial) -> dict[str, Any]:
+    return {"job": job_id, "score": trial.score, **asdict(trial)}
+
+
+def trial_from_row(row: tables.SearchTrialRow) -> SearchTrial:
+    return SearchTrial(
+        number=row.number,
+        recipe=row.recipe,
+        state=TrialState(row.state),
+        scores=tuple(row.scores),
+        seconds=row.seconds,
+        error=row.error,
     )
 
 

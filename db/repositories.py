@@ -12,6 +12,7 @@ from core.datasets import Dataset
 from core.errors import AlreadyExists, IllegalTransition, NotFound, RequestIdReused
 from core.paging import Page, PageRequest
 from core.registry import AliasMove, ModelVersion
+from core.search import SearchTrial
 from core.training import EpochProgress, JobEvent, JobState, TrainingJob
 from db import mappers
 from db.mappers import to_us
@@ -22,6 +23,7 @@ from db.tables import (
     MetricRow,
     ModelAliasRow,
     ModelVersionRow,
+    SearchTrialRow,
     TrainingJobRow,
 )
 
@@ -213,6 +215,21 @@ class SqlTrainingJobs:
             .order_by(JobEventRow.sequence)
         )
         return tuple(mappers.event_from_row(row) for row in rows)
+
+    def add_trial(self, job_id: str, trial: SearchTrial) -> None:
+        if self._session.get(TrainingJobRow, job_id) is None:
+            raise NotFound(f"trainingJobs/{job_id}")
+        values = mappers.trial_values(job_id, trial)
+        statement = _insert(self._session, SearchTrialRow).values(**values)
+        self._session.execute(statement.on_conflict_do_nothing())
+
+    def trials(self, job_id: str) -> tuple[SearchTrial, ...]:
+        rows = self._session.scalars(
+            select(SearchTrialRow)
+            .where(SearchTrialRow.job == job_id)
+            .order_by(SearchTrialRow.number)
+        )
+        return tuple(mappers.trial_from_row(row) for row in rows)
 
     def _next_event(self, job_id: str) -> int:
         """The next free sequence; the job's row is locked, so that it stays free."""

@@ -112,6 +112,8 @@ class TrainingJobRow(Base):
     model_version: Mapped[str | None]
     error_reason: Mapped[str | None]
     error_message: Mapped[str | None]
+    search: Mapped[dict[str, Any] | None]
+    result_job: Mapped[str | None]
 
 
 class JobEventRow(Base):
@@ -125,6 +127,22 @@ class JobEventRow(Base):
     state: Mapped[str]
     message: Mapped[str]
     epoch: Mapped[dict[str, Any] | None]
+
+
+class SearchTrialRow(Base):
+    __tablename__ = "search_trials"
+
+    job: Mapped[str] = mapped_column(
+        ForeignKey("training_jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    recipe: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    # Of its best epoch, for questions in SQL; null if there was none.
+    score: Mapped[float | None]
+    scores: Mapped[list[Any]]
+    seconds: Mapped[float]
+    error: Mapped[str | None]
 
 
 class ModelVersionRow(Base):

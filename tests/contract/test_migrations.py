@@ -18,7 +18,7 @@ from db.migrate import current_revision, upgrade
 from db.tables import Base
 from db.unit_of_work import SqlUnitOfWorkFactory
 
-HEAD = "0002"
+HEAD = "0003"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -52,6 +52,7 @@ def test_an_empty_database_gets_the_schema(empty_url: str, empty_engine: Engine)
         "model_versions",
         "predictions",
         "reviews",
+        "search_trials",
         "training_jobs",
     }
 
@@ -100,6 +101,33 @@ def test_data_sets_from_before_audits_keep_everything(empty_url: str, empty_engi
     assert inspect(empty_engine).get_unique_constraints("datasets")[0]["name"] == (
         "uq_datasets_caller_request_id"
     )
+
+
+def test_jobs_from_before_searches_keep_everything(empty_url: str, empty_engine: Engine) -> None:
+    migrate(empty_engine, command.upgrade, "0002")
+    with empty_engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO training_jobs (id, create_time, update_time, caller, dataset, spec,"
+                " state, progress, stage, attempt)"
+                " VALUES ('old', 1, 2, 'ann', 'brains', '{}', 'QUEUED', 0.0, '', 0)"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO job_events VALUES ('old', 1, 1, 'QUEUED', 'waiting', NULL)")
+        )
+    upgrade(empty_url)
+    with SqlUnitOfWorkFactory(empty_engine)() as uow:
+        old = uow.jobs.get("old")
+        assert (old.search, old.result_job, uow.jobs.trials("old")) == (None, None, ())
+        assert [event.message for event in uow.jobs.events("old")] == ["waiting"]
+    migrate(empty_engine, command.downgrade, "0002")
+    with empty_engine.connect() as connection:
+        assert connection.execute(text("SELECT message FROM job_events")).scalars().all() == [
+            "waiting"
+        ]
+        (row,) = connection.execute(text("SELECT * FROM training_jobs")).mappings().all()
+    assert (row["id"], "search" in row, "result_job" in row) == ("old", False, False)
 
 
 def test_several_processes_may_upgrade_at_once(empty_url: str, empty_engine: Engine) -> None:

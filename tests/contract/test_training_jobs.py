@@ -9,8 +9,9 @@ import pytest
 from core.errors import AlreadyExists, IllegalTransition, NotFound, RequestIdReused
 from core.paging import PageRequest
 from core.ports import UnitOfWorkFactory
+from core.search import TrialState
 from core.training import EpochProgress, JobState, TrainingJob
-from tests.fakes.records import NOW, a_job
+from tests.fakes.records import NOW, a_job, a_search, a_trial
 
 LATER = NOW + timedelta(seconds=5)
 
@@ -43,12 +44,14 @@ def test_unknown_jobs_are_named(store: UnitOfWorkFactory) -> None:
             lambda: uow.jobs.heartbeat("none", "w1", NOW, 0.5, ""),
             lambda: uow.jobs.mark_enqueued("none", NOW),
             lambda: uow.jobs.add_event("none", NOW, JobState.QUEUED, "hello"),
+            lambda: uow.jobs.add_trial("none", a_trial()),
         ]
         for call in calls:
             with pytest.raises(NotFound, match="trainingJobs/none"):
                 call()
         assert uow.jobs.claim("none", "w1", NOW) is None
         assert uow.jobs.events("none") == ()
+        assert uow.jobs.trials("none") == ()
 
 
 def test_taken_names_are_refused(store: UnitOfWorkFactory) -> None:
@@ -187,7 +190,7 @@ def test_events_count_from_one_within_their_job(store: UnitOfWorkFactory) -> Non
     put(store, a_job("job1"), a_job("job2"))
     epoch = EpochProgress(
         epoch=1, epochs=3, loss=0.1 + 0.2, accuracy=1 / 3, val_loss=2.5, val_accuracy=0.5,
-        seconds=1.25, seconds_left=2.5,
+        seconds=1.25, seconds_left=2.5, val_macro_f1=2 / 3,
     )  # fmt: skip
     with store(write=True) as uow:
         first = uow.jobs.add_event("job1", NOW, JobState.RUNNING, "started")
@@ -216,3 +219,41 @@ def test_a_diverged_epoch_is_recorded(store: UnitOfWorkFactory) -> None:
     assert event.epoch is not None
     assert math.isnan(event.epoch.loss)
     assert event.epoch.val_loss == math.inf
+
+
+def test_a_search_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
+    job = a_job(search=a_search(), state=JobState.RUNNING)
+    put(store, job)
+    ended = job.moved_to(JobState.SUCCEEDED, LATER, result_job="job2")
+    with store(write=True) as uow:
+        found = uow.jobs.get("job1")
+        assert found == job
+        assert found.search is not None
+        assert list(found.search.space) == list(a_search().space)
+        uow.jobs.save(ended, expected=JobState.RUNNING)
+        assert uow.jobs.get("job1") == ended
+
+
+def test_trials_are_kept_in_order(store: UnitOfWorkFactory) -> None:
+    put(store, a_job("job1"), a_job("job2"))
+    trials = (
+        a_trial(1),
+        a_trial(2, state=TrialState.PRUNED, scores=(0.25,)),
+        a_trial(3, state=TrialState.FAILED, scores=(), error="NaN \N{BRAIN}"),
+    )
+    with store(write=True) as uow:
+        for trial in trials:
+            uow.jobs.add_trial("job1", trial)
+        uow.jobs.add_trial("job2", a_trial(1))
+        uow.commit()
+    with store() as uow:
+        assert uow.jobs.trials("job1") == trials
+        assert uow.jobs.trials("job2") == (a_trial(1),)
+
+
+def test_a_trial_that_is_written_again_stays_as_it_was(store: UnitOfWorkFactory) -> None:
+    put(store, a_job())
+    with store(write=True) as uow:
+        uow.jobs.add_trial("job1", a_trial())
+        uow.jobs.add_trial("job1", a_trial(seconds=99.0))
+        assert uow.jobs.trials("job1") == (a_trial(),)

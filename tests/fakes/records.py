@@ -17,7 +17,8 @@ from core.datasets import (
 from core.errors import RejectedFile
 from core.labels import TumourLabel
 from core.prediction import AuditEntry, Decision, Outcome, Review
-from core.training import TrainingJob, TrainingSpec
+from core.search import Choice, Range, SearchSpec, SearchTrial, TrialState
+from core.training import Optimizer, TrainingJob, TrainingSpec
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 891011, tzinfo=UTC)
 
@@ -99,6 +100,32 @@ def a_job(job_id: str = "job1", **changes: Any) -> TrainingJob:
         "spec": TrainingSpec(learning_rate=0.1 + 0.2, epochs=3),
     }
     return TrainingJob(**(values | changes))
+
+
+def a_search(**changes: Any) -> SearchSpec:
+    """With a dimension of every kind."""
+    values: dict[str, Any] = {
+        "trials": 7,
+        "seconds": 90.5,
+        "space": {
+            "learning_rate": Range(low=1e-4, high=0.1 + 0.2, log=True),
+            "frozen_blocks": Range(low=0, high=3),
+            "optimizer": Choice(values=(Optimizer.ADAM, Optimizer.SGD)),
+            "augmentation": Choice(values=(True, False)),
+        },
+    }
+    return SearchSpec(**(values | changes))
+
+
+def a_trial(number: int = 1, **changes: Any) -> SearchTrial:
+    values: dict[str, Any] = {
+        "number": number,
+        "recipe": {"learning_rate": 0.1 + 0.2, "optimizer": "sgd", "augmentation": False},
+        "state": TrialState.COMPLETE,
+        "scores": (1 / 3, 2 / 3, 0.5),
+        "seconds": 12.5,
+    }
+    return SearchTrial(**(values | changes))
 
 
 def an_entry(**changes: Any) -> AuditEntry:

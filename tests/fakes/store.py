@@ -19,6 +19,7 @@ from core.paging import Page, PageRequest
 from core.ports import AuditLog, DatasetRepository, ModelRepository, TrainingJobRepository
 from core.prediction import AuditEntry, AuditRecord, Outcome, Review
 from core.registry import AliasMove, ModelVersion
+from core.search import SearchTrial
 from core.training import EpochProgress, JobEvent, JobState, TrainingJob
 from db.artefacts import check_key
 from db.mappers import to_us
@@ -79,6 +80,7 @@ class State:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     jobs: dict[str, TrainingJob] = field(default_factory=dict)
     events: dict[str, list[JobEvent]] = field(default_factory=dict)
+    trials: dict[str, tuple[SearchTrial, ...]] = field(default_factory=dict)
     versions: dict[str, ModelVersion] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     moves: list[AliasMove] = field(default_factory=list)
@@ -235,6 +237,14 @@ class FakeTrainingJobs:
 
     def events(self, job_id: str, after: int = 0) -> tuple[JobEvent, ...]:
         return tuple(e for e in self._state.events.get(job_id, []) if e.sequence > after)
+
+    def add_trial(self, job_id: str, trial: SearchTrial) -> None:
+        earlier = self._state.trials.get(self.get(job_id).id, ())
+        if trial.number not in {other.number for other in earlier}:
+            self._state.trials[job_id] = (*earlier, trial)
+
+    def trials(self, job_id: str) -> tuple[SearchTrial, ...]:
+        return self._state.trials.get(job_id, ())
 
     def _where(self, wanted: Callable[[TrainingJob], bool]) -> tuple[TrainingJob, ...]:
         rows = sorted(self._state.jobs.values(), key=_by_time)

@@ -215,6 +215,7 @@ class Trainer:
                 logits = self._inference.logits(validation)
         labels, predicted = validation.labels, logits.argmax(axis=1)
         val_loss = cross_entropy(logits, labels)
+        score = macro_f1(labels, predicted)
         seconds = time.monotonic() - started
         progress = EpochProgress(
             epoch=state.epoch + 1,
@@ -225,8 +226,9 @@ class Trainer:
             val_accuracy=float((predicted == labels).mean()),
             seconds=seconds,
             seconds_left=_seconds_left(state, seconds, self._spec.epochs),
+            val_macro_f1=score,
         )
-        return state.followed_by(progress, (macro_f1(labels, predicted), -val_loss))
+        return state.followed_by(progress, (score, -val_loss))
 
     def _learn(self, epoch: int, step: TrainingStep, train: Slices) -> tuple[float, float]:
         """One pass over the training slices; its mean loss and accuracy."""

@@ -95,7 +95,7 @@ class SearchSpec:
             text = f"must be a whole number from {MIN_TRIALS} to {MAX_TRIALS}"
             violations.append(FieldViolation("search.trials", text))
         if not 0 <= seconds <= _MAX_SECONDS:
-            violations.append(FieldViolation("search.seconds", "must be 0 for none, to 30 days"))
+            violations.append(FieldViolation("search.time_limit", "must be 0 for none, to 30 days"))
         if violations:
             raise InvalidArgument(tuple(violations))
         return cls(trials=trials, seconds=seconds, space=space)

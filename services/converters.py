@@ -35,6 +35,7 @@ from core.errors import FieldViolation, InvalidArgument
 from core.labels import LABELS, TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Prediction, Region, Review
 from core.registry import SCORES, AliasMove, Evaluation, ModelVersion
+from core.search import Choice, Dimension, SearchSpec, SearchTrial, TrialState
 from core.training import (
     Backbone,
     BatchNorm,
@@ -92,6 +93,7 @@ TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
 BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
 OPTIMIZER: Final = EnumPair(Optimizer, training_pb2.Optimizer, "OPTIMIZER")
 BATCH_NORM: Final = EnumPair(BatchNorm, training_pb2.BatchNorm, "BATCH_NORM")
+TRIAL_STATE: Final = EnumPair(TrialState, training_pb2.TrialState, "TRIAL_STATE")
 JOB_STATE: Final = EnumPair(JobState, training_pb2.JobState, "JOB_STATE")
 
 
@@ -301,11 +303,48 @@ def training_spec(message: training_pb2.TrainingSpec) -> TrainingSpec:
             values[name] = _SPEC_ENUMS[name].from_proto(values[name], f"spec.{name}")
         return TrainingSpec.validated(values)
     except InvalidArgument as error:
-        raise InvalidArgument(
-            tuple(
-                FieldViolation(f"{_SPEC_PATH}.{v.field}", v.description) for v in error.violations
-            )
-        ) from error
+        raise _in_job(error) from error
+
+
+def search_spec(message: training_pb2.TrainingJob) -> SearchSpec | None:
+    """What a job is to search; None if it is to train."""
+    if not message.HasField("search"):
+        return None
+    search = message.search
+    values = {
+        "trials": search.trials or SearchSpec.trials,
+        "seconds": search.time_limit.seconds + search.time_limit.nanos / 1e9,
+    }
+    try:
+        return SearchSpec.validated({**values, "space": _search_space(search.space)})
+    except InvalidArgument as error:
+        raise _in_job(error) from error
+
+
+def _search_space(
+    dimensions: Sequence[training_pb2.SearchDimension],
+) -> dict[str, dict[str, Any]]:
+    space: dict[str, dict[str, Any]] = {}
+    for dimension in dimensions:
+        path = f"search.space.{dimension.field}"
+        if dimension.field in space:
+            raise InvalidArgument.of(path, "is given twice")
+        match dimension.WhichOneof("values"):
+            case "choice":
+                space[dimension.field] = {"values": list(dimension.choice.values)}
+            case "range":
+                found = dimension.range
+                space[dimension.field] = {"low": found.low, "high": found.high, "log": found.log}
+            case _:
+                raise InvalidArgument.of(path, "must have a choice or a range")
+    return space
+
+
+def _in_job(error: InvalidArgument) -> InvalidArgument:
+    """The same with paths from the request on."""
+    return InvalidArgument(
+        tuple(FieldViolation(f"{_SPEC_PATH}.{v.field}", v.description) for v in error.violations)
+    )
 
 
 def training_spec_message(values: Mapping[str, Any]) -> training_pb2.TrainingSpec:
@@ -322,7 +361,9 @@ def training_spec_message(values: Mapping[str, Any]) -> training_pb2.TrainingSpe
     return training_pb2.TrainingSpec(**known)
 
 
-def training_job_message(job: TrainingJob) -> training_pb2.TrainingJob:
+def training_job_message(
+    job: TrainingJob, trials: Sequence[SearchTrial] = ()
+) -> training_pb2.TrainingJob:
     return training_pb2.TrainingJob(
         name=job.name,
         dataset=full_name(DATASETS, job.dataset),
@@ -336,6 +377,40 @@ def training_job_message(job: TrainingJob) -> training_pb2.TrainingJob:
         end_time=timestamp(job.end_time),
         model_version=full_name(MODEL_VERSIONS, job.model_version),
         error=_job_error(job),
+        search=_search(job.search) if job.search else None,
+        trials=map(_trial, trials),
+        result_job=full_name(TRAINING_JOBS, job.result_job),
+    )
+
+
+def _search(search: SearchSpec) -> training_pb2.SearchSpec:
+    return training_pb2.SearchSpec(
+        trials=search.trials,
+        time_limit=duration(seconds=search.seconds) if search.seconds else None,
+        space=[_search_dimension(name, found) for name, found in search.space.items()],
+    )
+
+
+def _search_dimension(name: str, found: Dimension) -> training_pb2.SearchDimension:
+    if isinstance(found, Choice):
+        choice = training_pb2.SearchChoice(values=map(_as_text, found.values))
+        return training_pb2.SearchDimension(field=name, choice=choice)
+    return training_pb2.SearchDimension(field=name, range=training_pb2.SearchRange(**vars(found)))
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _trial(trial: SearchTrial) -> training_pb2.SearchTrial:
+    return training_pb2.SearchTrial(
+        number=trial.number,
+        recipe=training_spec_message(trial.recipe),
+        state=TRIAL_STATE.to_proto(trial.state),
+        macro_f1=trial.score,
+        epochs=len(trial.scores),
+        duration=duration(seconds=trial.seconds),
+        error_message=trial.error or "",
     )
 
 
@@ -372,6 +447,7 @@ def _epoch(epoch: EpochProgress) -> training_pb2.EpochProgress:
         val_accuracy=epoch.val_accuracy,
         duration=duration(seconds=epoch.seconds),
         remaining=duration(seconds=epoch.seconds_left),
+        val_macro_f1=epoch.val_macro_f1,
     )
 
 

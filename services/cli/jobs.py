@@ -32,6 +32,16 @@ _COLUMNS: Final = (
     Column("result", lambda row: _result(row)),
 )
 
+_TRIAL_COLUMNS: Final = (
+    Column("trial", lambda row: str(row["number"]), right=True),
+    Column("state", lambda row: row["state"]),
+    Column("macro-F1", lambda row: _number(row["macro_f1"]), right=True),
+    Column("epochs", lambda row: str(row["epochs"]), right=True),
+    Column("seconds", lambda row: f"{row['duration_seconds'] or 0:.0f}", right=True),
+    Column("recipe", lambda row: recipe_text(row["recipe"])),
+    Column("error", lambda row: row["error_message"]),
+)
+
 
 @app.command("list")
 def list_(
@@ -95,8 +105,17 @@ def show_job(out: Output, job: "training_pb2.TrainingJob") -> None:
     fields = row(job)
     if out.as_json:
         out.row(fields)
-    else:
-        out.fields(_facts(fields))
+        return
+    out.fields(_facts(fields))
+    if fields["trials"]:
+        out.line()
+        out.table(fields["trials"], _TRIAL_COLUMNS)
+
+
+def show_submitted(out: Output, job: "training_pb2.TrainingJob") -> None:
+    """The job as a result, and how to follow it."""
+    show_job(out, job)
+    out.note(f"Follow it with: braintumor jobs watch {job.name.removeprefix('trainingJobs/')}")
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
@@ -105,6 +124,7 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("state", f"{row['state']}  {row['progress']:.0%}  {row['stage'] or ''}".rstrip()),
         ("data set", row["dataset"]),
         ("recipe", recipe_text(row["spec"])),
+        *([("search", _search_text(row["search"]))] if row["search"] else []),
         ("created", row["create_time"] or ""),
         ("started", row["start_time"] or "not yet"),
         ("ended", row["end_time"] or "not yet"),
@@ -119,7 +139,26 @@ def recipe_text(spec: Row | None) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
 
 
+def _search_text(search: Row) -> str:
+    """``20 trials within 60 min of dropout 0.1 0.3, learning rate 0.0001..0.001 (log)``."""
+    limit = search["time_limit_seconds"]
+    within = f" within {limit / 60:g} min" if limit else ""
+    space = ", ".join(map(_dimension_text, search["space"]))
+    return f"{search['trials']} trials{within} of {space}"
+
+
+def _dimension_text(dimension: Row) -> str:
+    name, found = dimension["field"].replace("_", " "), dimension["range"]
+    if found is None:
+        return " ".join([name, *dimension["choice"]["values"]])
+    return f"{name} {found['low']:g}..{found['high']:g}{' (log)' if found['log'] else ''}"
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"
+
+
 def _result(row: Row) -> str:
     if row["error"]:
         return f"{row['error']['reason']}: {row['error']['message']}"
-    return row["model_version"] or ""
+    return row["model_version"] or row["result_job"] or ""

@@ -12,6 +12,7 @@ import typer
 from services.cli import audit, datasets, jobs, models
 from services.cli.classify import classify
 from services.cli.local import quickstart, synthesize, up
+from services.cli.search import search
 from services.cli.train import train
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app.command("quickstart")(quickstart)
 app.command("classify")(classify)
 app.add_typer(datasets.app, name="datasets")
 app.command("train")(train)
+app.command("search")(search)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")

@@ -17,7 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-_UPPER_CASE: Final = frozenset({"JobState", "Decision", "Outcome"})
+_UPPER_CASE: Final = frozenset({"JobState", "TrialState", "Decision", "Outcome"})
 _LABEL: Final = "TumorLabel"
 
 

@@ -42,22 +42,24 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a data set."""
-    from services.cli.jobs import show_job
+    from services.cli.jobs import show_submitted
     from services.cli.watch import watch_job
 
-    recipe = _recipe(backbone, task, settings or ())
+    recipe = recipe_of(backbone, task, settings or ())
     with session(address, as_json) as connected:
         job = submit(connected, resource("datasets", dataset), recipe, request_id)
         if watch:
             connected.out.note(f"{job.name} is submitted.")
             raise typer.Exit(watch_job(connected, job.name))
-        show_job(connected.out, job)
-        short = job.name.removeprefix("trainingJobs/")
-        connected.out.note(f"Follow it with: braintumor jobs watch {short}")
+        show_submitted(connected.out, job)
 
 
 def submit(
-    connected: Session, dataset: str, recipe: Mapping[str, Any], request_id: str = ""
+    connected: Session,
+    dataset: str,
+    recipe: Mapping[str, Any],
+    request_id: str = "",
+    search: "training_pb2.SearchSpec | None" = None,
 ) -> "training_pb2.TrainingJob":
     """Submit a job for the data set of that full name. Raises ``ServerRefused``."""
     from functools import partial
@@ -68,7 +70,9 @@ def submit(
     from services.cli.client import with_retries
 
     request = training_pb2.CreateTrainingJobRequest(
-        training_job=training_pb2.TrainingJob(dataset=dataset, spec=spec_message(recipe)),
+        training_job=training_pb2.TrainingJob(
+            dataset=dataset, spec=spec_message(recipe), search=search
+        ),
         request_id=request_id or str(uuid4()),
     )
     client = connected.client
@@ -94,8 +98,9 @@ def spec_message(recipe: Mapping[str, Any]) -> "training_pb2.TrainingSpec":
     return training_pb2.TrainingSpec(**values)
 
 
-def _recipe(backbone: Backbone, task: Task, settings: Sequence[str]) -> dict[str, Any]:
-    given: dict[str, Any] = {"backbone": backbone, "task": task} | _pairs(settings)
+def recipe_of(backbone: Backbone, task: Task, settings: Sequence[str]) -> dict[str, Any]:
+    """What was given of a recipe. Raises ``typer.Exit`` for what cannot be used."""
+    given: dict[str, Any] = {"backbone": backbone, "task": task} | pairs_of(settings)
     try:
         spec = TrainingSpec.validated(given)
     except InvalidArgument as error:
@@ -104,11 +109,14 @@ def _recipe(backbone: Backbone, task: Task, settings: Sequence[str]) -> dict[str
     return {name: getattr(spec, name) for name in given}
 
 
-def _pairs(settings: Sequence[str]) -> dict[str, str]:
+def pairs_of(
+    settings: Sequence[str], option: str = "--set", example: str = "epochs=5"
+) -> dict[str, str]:
+    """Keys and values of a repeatable option. Raises ``typer.Exit`` for what is none."""
     pairs: dict[str, str] = {}
     for setting in settings:
         key, separator, value = setting.partition("=")
         if not separator or not key.strip():
-            raise bad_usage(f"--set {setting}: write it as key=value, for example epochs=5.")
+            raise bad_usage(f"{option} {setting}: write it as key=value, for example {example}.")
         pairs[key.strip()] = value.strip()
     return pairs

@@ -76,6 +76,13 @@ def _watch_row(update: training_pb2.WatchTrainingJobResponse) -> Row:
 
 
 def _ended(out: Output, job: Row) -> int:
+    if job["state"] == "SUCCEEDED" and job["result_job"]:
+        short = job["result_job"].removeprefix("trainingJobs/")
+        out.note(
+            f"{job['name']} found a recipe, and {job['result_job']} trains by it. "
+            f"Follow that with: braintumor jobs watch {short}"
+        )
+        return ALL_ANSWERED
     if job["state"] == "SUCCEEDED":
         version = job["model_version"] or ""
         short = version.removeprefix("modelVersions/")

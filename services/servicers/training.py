@@ -29,6 +29,7 @@ class TrainingServicer(training_pb2_grpc.TrainingServicer):
             converters.training_spec(request.training_job.spec),
             caller=current_call().caller,
             request_id=request.request_id,
+            search=converters.search_spec(request.training_job),
         )
         message = converters.training_job_message(job)
         return training_pb2.CreateTrainingJobResponse(training_job=message)
@@ -38,7 +39,8 @@ class TrainingServicer(training_pb2_grpc.TrainingServicer):
     ) -> training_pb2.GetTrainingJobResponse:
         job_id = parse_name(TRAINING_JOBS, request.name)
         job = await asyncio.to_thread(self._use_cases.get, job_id)
-        message = converters.training_job_message(job)
+        trials = await asyncio.to_thread(self._use_cases.trials, job)
+        message = converters.training_job_message(job, trials)
         return training_pb2.GetTrainingJobResponse(training_job=message)
 
     async def ListTrainingJobs(

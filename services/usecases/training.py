@@ -19,6 +19,7 @@ from core.errors import (
 )
 from core.paging import Page, PageRequest
 from core.ports import Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
+from core.search import SearchSpec, SearchTrial
 from core.training import JobEvent, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.request_ids import check_request_id
@@ -56,10 +57,17 @@ class TrainingUseCases:
         self._poll_seconds = poll_seconds
 
     def create(
-        self, dataset_id: str, spec: TrainingSpec, *, caller: str, request_id: str = ""
+        self,
+        dataset_id: str,
+        spec: TrainingSpec,
+        *,
+        caller: str,
+        request_id: str = "",
+        search: SearchSpec | None = None,
     ) -> TrainingJob:
         """Store a job, then tell the workers. A repeated request id gives the first job.
 
+        With ``search`` the job looks for a better recipe instead of training a model.
         A broker that is away is no error: the job is safe, and a sweep sends it later. Raises
         ``NotFound`` for the data set, ``RequestIdReused``, ``NotSupported``,
         ``InvalidArgument``.
@@ -67,6 +75,12 @@ class TrainingUseCases:
         known_id = check_request_id(request_id)
         if spec.task is not Task.CLASSIFICATION:
             raise NotSupported("This version trains classifiers only. Use task=classification.")
+        if search is not None and spec.folds:
+            raise InvalidArgument.of(
+                "training_job.spec.folds",
+                "must be 0 in a search: its recipes are compared on slices that the folds would "
+                "then be tested on",
+            )
         now = self._clock.now()
         job = TrainingJob(
             id=uuid4().hex,
@@ -76,6 +90,7 @@ class TrainingUseCases:
             caller=caller,
             dataset=dataset_id,
             spec=spec,
+            search=search,
         )
         stored = self._stored(job)
         if stored.id == job.id:
@@ -86,6 +101,13 @@ class TrainingUseCases:
         """Raises ``NotFound``."""
         with self._uow_factory() as uow:
             return uow.jobs.get(job_id)
+
+    def trials(self, job: TrainingJob) -> tuple[SearchTrial, ...]:
+        """What it has tried so far, if it is a search."""
+        if job.search is None:
+            return ()
+        with self._uow_factory() as uow:
+            return uow.jobs.trials(job.id)
 
     def list(self, page: PageRequest) -> Page[TrainingJob]:
         with self._uow_factory() as uow:
@@ -188,9 +210,13 @@ def _earlier(uow: UnitOfWork, job: TrainingJob) -> TrainingJob | None:
     if job.request_id is None:
         return None
     earlier = uow.jobs.find_by_request(job.caller, job.request_id)
-    if earlier is not None and (earlier.dataset, earlier.spec) != (job.dataset, job.spec):
+    if earlier is not None and _asked(earlier) != _asked(job):
         raise RequestIdReused(job.request_id)
     return earlier
+
+
+def _asked(job: TrainingJob) -> tuple[object, ...]:
+    return job.dataset, job.spec, job.search
 
 
 def _visible(job: TrainingJob) -> tuple[object, ...]:

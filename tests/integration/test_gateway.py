@@ -31,6 +31,7 @@ from core.errors import BrainTumorError, DatasetRefused, Overloaded, RejectedFil
 from core.held_out import HeldOutPredictions
 from core.paging import PageRequest
 from core.ports import UnitOfWorkFactory
+from core.search import TrialState
 from core.settings import MIB, Settings
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
@@ -44,7 +45,7 @@ from services.usecases.classify import ClassifyUseCase
 from services.usecases.staging import Staging
 from tests.fakes.gateway import FakePredictor
 from tests.fakes.held_out import held_out, store_version
-from tests.fakes.records import a_dataset, an_audit
+from tests.fakes.records import a_dataset, a_trial, an_audit
 from tests.fakes.registry import a_model_version
 from tests.fakes.workers import FakeIngestor, FakeJobQueue
 
@@ -576,6 +577,52 @@ async def test_a_job_is_stored_with_its_defaults_and_sent(gateway: Gateway) -> N
         gateway.datasets.DeleteDataset(datasets_pb2.DeleteDatasetRequest(name="datasets/brains"))
     )
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "IN_USE")
+
+
+def search_request(**spec: Any) -> training_pb2.CreateTrainingJobRequest:
+    request = job_request(**spec)
+    search = request.training_job.search
+    search.trials = 5
+    search.time_limit.FromSeconds(600)
+    rates = training_pb2.SearchRange(low=1e-4, high=1e-3, log=True)
+    search.space.add(field="learning_rate", range=rates)
+    search.space.add(field="optimizer").choice.values.extend(["adamw", "sgd"])
+    return request
+
+
+async def test_a_search_is_stored_and_shows_its_trials(gateway: Gateway) -> None:
+    gateway.add_dataset("brains")
+    request = search_request(epochs=2)
+    job = (await gateway.training.CreateTrainingJob(request)).training_job
+    assert job.search == request.training_job.search
+    assert [f"trainingJobs/{sent}" for sent in gateway.queue.sent] == [job.name]
+    job_id = job.name.removeprefix("trainingJobs/")
+    with gateway.store(write=True) as uow:
+        uow.jobs.add_trial(job_id, a_trial(1))
+        uow.jobs.add_trial(job_id, a_trial(2, state=TrialState.PRUNED))
+        uow.commit()
+    request_shown = training_pb2.GetTrainingJobRequest(name=job.name)
+    shown = (await gateway.training.GetTrainingJob(request_shown)).training_job
+    assert [(trial.number, trial.state) for trial in shown.trials] == [
+        (1, training_pb2.TRIAL_STATE_COMPLETE),
+        (2, training_pb2.TRIAL_STATE_PRUNED),
+    ]
+    assert shown.trials[0].recipe.optimizer == training_pb2.OPTIMIZER_SGD
+    listed = await gateway.training.ListTrainingJobs(training_pb2.ListTrainingJobsRequest())
+    assert list(listed.training_jobs) == [job], "lists are short"
+
+
+async def test_a_bad_search_is_refused(gateway: Gateway) -> None:
+    gateway.add_dataset("brains")
+    request = search_request()
+    request.training_job.search.space.add(field="seed").choice.values.extend(["1", "2"])
+    request.training_job.search.trials = 501
+    refusal = await refused(gateway.training.CreateTrainingJob(request))
+    path = "training_job.search"
+    assert sorted(refusal.fields) == [f"{path}.space.seed", f"{path}.trials"]
+    refusal = await refused(gateway.training.CreateTrainingJob(search_request(folds=5)))
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["training_job.spec.folds"])
+    assert gateway.queue.sent == []
 
 
 async def test_a_broker_that_is_away_does_not_lose_the_job(gateway: Gateway) -> None:

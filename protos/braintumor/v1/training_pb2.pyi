@@ -148,7 +148,7 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_CANCELLING: _JobState.ValueType  # 3
     """Told to stop."""
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 4
-    """Done; model_version is set."""
+    """Done; model_version is set, or result_job after a search."""
     JOB_STATE_FAILED: _JobState.ValueType  # 5
     """Ended with an error; error says what to do."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
@@ -166,12 +166,40 @@ JOB_STATE_RUNNING: JobState.ValueType  # 2
 JOB_STATE_CANCELLING: JobState.ValueType  # 3
 """Told to stop."""
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
-"""Done; model_version is set."""
+"""Done; model_version is set, or result_job after a search."""
 JOB_STATE_FAILED: JobState.ValueType  # 5
 """Ended with an error; error says what to do."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
 """Ended because it was cancelled."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
+
+class _TrialState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrialStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrialState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIAL_STATE_UNSPECIFIED: _TrialState.ValueType  # 0
+    """Not given."""
+    TRIAL_STATE_COMPLETE: _TrialState.ValueType  # 1
+    """Trained to its end."""
+    TRIAL_STATE_PRUNED: _TrialState.ValueType  # 2
+    """Given up: worse than the median of those before, or the time was over."""
+    TRIAL_STATE_FAILED: _TrialState.ValueType  # 3
+    """Ended with an error."""
+
+class TrialState(_TrialState, metaclass=_TrialStateEnumTypeWrapper):
+    """What became of a trial."""
+
+TRIAL_STATE_UNSPECIFIED: TrialState.ValueType  # 0
+"""Not given."""
+TRIAL_STATE_COMPLETE: TrialState.ValueType  # 1
+"""Trained to its end."""
+TRIAL_STATE_PRUNED: TrialState.ValueType  # 2
+"""Given up: worse than the median of those before, or the time was over."""
+TRIAL_STATE_FAILED: TrialState.ValueType  # 3
+"""Ended with an error."""
+Global___TrialState: _TypeAlias = TrialState  # noqa: Y015
 
 @_typing.final
 class TrainingSpec(_message.Message):
@@ -375,8 +403,188 @@ class TrainingSpec(_message.Message):
 Global___TrainingSpec: _TypeAlias = TrainingSpec  # noqa: Y015
 
 @_typing.final
+class SearchSpec(_message.Message):
+    """A search for a better recipe. The last trial ends it, or the time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIALS_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    trials: _builtins.int
+    """How many recipes to try, 2 to 500; 0 means 20."""
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """Wall time for all trials together, at most 30 days; 0 or absent sets no limit. A trial that it
+        overtakes is pruned, unless none is complete yet.
+        """
+
+    @_builtins.property
+    def space(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchDimension]:
+        """What may vary, each field once; all else is as in the job's recipe. Not what decides the split
+        or image_size.
+        """
+
+    def __init__(
+        self,
+        *,
+        trials: _builtins.int = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
+        space: _abc.Iterable[Global___SearchDimension] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["space", b"space", "time_limit", b"time_limit", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchSpec: _TypeAlias = SearchSpec  # noqa: Y015
+
+@_typing.final
+class SearchDimension(_message.Message):
+    """What one field of the recipe may be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """The field's name in TrainingSpec, such as learning_rate."""
+    @_builtins.property
+    def choice(self) -> Global___SearchChoice:
+        """One of some values."""
+
+    @_builtins.property
+    def range(self) -> Global___SearchRange:
+        """Any number in between."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        choice: Global___SearchChoice | None = ...,
+        range: Global___SearchRange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "range", b"range", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "field", b"field", "range", b"range", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["choice", "range"]  # noqa: Y015
+    _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
+
+Global___SearchDimension: _TypeAlias = SearchDimension  # noqa: Y015
+
+@_typing.final
+class SearchChoice(_message.Message):
+    """One of some values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As text: numbers, true or false, or a name in lower case, such as efficientnet_b0."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchChoice: _TypeAlias = SearchChoice  # noqa: Y015
+
+@_typing.final
+class SearchRange(_message.Message):
+    """Any number in between; a whole one where the field is whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """The lowest, included."""
+    high: _builtins.float
+    """The highest, included."""
+    log: _builtins.bool
+    """Whether to draw evenly among the logarithms."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        log: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "log", b"log", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchRange: _TypeAlias = SearchRange  # noqa: Y015
+
+@_typing.final
+class SearchTrial(_message.Message):
+    """One recipe that a search has tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MACRO_F1_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts from 1 within the job."""
+    state: Global___TrialState.ValueType
+    """What became of it."""
+    macro_f1: _builtins.float
+    """Macro-F1 on validation slices after its best epoch, 0..1; absent if it did not get that far."""
+    epochs: _builtins.int
+    """How many epochs it was trained."""
+    error_message: _builtins.str
+    """Why it failed."""
+    @_builtins.property
+    def recipe(self) -> Global___TrainingSpec:
+        """The fields that the search varies, and only those."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """Its wall time."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        recipe: Global___TrainingSpec | None = ...,
+        state: Global___TrialState.ValueType = ...,
+        macro_f1: _builtins.float | None = ...,
+        epochs: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        error_message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_macro_f1", b"_macro_f1", "duration", b"duration", "macro_f1", b"macro_f1", "recipe", b"recipe"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_macro_f1", b"_macro_f1", "duration", b"duration", "epochs", b"epochs", "error_message", b"error_message", "macro_f1", b"macro_f1", "number", b"number", "recipe", b"recipe", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__macro_f1: _TypeAlias = _typing.Literal["macro_f1"]  # noqa: Y015
+    _WhichOneofArgType__macro_f1: _TypeAlias = _typing.Literal["_macro_f1", b"_macro_f1"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__macro_f1) -> _WhichOneofReturnType__macro_f1 | None: ...
+
+Global___SearchTrial: _TypeAlias = SearchTrial  # noqa: Y015
+
+@_typing.final
 class TrainingJob(_message.Message):
-    """A training job."""
+    """A training job, or with search a search for a better recipe."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -392,6 +600,9 @@ class TrainingJob(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    RESULT_JOB_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """trainingJobs/{training_job}."""
     dataset: _builtins.str
@@ -406,6 +617,8 @@ class TrainingJob(_message.Message):
     """How often a worker has started it; more than 1 after a lost worker."""
     model_version: _builtins.str
     """The result, once it succeeded."""
+    result_job: _builtins.str
+    """The job that trains by the best recipe, once the search succeeded."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec:
         """The recipe, with every default filled in."""
@@ -426,6 +639,16 @@ class TrainingJob(_message.Message):
     def error(self) -> Global___JobError:
         """Why it failed."""
 
+    @_builtins.property
+    def search(self) -> Global___SearchSpec:
+        """Look for a better recipe than spec, instead of training a model. Its numbers come from
+        validation slices; test slices stay unseen. spec.folds must be 0.
+        """
+
+    @_builtins.property
+    def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchTrial]:
+        """What the search has tried so far. GetTrainingJob alone gives it."""
+
     def __init__(
         self,
         *,
@@ -441,10 +664,13 @@ class TrainingJob(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         model_version: _builtins.str = ...,
         error: Global___JobError | None = ...,
+        search: Global___SearchSpec | None = ...,
+        trials: _abc.Iterable[Global___SearchTrial] | None = ...,
+        result_job: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "search", b"search", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "dataset", b"dataset", "end_time", b"end_time", "error", b"error", "model_version", b"model_version", "name", b"name", "progress", b"progress", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "create_time", b"create_time", "dataset", b"dataset", "end_time", b"end_time", "error", b"error", "model_version", b"model_version", "name", b"name", "progress", b"progress", "result_job", b"result_job", "search", b"search", "spec", b"spec", "stage", b"stage", "start_time", b"start_time", "state", b"state", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,7 +714,7 @@ class CreateTrainingJobRequest(_message.Message):
     """A UUID. A repeat by the same caller gets the first job back."""
     @_builtins.property
     def training_job(self) -> Global___TrainingJob:
-        """dataset is required, spec optional; the rest is ignored."""
+        """dataset is required, spec and search optional; the rest is ignored."""
 
     def __init__(
         self,
@@ -740,6 +966,7 @@ class EpochProgress(_message.Message):
     VAL_ACCURACY_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    VAL_MACRO_F1_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Counts from 1."""
     epochs: _builtins.int
@@ -752,6 +979,8 @@ class EpochProgress(_message.Message):
     """Mean validation loss."""
     val_accuracy: _builtins.float
     """Validation accuracy, 0..1."""
+    val_macro_f1: _builtins.float
+    """Validation macro-F1, 0..1, which chooses the best epoch; absent in older histories."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long the epoch took."""
@@ -771,12 +1000,15 @@ class EpochProgress(_message.Message):
         val_accuracy: _builtins.float = ...,
         duration: _duration_pb2.Duration | None = ...,
         remaining: _duration_pb2.Duration | None = ...,
+        val_macro_f1: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "remaining", b"remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_val_macro_f1", b"_val_macro_f1", "duration", b"duration", "remaining", b"remaining", "val_macro_f1", b"val_macro_f1"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "duration", b"duration", "epoch", b"epoch", "epochs", b"epochs", "loss", b"loss", "remaining", b"remaining", "val_accuracy", b"val_accuracy", "val_loss", b"val_loss"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_val_macro_f1", b"_val_macro_f1", "accuracy", b"accuracy", "duration", b"duration", "epoch", b"epoch", "epochs", b"epochs", "loss", b"loss", "remaining", b"remaining", "val_accuracy", b"val_accuracy", "val_loss", b"val_loss", "val_macro_f1", b"val_macro_f1"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__val_macro_f1: _TypeAlias = _typing.Literal["val_macro_f1"]  # noqa: Y015
+    _WhichOneofArgType__val_macro_f1: _TypeAlias = _typing.Literal["_val_macro_f1", b"_val_macro_f1"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__val_macro_f1) -> _WhichOneofReturnType__val_macro_f1 | None: ...
 
 Global___EpochProgress: _TypeAlias = EpochProgress  # noqa: Y015
 

@@ -93,11 +93,11 @@ def test_a_bad_dimension_is_explained(name: str, dimension: dict[str, Any], word
 
 def test_everything_that_is_wrong_is_named_at_once() -> None:
     found = refused(trials=1, seconds=-1.0, space={"seed": {"values": [1, 2]}})
-    assert set(found) == {"search.trials", "search.seconds", "search.space.seed"}
+    assert set(found) == {"search.trials", "search.time_limit", "search.space.seed"}
     assert set(refused(trials=501, seconds=1e9, space={})) == {
-        "search.trials", "search.seconds", "search.space",
+        "search.trials", "search.time_limit", "search.space",
     }  # fmt: skip
-    assert set(refused(seconds=float("nan"))) == {"search.seconds"}
+    assert set(refused(seconds=float("nan"))) == {"search.time_limit"}
 
 
 def test_the_best_trial_is_complete() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from braintumor.v1 import audit_pb2, classifier_pb2, datasets_pb2, labels_pb2, training_pb2
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from core.prediction import (
     Region,
 )
 from core.registry import AliasMove, Interval
+from core.search import TrialState
 from core.training import Backbone, EpochProgress, JobEvent, JobState, Optimizer, Task, TrainingSpec
 from services import converters
 from services.usecases.audit import Verdict
@@ -31,7 +33,16 @@ from services.usecases.classify import ClassifyAnswer
 from services.usecases.models import Comparison
 from services.usecases.training import JobUpdate
 from services.usecases.upload import FileStart, Header
-from tests.fakes.records import NOW, a_dataset, a_job, a_refusal, a_review, an_entry
+from tests.fakes.records import (
+    NOW,
+    a_dataset,
+    a_job,
+    a_refusal,
+    a_review,
+    a_search,
+    a_trial,
+    an_entry,
+)
 from tests.fakes.registry import a_model_version, an_evaluation
 
 PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
@@ -42,6 +53,7 @@ PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
     (converters.TASK, Task, training_pb2.Task),
     (converters.BACKBONE, Backbone, training_pb2.Backbone),
     (converters.OPTIMIZER, Optimizer, training_pb2.Optimizer),
+    (converters.TRIAL_STATE, TrialState, training_pb2.TrialState),
     (converters.JOB_STATE, JobState, training_pb2.JobState),
 ]
 
@@ -198,6 +210,56 @@ def test_a_job_shows_how_it_ended() -> None:
     assert (message.error.reason, message.error.message) == ("WORKER_LOST", "why")
 
 
+def test_a_search_goes_out_as_it_came_in() -> None:
+    message = converters.training_job_message(a_job(search=a_search(), result_job="job2"))
+    assert message.result_job == "trainingJobs/job2"
+    assert converters.search_spec(message) == a_search()
+    assert converters.search_spec(converters.training_job_message(a_job())) is None
+    unlimited = converters.training_job_message(a_job(search=a_search(seconds=0.0)))
+    assert not unlimited.search.HasField("time_limit")
+    assert converters.search_spec(unlimited) == a_search(seconds=0.0)
+
+
+def test_a_search_has_defaults() -> None:
+    message = training_pb2.TrainingJob()
+    message.search.space.add(field="dropout").choice.values.extend(["0.1", "0.3"])
+    search = converters.search_spec(message)
+    assert search is not None
+    assert (search.trials, search.seconds) == (20, 0.0)
+
+
+def test_a_bad_search_is_refused_by_field() -> None:
+    def fields_of(**changes: Any) -> list[str]:
+        message = training_pb2.TrainingJob(search=training_pb2.SearchSpec(**changes))
+        with pytest.raises(InvalidArgument) as caught:
+            converters.search_spec(message)
+        return [violation.field for violation in caught.value.violations]
+
+    choice = training_pb2.SearchChoice(values=["0.1", "0.3"])
+    dropout = training_pb2.SearchDimension(field="dropout", choice=choice)
+    seed = training_pb2.SearchDimension(field="seed", choice=choice)
+    empty = training_pb2.SearchDimension(field="mixup")
+    path = "training_job.search"
+    assert fields_of() == [f"{path}.space"]
+    assert fields_of(space=[seed], trials=-1) == [f"{path}.space.seed", f"{path}.trials"]
+    assert fields_of(space=[dropout, dropout]) == [f"{path}.space.dropout"]
+    assert fields_of(space=[empty]) == [f"{path}.space.mixup"]
+    assert fields_of(space=[dropout], time_limit=Duration(seconds=2**62)) == [f"{path}.time_limit"]
+
+
+def test_trials_say_what_they_varied_and_what_came_of_it() -> None:
+    failed = a_trial(2, state=TrialState.FAILED, scores=(), error="NaN")
+    message = converters.training_job_message(a_job(), [a_trial(), failed])
+    first, second = message.trials
+    assert (first.number, first.state) == (1, training_pb2.TRIAL_STATE_COMPLETE)
+    assert (first.macro_f1, first.epochs) == (2 / 3, 3)
+    assert first.duration.ToMilliseconds() == 12_500
+    assert {field.name for field, _ in first.recipe.ListFields()} == set(a_trial().recipe)
+    assert first.recipe.optimizer == training_pb2.OPTIMIZER_SGD
+    assert (second.state, second.error_message) == (training_pb2.TRIAL_STATE_FAILED, "NaN")
+    assert not second.HasField("macro_f1")
+
+
 def test_an_update_has_an_event_only_if_something_happened() -> None:
     epoch = EpochProgress(
         epoch=1,
@@ -208,6 +270,7 @@ def test_an_update_has_an_event_only_if_something_happened() -> None:
         val_accuracy=0.7,
         seconds=2.5,
         seconds_left=5.0,
+        val_macro_f1=0.65,
     )
     event = JobEvent(
         job="job1",
@@ -220,6 +283,7 @@ def test_an_update_has_an_event_only_if_something_happened() -> None:
     message = converters.watch_response(JobUpdate(job=a_job(), event=event))
     assert (message.event.sequence, message.event.state) == (4, training_pb2.JOB_STATE_RUNNING)
     assert message.event.epoch.val_accuracy == 0.7
+    assert message.event.epoch.val_macro_f1 == 0.65
     assert message.event.epoch.duration.ToMilliseconds() == 2500
     assert message.event.epoch.remaining.ToSeconds() == 5
     quiet = converters.watch_response(JobUpdate(job=a_job(), event=replace(event, epoch=None)))

@@ -5,11 +5,11 @@ import typer
 from braintumor.v1 import training_pb2
 
 from core.training import Backbone, Task
-from services.cli.train import _recipe, spec_message
+from services.cli.train import recipe_of, spec_message
 
 
 def recipe(*settings: str) -> training_pb2.TrainingSpec:
-    return spec_message(_recipe(Backbone.VGG19, Task.CLASSIFICATION, settings))
+    return spec_message(recipe_of(Backbone.VGG19, Task.CLASSIFICATION, settings))
 
 
 def test_only_what_was_given_is_sent() -> None:

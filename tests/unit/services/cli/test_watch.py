@@ -100,6 +100,14 @@ def test_success_names_the_version_and_the_next_command(
     assert "braintumor models promote m" in capsys.readouterr().err
 
 
+def test_a_search_names_the_job_that_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    client = FakeClient([update("SUCCEEDED", 1, result_job="trainingJobs/next")])
+    assert watch_job(connected(client), NAME) == 0
+    said = capsys.readouterr().err
+    assert "trainingJobs/next trains by it" in said
+    assert "braintumor jobs watch next" in said
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
 def test_a_job_without_a_result_is_a_failure(
     state: str, capsys: pytest.CaptureFixture[str]

@@ -19,7 +19,7 @@ from core.paging import PageRequest
 from core.training import EpochProgress, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.training import JobUpdate, TrainingUseCases
-from tests.fakes.records import a_dataset
+from tests.fakes.records import a_dataset, a_search, a_trial
 from tests.fakes.store import FakeClock, FakeUnitOfWork, FakeUnitOfWorkFactory
 from tests.fakes.workers import FakeJobQueue
 
@@ -141,6 +141,36 @@ def test_a_request_id_is_for_one_recipe_on_one_data_set(world: World) -> None:
         world.create(TrainingSpec(epochs=4), request_id)
     with pytest.raises(RequestIdReused):
         world.use_cases.create("others", SPEC, caller="ann", request_id=request_id)
+
+
+def test_a_search_is_a_job_with_trials(world: World) -> None:
+    job = world.use_cases.create("brains", SPEC, caller="ann", search=a_search())
+    assert world.queue.sent == [job.id]
+    assert world.use_cases.get(job.id).search == a_search()
+    with world.store(write=True) as uow:
+        uow.jobs.add_trial(job.id, a_trial())
+        uow.commit()
+    assert world.use_cases.trials(job) == (a_trial(),)
+
+
+def test_a_search_has_no_folds(world: World) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        world.use_cases.create("brains", TrainingSpec(folds=5), caller="ann", search=a_search())
+    assert [v.field for v in caught.value.violations] == ["training_job.spec.folds"]
+    assert world.queue.sent == []
+
+
+def test_a_request_id_is_for_one_search(world: World) -> None:
+    request_id = str(uuid4())
+    first = world.use_cases.create(
+        "brains", SPEC, caller="ann", request_id=request_id, search=a_search()
+    )
+    again = world.use_cases.create(
+        "brains", SPEC, caller="ann", request_id=request_id, search=a_search()
+    )
+    assert again.id == first.id
+    with pytest.raises(RequestIdReused):
+        world.create(request_id=request_id)
 
 
 def test_the_same_request_on_two_connections_makes_one_job(world: World) -> None:

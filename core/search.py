@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -137,7 +137,7 @@ def best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
 
 def with_recipe(base: TrainingSpec, recipe: Mapping[str, Any]) -> TrainingSpec:
     """The base recipe with what a trial varies."""
-    return TrainingSpec.validated({**asdict(base), **recipe})
+    return replace(base, **{name: parsed_field(name, value) for name, value in recipe.items()})
 
 
 def _dimension(name: str, values: Mapping[str, Any]) -> Dimension:

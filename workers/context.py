@@ -22,7 +22,7 @@ from workers.inference.batch import BatchRunner
 from workers.inference.runtime import choose_runtime
 from workers.inference.sessions import ModelSessions, load_model
 from workers.replies import ReplyChannel
-from workers.training_job import TrainingDeps, learn_with_tensorflow
+from workers.training_job import TrainingDeps, learn_with_tensorflow, search_with_tensorflow
 
 WORKER_NAME_VARIABLE: Final = "BRAINTUMOR_WORKER_NAME"
 """Set by the worker's parent process at start; its children read it."""
@@ -93,6 +93,7 @@ class WorkerContext:
             settings=self.settings,
             worker=self.name,
             learn=learn_with_tensorflow(self.store, self.settings),
+            search=search_with_tensorflow(self.store, self.settings),
         )
 
 

@@ -9,8 +9,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from core.errors import NotFound, StoreUnavailable
+from core.errors import NotFound, StoreUnavailable, TrainingCancelled
 from core.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from core.search import SearchTrial
 from core.training import EpochProgress, JobState, TrainingJob
 from workers.training_hooks import TrainingHooks
 
@@ -95,6 +96,18 @@ class JobLease:
             should_stop=self._stop.is_set,
         )
 
+    def tried(self) -> tuple[SearchTrial, ...]:
+        """What the job has tried, as soon as the database lets."""
+        return self.patiently(self._trials)
+
+    def record(self, trial: SearchTrial) -> None:
+        """Keep a trial, as soon as the database lets.
+
+        Raises ``TrainingCancelled`` if the job is no longer this worker's, ``StoreUnavailable`` if
+        the database stays away.
+        """
+        self.patiently(lambda: self._record(trial))
+
     def beat(self) -> None:
         """One heartbeat; never raises."""
         with self._lock:
@@ -173,6 +186,17 @@ class JobLease:
                 uow.commit()
             self._ended.set()
             return True
+
+    def _trials(self) -> tuple[SearchTrial, ...]:
+        with self._uow_factory() as uow:
+            return uow.jobs.trials(self._job.id)
+
+    def _record(self, trial: SearchTrial) -> None:
+        with self._lock, self._uow_factory(write=True) as uow:
+            if self._lost or self._touch(uow) is JobState.CANCELLED:
+                raise TrainingCancelled()
+            uow.jobs.add_trial(self._job.id, trial)
+            uow.commit()
 
     def _touch(self, uow: UnitOfWork) -> JobState:
         return uow.jobs.heartbeat(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from core.datasets import Dataset
 from core.registry import Evaluation
+from core.search import SearchTrial
 from core.training import EpochProgress, TrainingJob
 from workers.model_artefact import ModelManifest
 
@@ -60,6 +61,29 @@ class Learn(Protocol):
     def __call__(
         self, job: TrainingJob, dataset: Dataset, hooks: TrainingHooks
     ) -> LearnedModel: ...
+
+
+class Trials(Protocol):
+    """What a search has tried, kept with its job."""
+
+    def tried(self) -> tuple[SearchTrial, ...]:
+        """In order, those of earlier attempts among them."""
+        ...
+
+    def record(self, trial: SearchTrial) -> None:
+        """Raises ``TrainingCancelled`` if the job is no longer this worker's."""
+        ...
+
+
+class Search(Protocol):
+    """Looks for a better recipe on a data set; the best trial.
+
+    Raises ``TrainingCancelled``, ``TrainingFailed`` or another error of the taxonomy.
+    """
+
+    def __call__(
+        self, job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+    ) -> SearchTrial: ...
 
 
 def job_prefix(job_id: str) -> str:

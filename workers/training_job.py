@@ -1,4 +1,4 @@
-"""One training job, from its claim to its end. The truth about it is its SQL row."""
+"""One training job or search, from its claim to its end. The truth about it is its SQL row."""
 
 import logging
 import os
@@ -7,16 +7,25 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 from core.datasets import Dataset
 from core.errors import BrainTumorError, NotFound, TrainingCancelled
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.registry import ModelVersion
+from core.search import SearchTrial, with_recipe
 from core.settings import Settings
 from core.training import JobState, TrainingJob
-from workers.job_lease import JobLease
+from workers.job_lease import Ending, JobLease
 from workers.model_artefact import GRAPH, store_model
-from workers.training_hooks import Learn, LearnedModel, TrainingHooks, job_prefix
+from workers.training_hooks import (
+    Learn,
+    LearnedModel,
+    Search,
+    TrainingHooks,
+    Trials,
+    job_prefix,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +48,7 @@ class TrainingDeps:
     settings: Settings
     worker: str
     learn: Learn
+    search: Search
     kill: Callable[[], None] = end_process
 
 
@@ -53,8 +63,21 @@ def learn_with_tensorflow(store: ArtefactStore, settings: Settings) -> Learn:
     return learn
 
 
+def search_with_tensorflow(store: ArtefactStore, settings: Settings) -> Search:
+    """The real search, imported as late as the real trainer."""
+
+    def search(
+        job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+    ) -> SearchTrial:
+        from workers.learning import trials as learning
+
+        return learning.search_recipe(job, dataset, hooks, trials, store=store, settings=settings)
+
+    return search
+
+
 def run_training_job(job_id: str, deps: TrainingDeps) -> None:
-    """Claim a job, train, register the model, write down how it ended.
+    """Claim a job, train, register the model, write down how it ended. Or search for a recipe.
 
     Returns quietly if the job is not to be claimed: it has ended, or another worker has it.
     Whatever goes wrong in training ends as the job's own error. Raises ``StoreUnavailable``
@@ -95,9 +118,8 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
     """Whether the job has ended, and by this worker."""
     try:
         dataset = lease.patiently(lambda: _dataset(job, deps.uow_factory))
-        learned = deps.learn(job, dataset, lease.hooks)
-        lease.hooks.on_progress(1.0, "storing the model")
-        version = _stored(job, dataset, learned, deps)
+        work = _search if job.search else _learn
+        ending, message = work(job, dataset, lease, deps)
     except TrainingCancelled:
         return lease.cancel()
     except BrainTumorError as error:
@@ -109,7 +131,34 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
     except Exception:
         log.exception("job_failed job=%s", job.id)
         return _fail(lease, deps.clock, "INTERNAL", _unforeseen(job))
-    return lease.finish(partial(_register, version, deps.clock), f"made {version.name}")
+    return lease.finish(ending, message)
+
+
+def _learn(
+    job: TrainingJob, dataset: Dataset, lease: JobLease, deps: TrainingDeps
+) -> tuple[Ending, str]:
+    learned = deps.learn(job, dataset, lease.hooks)
+    lease.hooks.on_progress(1.0, "storing the model")
+    version = _stored(job, dataset, learned, deps)
+    return partial(_register, version, deps.clock), f"made {version.name}"
+
+
+def _search(
+    job: TrainingJob, dataset: Dataset, lease: JobLease, deps: TrainingDeps
+) -> tuple[Ending, str]:
+    best = deps.search(job, dataset, lease.hooks, lease)
+    now = deps.clock.now()
+    result = TrainingJob(
+        id=uuid4().hex,
+        create_time=now,
+        update_time=now,
+        request_id=None,
+        caller=job.caller,
+        dataset=job.dataset,
+        spec=with_recipe(job.spec, best.recipe),
+    )
+    message = f"trial {best.number} is the best; {result.name} trains by its recipe"
+    return partial(_promote, result, deps.clock), message
 
 
 _OUT_OF_MEMORY: Final = (
@@ -174,6 +223,16 @@ def _register(
         uow.models.add(version)
     return job.moved_to(
         JobState.SUCCEEDED, clock.now(), progress=1.0, stage="done", model_version=version.id
+    )
+
+
+def _promote(result: TrainingJob, clock: Clock, uow: UnitOfWork, job: TrainingJob) -> TrainingJob:
+    """The best recipe becomes a job like any other; a sweep in the gateway sends it."""
+    uow.jobs.add(result)
+    message = f"waiting for a worker; {job.name} found its recipe"
+    uow.jobs.add_event(result.id, result.create_time, result.state, message)
+    return job.moved_to(
+        JobState.SUCCEEDED, clock.now(), progress=1.0, stage="done", result_job=result.id
     )
 
 

@@ -89,6 +89,10 @@ class Checkpoints:
         last, best = _names(state)
         return Checkpoint(state=state, last=_unpacked(files[last]), best=_unpacked(files[best]))
 
+    def forget(self) -> None:
+        """Remove it; it is of no more use. Raises ``StoreUnavailable``."""
+        self._store.delete(self._prefix)
+
     def _put(self, name: str, data: bytes) -> str:
         self._store.put(f"{self._prefix}/{name}", data)
         return sha256_hex(data)

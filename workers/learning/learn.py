@@ -56,7 +56,7 @@ from workers.training_hooks import LearnedModel, TrainingHooks
 
 log = logging.getLogger(__name__)
 
-_READ_UNTIL: Final = 0.05
+READ_UNTIL: Final = 0.05
 _TRAINED_AT: Final = 0.95
 """Shares of a job's progress: reading slices, then training, then checking and exporting."""
 _PARITY_SLICES: Final = 16
@@ -105,9 +105,11 @@ def learn(
         raise NotSupported("This version trains classifiers only. Use task=classification.")
     configure_runtime(settings.training_threads)
     items = read_items(store, dataset.digest)
-    plan, plans = _plans(items, spec)  # what cannot be split is told before anything is decoded
-    data = _read(items, spec, hooks, store, ImageLimits.of(settings))
-    part = hooks.within(_READ_UNTIL, _TRAINED_AT)
+    plan, plans = split_plans(
+        items, spec
+    )  # what cannot be split is told before anything is decoded
+    data = read_slices(items, spec, hooks, store, ImageLimits.of(settings))
+    part = hooks.within(READ_UNTIL, _TRAINED_AT)
     share = len(plans) / (len(plans) + 1)
     validation = CrossValidation(spec, data, job_id=job.id, store=store, settings=settings)
     folds = validation.run(plans, part.within(0.0, share)) if plans else []
@@ -137,7 +139,7 @@ def _stage(hooks: TrainingHooks, share: float, name: str) -> None:
     hooks.on_progress(share, name)
 
 
-def _plans(
+def split_plans(
     items: Sequence[DatasetItem], spec: TrainingSpec
 ) -> tuple[SplitPlan, Sequence[SplitPlan]]:
     """The split of the model that will serve, and one a fold where that is asked for."""
@@ -156,19 +158,20 @@ def _plans(
     return final, folds
 
 
-def _read(
+def read_slices(
     items: Sequence[DatasetItem],
     spec: TrainingSpec,
     hooks: TrainingHooks,
     store: ArtefactStore,
     limits: ImageLimits,
 ) -> DecodedSet:
+    """Decode the slices, for as long a part of the job as ``READ_UNTIL``."""
     done = 0
 
     def one_more() -> None:
         nonlocal done
         done += 1
-        _stage(hooks, _READ_UNTIL * done / len(items), "reading slices")
+        _stage(hooks, READ_UNTIL * done / len(items), "reading slices")
 
     return DecodedSet(items, load_slices(items, store, spec.image_size, limits, one_more))
 

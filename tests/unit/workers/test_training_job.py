@@ -17,9 +17,10 @@ from core.errors import (
 )
 from core.labels import LABELS
 from core.registry import ModelVersion, artefact_prefix
+from core.search import SearchTrial, TrialState
 from core.settings import Settings
 from core.training import EpochProgress, JobState, TrainingJob
-from tests.fakes.records import a_dataset, a_job
+from tests.fakes.records import a_dataset, a_job, a_search, a_trial
 from tests.fakes.registry import an_evaluation
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
 from workers.model_artefact import (
@@ -30,7 +31,14 @@ from workers.model_artefact import (
     load_manifest,
     sha256_hex,
 )
-from workers.training_hooks import Learn, LearnedModel, TrainingHooks, checkpoint_prefix
+from workers.training_hooks import (
+    Learn,
+    LearnedModel,
+    Search,
+    TrainingHooks,
+    Trials,
+    checkpoint_prefix,
+)
 from workers.training_job import TrainingDeps, run_training_job
 
 FILES = {GRAPH: b"graph", REPORT: b"<html>"}
@@ -101,6 +109,12 @@ def learn_until_stopped(
     return learn
 
 
+def no_search(
+    job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+) -> SearchTrial:
+    pytest.fail("nothing is to be searched")
+
+
 class Stack:
     """A job that waits, its data set, and the stores."""
 
@@ -125,6 +139,7 @@ class Stack:
             "settings": self.settings,
             "worker": "w1",
             "learn": learn,
+            "search": no_search,
             "kill": lambda: pytest.fail("the process would have been ended"),
         }
         return TrainingDeps(**(values | changes))
@@ -145,6 +160,23 @@ class Stack:
     @property
     def versions(self) -> list[ModelVersion]:
         return list(self.uows.state.versions.values())
+
+    def search(self, search: Search) -> None:
+        """Make the job a search, and run it."""
+        self.uows.state.jobs["job1"] = self.job.evolve(search=a_search())
+        run_training_job(
+            "job1", self.deps(learn_badly(AssertionError("must not train")), search=search)
+        )
+
+    def take_away(self) -> None:
+        with self.uows(write=True) as uow:
+            job = uow.jobs.get("job1").moved_to(JobState.QUEUED, self.clock.now())
+            uow.jobs.save(job, expected=JobState.RUNNING)
+            uow.commit()
+
+    @property
+    def others(self) -> list[TrainingJob]:
+        return [job for job in self.uows.state.jobs.values() if job.id != "job1"]
 
     def cancel(self) -> None:
         with self.uows(write=True) as uow:
@@ -314,13 +346,7 @@ def test_a_stuck_trainer_is_ended(stack: Stack, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_lost_job_keeps_its_checkpoints_for_the_next_worker(stack: Stack) -> None:
-    def taken_away() -> None:
-        with stack.uows(write=True) as uow:
-            job = uow.jobs.get("job1").moved_to(JobState.QUEUED, stack.clock.now())
-            uow.jobs.save(job, expected=JobState.RUNNING)
-            uow.commit()
-
-    stack.run(learn_until_stopped(taken_away))
+    stack.run(learn_until_stopped(stack.take_away))
 
     assert stack.job.state is JobState.QUEUED
     assert stack.checkpoints
@@ -374,3 +400,95 @@ def test_files_are_stored_under_their_digest(stack: Stack) -> None:
     (version,) = stack.versions
     names = {key.rsplit("/", 1)[-1] for key in stack.store.list(artefact_prefix(version.digest))}
     assert names == {GRAPH, REPORT, "manifest.json"}
+
+
+# --- searches ---------------------------------------------------------------------------------
+
+
+def search_well(
+    job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+) -> SearchTrial:
+    number = len(trials.tried()) + 1
+    for trial in (a_trial(number), a_trial(number + 1, state=TrialState.PRUNED)):
+        trials.record(trial)
+    return trials.tried()[0]
+
+
+def test_the_best_recipe_becomes_a_job_of_its_own(stack: Stack) -> None:
+    stack.search(search_well)
+
+    (result,) = stack.others
+    assert (stack.job.state, stack.job.result_job) == (JobState.SUCCEEDED, result.id)
+    assert (stack.job.model_version, stack.job.progress) == (None, 1.0)
+    assert (result.state, result.search, result.enqueue_time) == (JobState.QUEUED, None, None)
+    assert (result.caller, result.dataset) == (stack.job.caller, stack.job.dataset)
+    assert result.spec.optimizer == "sgd"
+    assert result.spec.augmentation is False
+    assert (result.spec.epochs, result.spec.seed) == (stack.job.spec.epochs, stack.job.spec.seed)
+    assert stack.messages[-1] == f"trial 1 is the best; {result.name} trains by its recipe"
+    with stack.uows() as uow:
+        (event,) = uow.jobs.events(result.id)
+        assert [trial.number for trial in uow.jobs.trials("job1")] == [1, 2]
+    assert event.message == "waiting for a worker; trainingJobs/job1 found its recipe"
+    assert not stack.checkpoints
+    assert not stack.versions
+
+
+def test_a_search_that_fails_makes_no_job(stack: Stack) -> None:
+    def search(
+        job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+    ) -> SearchTrial:
+        raise TrainingFailed("No trial was completed.")
+
+    stack.search(search)
+
+    assert (stack.job.state, stack.job.error_message) == (
+        JobState.FAILED,
+        "No trial was completed.",
+    )
+    assert not stack.others
+
+
+def test_a_cancel_in_the_last_moments_of_a_search_makes_no_job(stack: Stack) -> None:
+    def search(
+        job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+    ) -> SearchTrial:
+        stack.cancel()
+        return search_well(job, dataset, hooks, trials)
+
+    stack.search(search)
+
+    assert stack.job.state is JobState.CANCELLED
+    assert not stack.others
+
+
+def test_a_worker_that_lost_its_search_keeps_no_trial(stack: Stack) -> None:
+    def search(
+        job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+    ) -> SearchTrial:
+        trials.record(a_trial(1))
+        stack.take_away()
+        trials.record(a_trial(2))
+        pytest.fail("it would have gone on")
+
+    stack.search(search)
+
+    assert stack.job.state is JobState.QUEUED
+    assert not stack.others
+    assert stack.checkpoints
+    with stack.uows() as uow:
+        assert [trial.number for trial in uow.jobs.trials("job1")] == [1]
+
+
+def test_a_trial_waits_for_a_database_that_is_away(stack: Stack) -> None:
+    def search(
+        job: TrainingJob, dataset: Dataset, hooks: TrainingHooks, trials: Trials
+    ) -> SearchTrial:
+        stack.uows.error = StoreUnavailable()
+        threading.Timer(0.05, lambda: setattr(stack.uows, "error", None)).start()
+        trials.record(a_trial(1))
+        return trials.tried()[0]
+
+    stack.search(search)
+
+    assert stack.job.state is JobState.SUCCEEDED

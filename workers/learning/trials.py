@@ -1,0 +1,96 @@
+"""A search on a data set: what its trials learn from, and how each is trained."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import keras
+
+from core.datasets import Dataset
+from core.errors import NotSupported
+from core.ports import ArtefactStore
+from core.search import SearchTrial
+from core.settings import Settings
+from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
+from workers.curation.blobs import read_items
+from workers.imaging.decode import ImageLimits
+from workers.learning.checkpoints import Checkpoints
+from workers.learning.fitting import fit
+from workers.learning.input_pipeline import Slices
+from workers.learning.learn import READ_UNTIL, read_slices, split_plans
+from workers.learning.runtime import configure_runtime
+from workers.learning.search import run_search
+from workers.model_artefact import sha256_hex
+from workers.training_hooks import TrainingHooks, Trials
+
+
+def search_recipe(
+    job: TrainingJob,
+    dataset: Dataset,
+    hooks: TrainingHooks,
+    trials: Trials,
+    *,
+    store: ArtefactStore,
+    settings: Settings,
+) -> SearchTrial:
+    """Try recipes on the split that a job by the best of them will use; the best trial.
+
+    That job's test slices are not even read. Raises ``TrainingCancelled``, ``TrainingFailed``,
+    ``ArtefactCorrupt``, ``NotSupported``.
+    """
+    if job.search is None or job.spec.task is not Task.CLASSIFICATION:
+        raise NotSupported("This version searches recipes of classifiers only.")
+    configure_runtime(settings.training_threads)
+    plan, _ = split_plans(read_items(store, dataset.digest), job.spec)
+    items = [*plan.train, *plan.validation]
+    data = read_slices(items, job.spec, hooks, store, ImageLimits.of(settings))
+    fitter = StoredFitter(
+        data.slices(plan.train),
+        data.slices(plan.validation),
+        job_id=job.id,
+        store=store,
+        settings=settings,
+    )
+    return run_search(job, job.search, hooks.within(READ_UNTIL, 1.0), trials, fitter)
+
+
+class StoredFitter:
+    """:class:`workers.learning.search.TrialFitter` with checkpoints of each trial's own."""
+
+    def __init__(
+        self,
+        train: Slices,
+        validation: Slices,
+        *,
+        job_id: str,
+        store: ArtefactStore,
+        settings: Settings,
+    ) -> None:
+        self._train = train
+        self._validation = validation
+        self._job_id = job_id
+        self._store = store
+        self._settings = settings
+
+    def history(self, number: int, spec: TrainingSpec) -> Sequence[EpochProgress]:
+        checkpoint = self._checkpoints(number, spec).load()
+        return () if checkpoint is None else checkpoint.state.history
+
+    def fit(self, number: int, spec: TrainingSpec, hooks: TrainingHooks) -> None:
+        keras.backend.clear_session()
+        fit(
+            spec,
+            self._train,
+            self._validation,
+            checkpoints=self._checkpoints(number, spec),
+            settings=self._settings,
+            hooks=hooks,
+        )
+
+    def forget(self, number: int, spec: TrainingSpec) -> None:
+        self._checkpoints(number, spec).forget()
+
+    def _checkpoints(self, number: int, spec: TrainingSpec) -> Checkpoints:
+        """Named by the recipe too: whatever suggests another one must not go on from these."""
+        digest = sha256_hex(json.dumps(asdict(spec), sort_keys=True).encode())
+        return Checkpoints(self._store, self._job_id, f"trial-{number}-{digest[:12]}")

@@ -10,15 +10,21 @@ from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingCancelled
 from core.search import Choice, SearchSpec, SearchTrial, TrialState
 from core.settings import Settings
-from core.training import EpochProgress
+from core.training import EpochProgress, JobState
 from tests.fakes.learning import SPEC, use_tiny_network
 from tests.fakes.records import a_job
-from tests.fakes.store import FakeArtefactStore
+from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
 from tests.unit.workers.learning.test_learn import Job
 from workers.curation.blobs import read_items
 from workers.learning import trials as learning
 from workers.learning.learn import read_slices, split_plans
 from workers.training_hooks import TrainingHooks
+from workers.training_job import (
+    TrainingDeps,
+    learn_with_tensorflow,
+    run_training_job,
+    search_with_tensorflow,
+)
 
 SEARCH = SearchSpec(trials=2, space={"dropout": Choice(values=(0.2, 0.4))})
 
@@ -117,3 +123,34 @@ def test_a_lost_workers_trial_goes_on_behind_its_last_epoch(search: Search) -> N
 def test_a_job_without_a_search_is_refused(search: Search) -> None:
     with pytest.raises(NotSupported):
         search.run(search=None)
+
+
+def test_a_search_and_the_job_that_follows_it(search: Search) -> None:
+    uows = FakeUnitOfWorkFactory()
+    with uows(write=True) as uow:
+        uow.datasets.add(search.dataset)
+        uow.jobs.add(a_job(spec=SPEC, search=SEARCH))
+        uow.commit()
+    deps = TrainingDeps(
+        uow_factory=uows,
+        store=search.store,
+        clock=FakeClock(),
+        settings=search.settings,
+        worker="w1",
+        learn=learn_with_tensorflow(search.store, search.settings),
+        search=search_with_tensorflow(search.store, search.settings),
+    )
+
+    run_training_job("job1", deps)
+
+    with uows() as uow:
+        ended = uow.jobs.get("job1")
+        assert (ended.state, ended.error_message) == (JobState.SUCCEEDED, None)
+        assert len(uow.jobs.trials("job1")) == 2
+    assert ended.result_job is not None
+    run_training_job(ended.result_job, deps)
+    with uows() as uow:
+        follower = uow.jobs.get(ended.result_job)
+        assert (follower.state, follower.error_message) == (JobState.SUCCEEDED, None)
+        assert follower.model_version is not None
+        assert uow.models.get(follower.model_version).spec["dropout"] == follower.spec.dropout

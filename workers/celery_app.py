@@ -47,12 +47,17 @@ def _take_name(sender: str, **_: Any) -> None:
 
 @worker_ready.connect
 def _begin(sender: Any, **_: Any) -> None:
-    if isinstance(sender.pool, ThreadPool):
-        warm_up(context())
-    heartbeat = Heartbeat(redis_client(Settings.from_environment()), worker_name())
+    heartbeat = _heartbeat(sender)
     heartbeat.start()
     _heartbeats.append(heartbeat)
     log.warning("worker_ready name=%s", worker_name())
+
+
+def _heartbeat(sender: Any) -> Heartbeat:
+    if not isinstance(sender.pool, ThreadPool):  # no context before a fork
+        return Heartbeat(redis_client(Settings.from_environment()), worker_name())
+    warm_up(context())
+    return context().heartbeat
 
 
 @worker_shutdown.connect

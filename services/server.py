@@ -180,6 +180,7 @@ def _add_services(server: grpc.aio.Server, deps: Deps) -> None:
         ingestor=deps.ingestor,
         long_work=long_work,
         max_bytes=settings.max_dataset_bytes,
+        max_file_bytes=settings.max_image_bytes,
         ingest_timeout=settings.ingest_timeout_seconds,
     )
     training = TrainingUseCases(

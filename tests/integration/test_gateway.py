@@ -86,6 +86,7 @@ class Gateway:
                 software_version="1.2.3",
                 max_image_bytes=MAX_IMAGE,
                 max_in_flight=64,
+                max_bytes_in_flight=64 * MIB,
                 timeout_seconds=30,
             ),
             staging=Staging(artefacts=self.artefacts, clock=clock),

@@ -1,12 +1,14 @@
 """The Celery app of every worker: ``celery -A workers.celery_app worker -Q ...``.
 
-* ``-Q inference,curation -P threads`` answers scans and checks data sets.
+* ``-Q inference -P threads`` answers scans.
+* ``-Q curation -P threads`` checks data sets: apart, since a large one takes minutes.
 * ``-Q training -P prefork -c 1 --max-tasks-per-child=1`` trains: each job has a child process
   of its own, so that TensorFlow is never forked and a GPU's memory goes back at the job's end.
 """
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -15,7 +17,7 @@ from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown
 
 from core.settings import Settings
-from core.task_names import celery_config
+from core.task_names import INFERENCE_QUEUE, celery_config, worker_transport
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
 from workers.replies import Heartbeat
 from workers.warm_up import warm_up
@@ -40,6 +42,18 @@ def _configure_logging(**_: Any) -> None:
 
 
 @celeryd_init.connect
+def _take_role(conf: Any, options: Mapping[str, Any], **_: Any) -> None:
+    """Before the worker connects: how it does depends on the queues that it reads."""
+    transport = worker_transport(_queues(options), Settings.from_environment())
+    conf.broker_transport_options = {**conf.broker_transport_options, **transport}
+
+
+def _queues(options: Mapping[str, Any]) -> frozenset[str]:
+    given = options.get("queues") or ()
+    return frozenset(given.split(",") if isinstance(given, str) else given)
+
+
+@celeryd_init.connect
 def _take_name(sender: str, **_: Any) -> None:
     # Unique to this start, so that a restarted worker is not taken for the one that was lost.
     os.environ[WORKER_NAME_VARIABLE] = f"{sender}#{uuid4().hex[:8]}"
@@ -56,7 +70,8 @@ def _begin(sender: Any, **_: Any) -> None:
 def _heartbeat(sender: Any) -> Heartbeat:
     if not isinstance(sender.pool, ThreadPool):  # no context before a fork
         return Heartbeat(redis_client(Settings.from_environment()), worker_name())
-    warm_up(context())
+    if INFERENCE_QUEUE in sender.app.amqp.queues.consume_from:
+        warm_up(context())
     return context().heartbeat
 
 

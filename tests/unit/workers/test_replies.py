@@ -1,6 +1,7 @@
 """What a worker says to its gateways, and that it lives."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, cast
 
@@ -321,7 +322,7 @@ def test_a_heart_that_falters_is_silent_until_everybody_has_noticed(
     server: FakeRedis, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(replies.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     heartbeat.start()
     server.was_set.acquire()
     heartbeat.falter()

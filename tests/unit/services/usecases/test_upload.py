@@ -239,7 +239,7 @@ async def test_more_bytes_are_refused_before_they_are_sent(world: World) -> None
 
 
 async def test_a_picture_that_is_too_large_is_refused_before_it_is_sent(world: World) -> None:
-    parts = [HEADER, a_start("1.png", size_bytes=MAX_FILE_BYTES + 1), b"never read"]
+    parts: list[Part] = [HEADER, a_start("1.png", size_bytes=MAX_FILE_BYTES + 1), b"never read"]
     assert await world.refused_field(*parts) == "files[1.png]"
     assert world.taken == len(parts) - 1
 

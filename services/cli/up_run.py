@@ -49,7 +49,8 @@ def started(settings: Settings, stop: StopSignals, out: Output) -> Iterator[Loca
         _status(out) as waiting_for,
         LocalStack(settings, stop, say=out.line) as stack,
     ):
-        waiting_for(("broker", "gateway", "inference worker", "training worker"))
+        workers = ("inference worker", "curation worker", "training worker")
+        waiting_for(("broker", "gateway", *workers))
         ready = stack.wait_until_ready(waiting_for)
         waiting_for(())
         yield stack if ready else None

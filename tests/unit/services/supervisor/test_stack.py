@@ -20,7 +20,6 @@ from services.supervisor.stack import (
 )
 from services.supervisor.valkey import broker_url, private_folder, valkey_spec
 
-
 MAKERS = (gateway_spec, inference_spec, curation_spec, training_spec)
 
 

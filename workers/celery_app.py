@@ -19,6 +19,7 @@ from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shu
 from core.settings import Settings
 from core.task_names import INFERENCE_QUEUE, celery_config, worker_transport
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
+from workers.logging import configure_logging
 from workers.replies import Heartbeat
 from workers.warm_up import warm_up
 
@@ -32,13 +33,7 @@ _heartbeats: Final[list[Heartbeat]] = []
 
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    settings = Settings.from_environment()
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(processName)s %(name)s %(message)s",
-    )
-    logging.getLogger("celery").setLevel(logging.WARNING)
-    logging.getLogger("kombu").setLevel(logging.WARNING)
+    configure_logging(Settings.from_environment())
 
 
 @celeryd_init.connect

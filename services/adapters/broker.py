@@ -56,13 +56,14 @@ _READ_SECONDS: Final = _POP_SECONDS + 3
 _WITHDRAW: Final = """
 for place = 0, redis.call('LLEN', KEYS[1]) - 1 do
   local message = redis.call('LINDEX', KEYS[1], place)
-  if message and string.find(message, ARGV[1], 1, true) then
+  if message and string.find(message, ARGV[1], -8192, true) then
     return redis.call('LREM', KEYS[1], 1, message)
   end
 end
 return 0
 """
-"""Takes the message with an id out of a queue. There is no other way to: Celery has none."""
+"""Takes the message with an id out of a queue: Celery has no way to. Its headers, the id among
+them, stand behind its body, so its end is all that is searched."""
 
 
 def make_producer(settings: Settings) -> Celery:
@@ -97,6 +98,7 @@ class _Call:
     answer: asyncio.Future[tuple[Any, ...]]
     pickup_by: float
     worker: str | None = None
+    sent: bool = False
 
     @property
     def answered(self) -> bool:
@@ -123,6 +125,7 @@ class WorkChannel:
         self._tasks: list[asyncio.Task[None]] = []
         self._withdrawals: set[asyncio.Task[None]] = set()
         self._one_large = asyncio.Lock()
+        self._closed = False
         self.reply_to: Final = reply_key(uuid4().hex)
 
     async def start(self) -> None:
@@ -145,6 +148,8 @@ class WorkChannel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_all(BrokerUnavailable())
+        await asyncio.sleep(0)  # the callers' turn, to withdraw what nobody took
+        self._closed = True
         await asyncio.gather(*self._withdrawals, return_exceptions=True)
         await self._redis.aclose()
         self._publishers.shutdown(wait=False)
@@ -175,13 +180,14 @@ class WorkChannel:
         try:
             async with asyncio.timeout(timeout):
                 await self._check_backlog(call.queue)
+                call.sent = True
                 await self._publish(task, message, large)
                 return await call.answer
         except TimeoutError as exc:
             raise DeadlinePassed() from exc
         finally:
             del self._calls[message["id"]]
-            if call.worker is None and not call.answered:
+            if call.sent and call.worker is None and not call.answered:
                 self._withdraw_later(call.queue, message["id"])
             call.answer.cancel()
 
@@ -203,6 +209,8 @@ class WorkChannel:
             )
 
     def _withdraw_later(self, queue: str, message_id: str) -> None:
+        if self._closed:
+            return
         task = asyncio.create_task(self._withdraw(queue, message_id))
         self._withdrawals.add(task)
         task.add_done_callback(self._withdrawals.discard)

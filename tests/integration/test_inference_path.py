@@ -24,6 +24,7 @@ from core.prediction import Decision, Prediction
 from core.settings import Settings
 from core.task_names import INFERENCE_QUEUE
 from db.artefacts import FsspecArtefactStore
+from services.adapters import broker as broker_adapter
 from services.adapters.broker import WorkChannel
 from services.adapters.predictor import LARGE_BYTES, MicroBatchingPredictor
 from tests.fakes.graphs import store_brightness_model
@@ -151,14 +152,29 @@ async def test_where_too_many_messages_wait_callers_are_told_to_come_back(
     assert broker.llen(INFERENCE_QUEUE) == 2
 
 
-async def test_large_pictures_are_published_one_at_a_time(client: Client, workers: Workers) -> None:
-    await asyncio.to_thread(workers.start)
-    noise = np.random.default_rng(0).integers(0, 256, (2200, 2200), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).save(buffer, "BMP")
-    assert len(buffer.getvalue()) > LARGE_BYTES
-    asked = [client.ask(image) for image in [buffer.getvalue()] * 3 + [png(1)]]
-    assert len(await asyncio.gather(*asked)) == 4
+@pytest.mark.parametrize(("large", "at_a_time"), [(True, 1), (False, 3)])
+async def test_large_messages_are_published_one_at_a_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, large: bool, at_a_time: int
+) -> None:
+    publishing: list[None] = []
+    most = 0
+
+    def slowly(*_: object) -> None:
+        nonlocal most
+        publishing.append(None)
+        most = max(most, len(publishing))
+        time.sleep(0.2)
+        publishing.pop()
+
+    monkeypatch.setattr(broker_adapter, "send", slowly)
+    client = Client(settings, pickup=0.5)
+    await client.channel.start()
+    image = bytes(LARGE_BYTES + 1) if large else b"x"
+    asked = [client.ask(image) for _ in range(3)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {NoWorker}
+    await client.channel.close()
+    assert most == at_a_time
 
 
 async def test_a_dead_broker_is_unavailable_and_recovery_needs_no_restart(

@@ -1,4 +1,5 @@
-# One image for each kind of process: gateway, inference, training, and the last two for NVIDIA GPUs.
+# One image for each kind of process: gateway, inference, curation, training, and for NVIDIA GPUs
+# inference and training once more.
 #
 #   docker build --target gateway -t braintumor-gateway .
 #
@@ -46,6 +47,12 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-deps --force-reinstall /wheels/*.whl
 
+FROM dependencies AS curation-venv
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install -c constraints.txt '.[curation]' ${EXTRA_PACKAGES}
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-deps --force-reinstall /wheels/*.whl
+
 FROM dependencies AS training-venv
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -c constraints.txt '.[training,curation]' ${EXTRA_PACKAGES}
@@ -73,7 +80,7 @@ RUN groupadd --gid 10001 braintumor \
         --shell /usr/sbin/nologin braintumor \
     # New volumes take over the owner of the folder that they are mounted on.
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/braintumor \
-        /var/lib/braintumor/artefacts /var/lib/braintumor/weights \
+        /var/lib/braintumor/artefacts /var/lib/braintumor/weights /var/lib/braintumor/scratch \
     # Nothing is in it, and nobody can put anything there: Python looks for modules in it first.
     && install -d -m 0755 /opt/braintumor
 ENV PATH=/opt/venv/bin:$PATH \
@@ -93,12 +100,16 @@ CMD ["python", "-m", "services.server"]
 
 FROM runtime AS inference
 COPY --from=inference-venv /opt/venv /opt/venv
-CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "inference,curation", "-P", "threads", "-c", "4", "-n", "inference@%h", "--without-gossip", "--without-mingle"]
+CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "inference", "-P", "threads", "-c", "4", "-n", "inference@%h", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS inference-gpu
 COPY --from=inference-gpu-venv /opt/venv /opt/venv
 ENV BRAINTUMOR_INFERENCE_DEVICE=cuda
-CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "inference,curation", "-P", "threads", "-c", "4", "-n", "inference@%h", "--without-gossip", "--without-mingle"]
+CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "inference", "-P", "threads", "-c", "4", "-n", "inference@%h", "--without-gossip", "--without-mingle"]
+
+FROM runtime AS curation
+COPY --from=curation-venv /opt/venv /opt/venv
+CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "curation", "-P", "threads", "-c", "2", "-n", "curation@%h", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS training
 COPY --from=training-venv /opt/venv /opt/venv

@@ -54,7 +54,8 @@ class IngestRequest:
     """A data set to check and store.
 
     For ``STAGED``, ``location`` is the prefix in the artefact store under which the gateway put
-    the files (``{location}/index.json`` lists them); for ``URI`` it is the URI itself.
+    the files (``{location}/index.json`` lists them); for ``URI`` it is the URI itself. Nobody
+    waits any more for what is taken up after ``take_up_by``, in seconds since the epoch.
     """
 
     id: str
@@ -66,6 +67,7 @@ class IngestRequest:
     on_bad_file: OnBadFile
     request_id: str | None
     caller: str
+    take_up_by: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
         return {k: str(v) if isinstance(v, StrEnum) else v for k, v in asdict(self).items()}

@@ -88,8 +88,8 @@ class TrainingJobRepository(Protocol):
         """QUEUED jobs that were never enqueued, or not since ``enqueued_before``; oldest first."""
         ...
 
-    def stale(self, heartbeat_before: datetime) -> tuple[TrainingJob, ...]:
-        """RUNNING or CANCELLING jobs whose last heartbeat is older than that."""
+    def held(self) -> tuple[TrainingJob, ...]:
+        """Jobs that a worker has in its hands, RUNNING or CANCELLING; oldest first."""
         ...
 
     def unfinished_on(self, dataset_id: str) -> tuple[TrainingJob, ...]:
@@ -138,6 +138,10 @@ class ModelRepository(Protocol):
 
     def aliased(self, alias: str) -> tuple[str, str] | None:
         """(version id, digest) that the alias points at, or None; one query."""
+        ...
+
+    def lock_alias(self, alias: str) -> None:
+        """Keep others from moving the alias until this unit of work ends."""
         ...
 
     def move_alias(

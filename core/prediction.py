@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from core.labels import LABELS, TumourLabel
+
+NOTICE: Final = "Decision support for research and engineering, not a cleared medical device."
+"""Stands once in every answer."""
 
 
 class Decision(StrEnum):

@@ -55,10 +55,18 @@ class Settings:
     """Most inference messages of one gateway that are unanswered at a time."""
     max_requests_in_flight: int = 256
     """Most classifications a gateway holds; above it callers are told to come back."""
+    max_bytes_in_flight: int = 64 * MIB
+    """Most bytes of pictures a gateway holds, unless it is a single one; above it callers are told
+    to come back."""
+    max_messages_waiting: int = 64
+    """Most inference messages, of all gateways, that wait for a worker; above it callers are told
+    to come back."""
     inference_timeout_seconds: float = 20.0
-    """How long a classification may take when its caller sets no deadline."""
+    """How long a classification may take, whatever deadline its caller sets."""
     pickup_timeout_seconds: float = 10.0
     """How long a message may wait for a worker to start on it."""
+    ingest_pickup_timeout_seconds: float = 600.0
+    """How long a data set may wait for a worker to start checking it."""
     ingest_timeout_seconds: float = 1800.0
     """How long checking and storing an uploaded data set may take."""
     broker_timeout_seconds: float = 2.0

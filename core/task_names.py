@@ -1,5 +1,7 @@
 """Celery names and the configuration that producer and consumer must share."""
 
+import math
+from collections.abc import Collection
 from typing import Any, Final
 
 from core.settings import Settings
@@ -37,6 +39,30 @@ def reply_key(gateway: str) -> str:
 def broker_for_celery(broker_url: str) -> str:
     """Celery's spelling of a broker URL: redis-py says ``unix://``, kombu ``redis+socket://``."""
     return broker_url.replace("unix://", "redis+socket://", 1)
+
+
+def worker_transport(queues: Collection[str], settings: Settings) -> dict[str, Any]:
+    """Transport options of a worker of one queue.
+
+    What such a worker has fetched and not begun when it dies comes back soon, rather than when
+    the longest training job would have ended: inference messages hold pictures. Kombu's book of
+    fetched messages is shared by all workers that use its default name, each of which applies its
+    own timeout to all of it; so these have a book of their own.
+    """
+    waits = {
+        # Far longer than anybody waits for a worker to begin.
+        INFERENCE_QUEUE: 3 * settings.inference_timeout_seconds,
+        CURATION_QUEUE: 2 * settings.ingest_pickup_timeout_seconds,
+    }
+    queue = next(iter(queues)) if len(queues) == 1 else ""
+    if queue not in waits:
+        return {}
+    return {
+        "visibility_timeout": math.ceil(waits[queue]),
+        "unacked_key": f"unacked.{queue}",
+        "unacked_index_key": f"unacked_index.{queue}",
+        "unacked_mutex_key": f"unacked_mutex.{queue}",
+    }
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 from uuid import uuid4
@@ -85,7 +85,8 @@ class FsspecArtefactStore:
 
     def delete(self, prefix: str) -> None:
         paths = self._paths_below(prefix)
-        with _store_errors(prefix):
+        # What somebody else removed at the same moment is gone, as it should be.
+        with suppress(NotFound), _store_errors(prefix):
             if self._local:
                 _remove_local(Path(self._path(prefix)))
             else:
@@ -130,9 +131,14 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 def _remove_local(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_unless_gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def _unless_gone(_function: object, _path: str, error: Any) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final, overload
 
 from sqlalchemy import Row
@@ -20,10 +21,10 @@ from core.datasets import (
     SizeCount,
 )
 from core.errors import RejectedFile
-from core.labels import TumourLabel
+from core.labels import LABELS, TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Review
 from core.registry import SCORES, AliasMove, ClassMetrics, Evaluation, Interval, ModelVersion
-from core.search import SearchSpec, SearchTrial, TrialState
+from core.search import Choice, Dimension, Range, SearchSpec, SearchTrial, TrialState
 from core.training import (
     Backbone,
     EpochProgress,
@@ -194,8 +195,8 @@ def job_from_row(row: tables.TrainingJobRow) -> TrainingJob:
         request_id=row.request_id,
         caller=row.caller,
         dataset=row.dataset,
-        spec=TrainingSpec.validated(row.spec),
-        search=SearchSpec.validated(row.search) if row.search else None,
+        spec=spec_from_json(row.spec),
+        search=_search_from_json(row.search) if row.search else None,
         state=JobState(row.state),
         progress=row.progress,
         stage=row.stage,
@@ -212,6 +213,15 @@ def job_from_row(row: tables.TrainingJobRow) -> TrainingJob:
     )
 
 
+def _search_from_json(values: Mapping[str, Any]) -> SearchSpec:
+    """A stored search, as it is."""
+    space: dict[str, Dimension] = {
+        name: Choice(values=tuple(found["values"])) if "values" in found else Range(**found)
+        for name, found in values["space"].items()
+    }
+    return SearchSpec(trials=values["trials"], seconds=values["seconds"], space=space)
+
+
 def trial_values(job_id: str, trial: SearchTrial) -> dict[str, Any]:
     return {"job": job_id, "score": trial.score, **asdict(trial)}
 
@@ -225,6 +235,21 @@ def trial_from_row(row: tables.SearchTrialRow) -> SearchTrial:
         seconds=row.seconds,
         error=row.error,
     )
+
+
+def spec_from_json(values: Mapping[str, Any]) -> TrainingSpec:
+    """A stored spec, as it is: what was accepted once is not judged by today's limits.
+
+    Fields that this version does not know are left out.
+    """
+    known = {field.name: field.default for field in fields(TrainingSpec)}
+    return TrainingSpec(
+        **{name: _like(known[name], value) for name, value in values.items() if name in known}
+    )
+
+
+def _like(default: Any, value: Any) -> Any:
+    return type(default)(value) if isinstance(default, StrEnum) else value
 
 
 def event_values(event: JobEvent) -> dict[str, Any]:
@@ -410,9 +435,13 @@ def record_from_row(row: Row[Any]) -> AuditRecord:
         )
 
 
+_COUNTS: Final = ("image_bytes", "latency_us")
+_LARGEST_COUNT: Final = 2**53
+_WHOLE: Final = frozenset({"sequence", "create_time", *_COUNTS})
+
+
 def _readable_record(row: Row[Any]) -> AuditRecord:
-    if any(isinstance(value, bytes) for value in row):  # SQLite lets any column hold bytes
-        raise TypeError("bytes in the audit log")
+    _check_columns(row)
     return AuditRecord(
         sequence=row.sequence,
         id=row.id,
@@ -422,7 +451,7 @@ def _readable_record(row: Row[Any]) -> AuditRecord:
         image_sha256=row.image_sha256,
         image_bytes=row.image_bytes,
         model_version=row.model_version,
-        probabilities=None if row.probabilities is None else tuple(json.loads(row.probabilities)),
+        probabilities=None if row.probabilities is None else _probabilities(row.probabilities),
         label=None if row.label is None else TumourLabel(row.label),
         decision=None if row.decision is None else Decision(row.decision),
         outcome=Outcome(row.outcome),
@@ -434,6 +463,25 @@ def _readable_record(row: Row[Any]) -> AuditRecord:
         previous_hash=row.previous_hash,
         row_hash=row.row_hash,
     )
+
+
+def _check_columns(row: Row[Any]) -> None:
+    """Raises unless each value is of its column's type: SQLite lets any column hold anything."""
+    for name, value in row._mapping.items():
+        kind = int if name in _WHOLE else str
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{type(value).__name__} in {name}")
+    if any(not 0 <= row._mapping[name] <= _LARGEST_COUNT for name in _COUNTS):
+        raise ValueError("a count out of range")
+
+
+def _probabilities(text: str) -> tuple[float, ...]:
+    values = json.loads(text)
+    if not isinstance(values, list) or len(values) != len(LABELS):
+        raise ValueError("not one probability a label")
+    if not all(type(value) in {int, float} and math.isfinite(value) for value in values):
+        raise ValueError("a probability that is no number")
+    return tuple(values)
 
 
 def review_values(review: Review) -> dict[str, Any]:

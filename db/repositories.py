@@ -176,10 +176,9 @@ class SqlTrainingJobs:
         unsent = row.enqueue_time.is_(None) | (row.enqueue_time < to_us(enqueued_before))
         return self._all(select(row).where(row.state == str(JobState.QUEUED), unsent))
 
-    def stale(self, heartbeat_before: datetime) -> tuple[TrainingJob, ...]:
-        row = TrainingJobRow
-        held = row.state.in_([str(JobState.RUNNING), str(JobState.CANCELLING)])
-        return self._all(select(row).where(held, row.heartbeat_time < to_us(heartbeat_before)))
+    def held(self) -> tuple[TrainingJob, ...]:
+        states = [str(JobState.RUNNING), str(JobState.CANCELLING)]
+        return self._all(select(TrainingJobRow).where(TrainingJobRow.state.in_(states)))
 
     def unfinished_on(self, dataset_id: str) -> tuple[TrainingJob, ...]:
         unfinished = [str(state) for state in JobState if not state.finished]
@@ -293,6 +292,11 @@ class SqlModels:
             .where(ModelAliasRow.alias == alias)
         ).first()
         return None if found is None else (found.id, found.digest)
+
+    def lock_alias(self, alias: str) -> None:
+        self._session.execute(
+            select(ModelAliasRow.alias).where(ModelAliasRow.alias == alias).with_for_update()
+        )
 
     def move_alias(
         self, alias: str, version_id: str, at: datetime, caller: str, reason: str

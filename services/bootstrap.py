@@ -76,7 +76,9 @@ async def connect(settings: Settings) -> Deps:
             uow_factory=uow_factory,
             artefacts=artefacts,
             queue=queue,
-            ingestor=CeleryDatasetIngestor(channel, pickup_timeout=settings.pickup_timeout_seconds),
+            ingestor=CeleryDatasetIngestor(
+                channel, pickup_timeout=settings.ingest_pickup_timeout_seconds
+            ),
             classify=classify,
             staging=Staging(artefacts=artefacts, clock=clock),
             drain=Drain(),
@@ -136,6 +138,7 @@ def _classify(
         software_version=software_version(),
         max_image_bytes=settings.max_image_bytes,
         max_in_flight=settings.max_requests_in_flight,
+        max_bytes_in_flight=settings.max_bytes_in_flight,
         timeout_seconds=settings.inference_timeout_seconds,
     )
     closing.push_async_callback(use_case.close)

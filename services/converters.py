@@ -33,7 +33,7 @@ from core.datasets import (
 )
 from core.errors import FieldViolation, InvalidArgument
 from core.labels import LABELS, TumourLabel
-from core.prediction import AuditRecord, Decision, Outcome, Prediction, Region, Review
+from core.prediction import NOTICE, AuditRecord, Decision, Outcome, Prediction, Region, Review
 from core.registry import SCORES, AliasMove, Evaluation, ModelVersion
 from core.search import Choice, Dimension, SearchSpec, SearchTrial, TrialState
 from core.training import (
@@ -153,6 +153,7 @@ def classify_response(answer: ClassifyAnswer) -> classifier_pb2.ClassifyResponse
         latency=duration(microseconds=record.latency_us),
         regions=[_region(region) for region in prediction.regions] if prediction else [],
         explanation=_explanation(prediction),
+        notice=NOTICE,
     )
 
 

@@ -14,6 +14,7 @@ BY_TIME: Final[tuple[type, ...]] = (int, str)
 BY_SEQUENCE: Final[tuple[type, ...]] = (int,)
 """Cursor of the audit log."""
 
+_LONGEST: Final = 1024
 _CHECK_BYTES: Final = 12
 _LARGEST: Final = 2**63 - 1
 
@@ -41,13 +42,15 @@ def next_page_token(after: Cursor | None, *query: str) -> str:
 
 
 def _read(token: str, query: tuple[str, ...], kinds: tuple[type, ...]) -> Cursor:
+    if len(token) > _LONGEST:  # ours are far shorter; what is inside is parsed
+        raise _refusal()
     try:
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         check, text = data[:_CHECK_BYTES], data[_CHECK_BYTES:]
         if check != _check(text, query):
             raise ValueError
         cursor = tuple(json.loads(text))
-    except (ValueError, TypeError, binascii.Error) as exc:
+    except (ValueError, TypeError, RecursionError, binascii.Error) as exc:
         raise _refusal() from exc
     if tuple(map(type, cursor)) != kinds or any(_too_large(value) for value in cursor):
         raise _refusal()

@@ -54,6 +54,8 @@ SERVICES: Final = tuple(
         (audit_pb2, "Audit"),
     )
 )
+OTHER_CALLS: Final = 128
+"""Calls beside classifications that are served at a time, watchers and health checks included."""
 _RECEIVE_BYTES: Final = 64 * MIB
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -65,7 +67,10 @@ class GatewayServer:
         self._deps = deps
         self._health = DrainingHealth(deps.drain)
         self._server = grpc.aio.server(
-            interceptors=[CallInterceptor()], options=_options(deps.settings)
+            interceptors=[CallInterceptor()],
+            options=_options(deps.settings),
+            # Beyond what is refused with a reason: each call may hold a picture already.
+            maximum_concurrent_rpcs=deps.settings.max_requests_in_flight + OTHER_CALLS,
         )
         _add_services(self._server, deps)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -181,6 +186,7 @@ def _add_services(server: grpc.aio.Server, deps: Deps) -> None:
         ingestor=deps.ingestor,
         long_work=long_work,
         max_bytes=settings.max_dataset_bytes,
+        max_file_bytes=settings.max_image_bytes,
         ingest_timeout=settings.ingest_timeout_seconds,
     )
     training = TrainingUseCases(

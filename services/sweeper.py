@@ -1,13 +1,16 @@
 """Mends what a crash, a dead broker or a lost worker left undone."""
 
 import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from core.errors import BrainTumorError, IllegalTransition, NotFound
-from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWorkFactory
+from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
 from core.training import JobState, TrainingJob
 from services.usecases.staging import Staging
 from services.usecases.training import send_job
@@ -16,9 +19,22 @@ log = structlog.stdlib.get_logger(__name__)
 
 SEND_AFTER: Final = timedelta(seconds=1)
 """A job younger than this is still being sent by the call that made it."""
-SEND_AGAIN_AFTER: Final = timedelta(minutes=10)
-"""A broker may lose messages; sending a job twice is harmless."""
+SEND_AGAIN_AFTER: Final = timedelta(seconds=30)
+"""A broker that restarts has forgotten its messages; sending a job twice is harmless."""
 TIDY_EVERY: Final = timedelta(hours=1)
+_JOBS: Final = "jobs"
+
+
+@dataclass(frozen=True)
+class _Heartbeat:
+    """A job's heartbeat, and when this value of it was seen first."""
+
+    attempt: int
+    value: datetime | None
+    seen_at: float
+
+    def same_as(self, other: "_Heartbeat | None") -> bool:
+        return other is not None and (self.attempt, self.value) == (other.attempt, other.value)
 
 
 class Sweeper:
@@ -38,6 +54,7 @@ class Sweeper:
         every_seconds: float,
         stale_seconds: float,
         max_attempts: int,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._uow_factory = uow_factory
         self._queue = queue
@@ -45,7 +62,9 @@ class Sweeper:
         self._staging = staging
         self._clock = clock
         self._every_seconds = every_seconds
-        self._stale = timedelta(seconds=stale_seconds)
+        self._stale_seconds = stale_seconds
+        self._monotonic = monotonic
+        self._heartbeats: dict[str, _Heartbeat] = {}
         self._max_attempts = max_attempts
         # An embedded broker forgets when it restarts, so whatever waits now is sent once more.
         self._send_again_before = clock.now()
@@ -65,16 +84,29 @@ class Sweeper:
     def sweep(self) -> None:
         """One round. Raises ``StoreUnavailable``."""
         now = self._clock.now()
-        for job in self._stale_jobs(now):
+        for job in self._stale_jobs():
             self._recover(job, now)
         for job in self._unsent_jobs(now):
             if not send_job(job.id, self._uow_factory, self._queue, self._clock):
                 break  # the broker is away: the others would wait for it in vain
         self._tidy(now)
 
-    def _stale_jobs(self, now: datetime) -> tuple[TrainingJob, ...]:
+    def _stale_jobs(self) -> tuple[TrainingJob, ...]:
+        """Jobs whose heartbeat stands still.
+
+        How old a heartbeat is cannot be told from its value: the worker's clock may be wrong. So
+        what counts is for how long, by the clock of this process, it has not changed.
+        """
         with self._uow_factory() as uow:
-            return uow.jobs.stale(now - self._stale)
+            held = uow.jobs.held()
+        now, before = self._monotonic(), self._heartbeats
+        fresh = {job.id: _Heartbeat(job.attempt, job.heartbeat_time, now) for job in held}
+        self._heartbeats = {
+            job_id: before[job_id] if beat.same_as(before.get(job_id)) else beat
+            for job_id, beat in fresh.items()
+        }
+        stale = now - self._stale_seconds
+        return tuple(job for job in held if self._heartbeats[job.id].seen_at < stale)
 
     def _unsent_jobs(self, now: datetime) -> tuple[TrainingJob, ...]:
         with self._uow_factory() as uow:
@@ -126,11 +158,26 @@ class Sweeper:
         removed = self._staging.remove_forgotten()
         if removed:
             log.info("forgotten_uploads_removed", count=removed)
+        for job_id in self._ended_jobs_with_files():
+            self._artefacts.delete(job_folder(job_id))
+
+    def _ended_jobs_with_files(self) -> tuple[str, ...]:
+        """Such as those cancelled while they waited for a second attempt."""
+        keys = self._artefacts.list(_JOBS)
+        with self._uow_factory() as uow:
+            return tuple(i for i in sorted({key.split("/")[1] for key in keys}) if _ended(uow, i))
 
 
 def job_folder(job_id: str) -> str:
     """Where a job's checkpoints are in the artefact store; useless once it has ended."""
-    return f"jobs/{job_id}"
+    return f"{_JOBS}/{job_id}"
+
+
+def _ended(uow: UnitOfWork, job_id: str) -> bool:
+    try:
+        return uow.jobs.get(job_id).state.finished
+    except NotFound:  # whatever it is, it is not ours to remove
+        return False
 
 
 def _settled(job: TrainingJob, now: datetime) -> bool:

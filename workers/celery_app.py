@@ -1,12 +1,14 @@
 """The Celery app of every worker: ``celery -A workers.celery_app worker -Q ...``.
 
-* ``-Q inference,curation -P threads`` answers scans and checks data sets.
+* ``-Q inference -P threads`` answers scans.
+* ``-Q curation -P threads`` checks data sets: apart, since a large one takes minutes.
 * ``-Q training -P prefork -c 1 --max-tasks-per-child=1`` trains: each job has a child process
   of its own, so that TensorFlow is never forked and a GPU's memory goes back at the job's end.
 """
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -15,8 +17,9 @@ from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown
 
 from core.settings import Settings
-from core.task_names import celery_config
+from core.task_names import INFERENCE_QUEUE, celery_config, worker_transport
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
+from workers.logging import configure_logging
 from workers.replies import Heartbeat
 from workers.warm_up import begin_serving
 
@@ -30,13 +33,19 @@ _heartbeats: Final[list[Heartbeat]] = []
 
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    settings = Settings.from_environment()
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)s %(processName)s %(name)s %(message)s",
-    )
-    logging.getLogger("celery").setLevel(logging.WARNING)
-    logging.getLogger("kombu").setLevel(logging.WARNING)
+    configure_logging(Settings.from_environment())
+
+
+@celeryd_init.connect
+def _take_role(conf: Any, options: Mapping[str, Any], **_: Any) -> None:
+    """Before the worker connects: how it does depends on the queues that it reads."""
+    transport = worker_transport(_queues(options), Settings.from_environment())
+    conf.broker_transport_options = {**conf.broker_transport_options, **transport}
+
+
+def _queues(options: Mapping[str, Any]) -> frozenset[str]:
+    given = options.get("queues") or ()
+    return frozenset(given.split(",") if isinstance(given, str) else given)
 
 
 @celeryd_init.connect
@@ -47,12 +56,18 @@ def _take_name(sender: str, **_: Any) -> None:
 
 @worker_ready.connect
 def _begin(sender: Any, **_: Any) -> None:
-    if isinstance(sender.pool, ThreadPool):
-        begin_serving(context())
-    heartbeat = Heartbeat(redis_client(Settings.from_environment()), worker_name())
+    heartbeat = _heartbeat(sender)
     heartbeat.start()
     _heartbeats.append(heartbeat)
     log.warning("worker_ready name=%s", worker_name())
+
+
+def _heartbeat(sender: Any) -> Heartbeat:
+    if not isinstance(sender.pool, ThreadPool):  # no context before a fork
+        return Heartbeat(redis_client(Settings.from_environment()), worker_name())
+    if INFERENCE_QUEUE in sender.app.amqp.queues.consume_from:
+        begin_serving(context())
+    return context().heartbeat
 
 
 @worker_shutdown.connect

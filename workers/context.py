@@ -21,7 +21,7 @@ from workers.imaging.decode import ImageLimits
 from workers.inference.batch import BatchRunner
 from workers.inference.runtime import choose_runtime
 from workers.inference.sessions import ModelSessions, load_model
-from workers.replies import ReplyChannel
+from workers.replies import Heartbeat, ReplyChannel
 from workers.training_job import TrainingDeps, learn_with_tensorflow, search_with_tensorflow
 
 WORKER_NAME_VARIABLE: Final = "BRAINTUMOR_WORKER_NAME"
@@ -59,7 +59,12 @@ class WorkerContext:
 
     @cached_property
     def replies(self) -> ReplyChannel:
-        return ReplyChannel(redis_client(self.settings), self.name)
+        client = redis_client(self.settings)
+        return ReplyChannel(client, self.name, on_unheard=self.heartbeat.falter)
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat(redis_client(self.settings), self.name)
 
     @cached_property
     def sessions(self) -> ModelSessions:

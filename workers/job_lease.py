@@ -138,16 +138,19 @@ class JobLease:
         return self.finish(self._as_cancelled, "cancelled")
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """The action's result, tried again while the database is away.
+        """The action's result, tried again while database or artefact store is away.
 
         Raises ``StoreUnavailable`` if that lasts too long.
         """
-        give_up_at = self._monotonic() + STORE_PATIENCE_SECONDS
+        give_up_at: float | None = None
         while True:
             try:
                 return action()
             except StoreUnavailable:
-                if self._monotonic() >= give_up_at:
+                now = self._monotonic()
+                if give_up_at is None:  # the action itself may have taken hours
+                    give_up_at = now + STORE_PATIENCE_SECONDS
+                if now >= give_up_at:
                     raise
                 log.warning("store_away job=%s: trying again", self._job.id)
                 self._ended.wait(self._heartbeat_seconds)

@@ -2,8 +2,9 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgpack
 import redis
@@ -17,44 +18,88 @@ log = logging.getLogger(__name__)
 
 REPLY_LIST_TTL_SECONDS: Final = 120
 """A reply list that its gateway no longer reads goes away by itself."""
+DONE_PATIENCE_SECONDS: Final = 5.0
+"""How long results wait for a broker that hiccups; their gateway holds a place for them."""
+_TRY_AGAIN_SECONDS: Final = 0.25
 _LAST_BEAT_SECONDS: Final = 5.0
 
 
-class ReplyChannel:
-    """Answers gateways on their reply lists."""
+def _nothing() -> None:
+    pass
 
-    def __init__(self, client: redis.Redis, worker: str) -> None:
+
+class ReplyChannel:
+    """Answers gateways on their reply lists.
+
+    ``on_unheard`` is called when results could not be sent at all: only the worker's heartbeat
+    can still tell the gateway that they will not come.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        worker: str,
+        *,
+        on_unheard: Callable[[], None] = _nothing,
+        patience_seconds: float = DONE_PATIENCE_SECONDS,
+    ) -> None:
         self._client = client
         self._worker = worker
+        self._on_unheard = on_unheard
+        self._patience_seconds = patience_seconds
 
     def answer(self, message_id: str, reply_to: str, work: Callable[[], Sequence[Any]]) -> None:
         """Say that the work is begun, do it, send its results.
 
-        An error from the taxonomy becomes the one result; any other is logged and becomes
-        ``InternalError``.
+        An error from the taxonomy becomes the one result; any other, and results that cannot be
+        sent, are logged and become ``InternalError``.
         """
-        self._send(reply_to, ReplyKind.STARTED, message_id, ())
-        try:
-            results = tuple(work())
-        except BrainTumorError as error:
-            results = (error,)
-        except Exception:
-            log.exception("work_failed id=%s", message_id)
-            results = (InternalError(message_id),)
-        self._send(reply_to, ReplyKind.DONE, message_id, results)
+        self._send(reply_to, message_id, self._packed(ReplyKind.STARTED, message_id, ()))
+        done = self._worked(message_id, work)
+        if not self._send_patiently(reply_to, message_id, done):
+            self._on_unheard()
 
-    def _send(
-        self, reply_to: str, kind: ReplyKind, message_id: str, results: tuple[Any, ...]
-    ) -> None:
+    def _worked(self, message_id: str, work: Callable[[], Sequence[Any]]) -> bytes:
+        """The reply that ends the work."""
+        try:
+            return self._packed(ReplyKind.DONE, message_id, tuple(work()))
+        except BrainTumorError as error:
+            return self._packed_error(message_id, error)
+        except Exception:
+            return self._unforeseen(message_id)
+
+    def _packed_error(self, message_id: str, error: BrainTumorError) -> bytes:
+        try:
+            return self._packed(ReplyKind.DONE, message_id, (error,))
+        except Exception:  # such as a file name in it that is no Unicode
+            return self._unforeseen(message_id)
+
+    def _unforeseen(self, message_id: str) -> bytes:
+        log.exception("work_failed id=%s", message_id)
+        return self._packed(ReplyKind.DONE, message_id, (InternalError(message_id),))
+
+    def _packed(self, kind: ReplyKind, message_id: str, results: tuple[Any, ...]) -> bytes:
         reply = Reply(id=message_id, kind=kind, worker=self._worker, results=results)
+        return cast(bytes, msgpack.packb(reply.to_wire()))
+
+    def _send_patiently(self, reply_to: str, message_id: str, reply: bytes) -> bool:
+        give_up_at = time.monotonic() + self._patience_seconds
+        while not self._send(reply_to, message_id, reply):
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(_TRY_AGAIN_SECONDS)
+        return True
+
+    def _send(self, reply_to: str, message_id: str, reply: bytes) -> bool:
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                pipe.rpush(reply_to, msgpack.packb(reply.to_wire()))
+                pipe.rpush(reply_to, reply)
                 pipe.expire(reply_to, REPLY_LIST_TTL_SECONDS)
                 pipe.execute()
         except RedisError as exc:
-            # The gateway has told the callers already: it watches the broker and the heartbeat.
             log.warning("reply_not_sent id=%s error=%s", message_id, type(exc).__name__)
+            return False
+        return True
 
 
 class Heartbeat:
@@ -64,6 +109,7 @@ class Heartbeat:
         self._client = client
         self._key = heartbeat_key(worker)
         self._stopped = threading.Event()
+        self._silent_until = 0.0
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -79,10 +125,22 @@ class Heartbeat:
         except RedisError as exc:
             log.debug("heartbeat_not_deleted error=%s", type(exc).__name__)
 
+    def falter(self) -> None:
+        """Be silent for so long that every gateway gives up what this worker has in its hands.
+
+        The worker itself goes on: what it takes up afterwards can be answered again.
+        """
+        self._silent_until = time.monotonic() + HEARTBEAT_TTL_SECONDS + 2 * HEARTBEAT_SECONDS
+        log.warning("heartbeat_faltered key=%s", self._key)
+
     def _run(self) -> None:
         while not self._stopped.is_set():
-            try:
-                self._client.set(self._key, b"1", px=round(HEARTBEAT_TTL_SECONDS * 1000))
-            except RedisError as exc:
-                log.warning("heartbeat_missed error=%s", type(exc).__name__)
+            if time.monotonic() >= self._silent_until:
+                self._beat()
             self._stopped.wait(HEARTBEAT_SECONDS)
+
+    def _beat(self) -> None:
+        try:
+            self._client.set(self._key, b"1", px=round(HEARTBEAT_TTL_SECONDS * 1000))
+        except RedisError as exc:
+            log.warning("heartbeat_missed error=%s", type(exc).__name__)

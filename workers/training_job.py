@@ -10,7 +10,7 @@ from typing import Final
 from uuid import uuid4
 
 from core.datasets import Dataset
-from core.errors import BrainTumorError, NotFound, TrainingCancelled
+from core.errors import BrainTumorError, NotFound, StoreUnavailable, TrainingCancelled
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.registry import ModelVersion
 from core.search import SearchTrial, with_recipe
@@ -122,6 +122,11 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
         ending, message = work(job, dataset, lease, deps)
     except TrainingCancelled:
         return lease.cancel()
+    except StoreUnavailable as error:
+        log.warning("job_without_store job=%s message=%s", job.id, error.message)
+        if job.attempt >= deps.settings.training_max_attempts:
+            return _fail(lease, deps.clock, error.reason, error.message)
+        return _put_back(lease, deps.clock, error)
     except BrainTumorError as error:
         log.warning("job_failed job=%s reason=%s message=%s", job.id, error.reason, error.message)
         return _fail(lease, deps.clock, error.reason, error.message)
@@ -137,16 +142,17 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
 def _learn(
     job: TrainingJob, dataset: Dataset, lease: JobLease, deps: TrainingDeps
 ) -> tuple[Ending, str]:
-    learned = deps.learn(job, dataset, lease.hooks)
+    # Tried again from its last checkpoint: a store that hiccups must not cost hours.
+    learned = lease.patiently(lambda: deps.learn(job, dataset, lease.hooks))
     lease.hooks.on_progress(1.0, "storing the model")
-    version = _stored(job, dataset, learned, deps)
+    version = lease.patiently(lambda: _stored(job, dataset, learned, deps))
     return partial(_register, version, deps.clock), f"made {version.name}"
 
 
 def _search(
     job: TrainingJob, dataset: Dataset, lease: JobLease, deps: TrainingDeps
 ) -> tuple[Ending, str]:
-    best = deps.search(job, dataset, lease.hooks, lease)
+    best = lease.patiently(lambda: deps.search(job, dataset, lease.hooks, lease))
     now = deps.clock.now()
     result = TrainingJob(
         id=uuid4().hex,
@@ -243,6 +249,20 @@ def _fail(lease: JobLease, clock: Clock, reason: str, message: str) -> bool:
         )
 
     return lease.finish(ending, message)
+
+
+def _put_back(lease: JobLease, clock: Clock, error: StoreUnavailable) -> bool:
+    """Leave the job and its checkpoints to the next attempt; whether it has ended instead."""
+    put_back: list[TrainingJob] = []
+
+    def ending(_: UnitOfWork, job: TrainingJob) -> TrainingJob:
+        put_back.append(job)
+        return job.moved_to(
+            JobState.QUEUED, clock.now(), worker=None, heartbeat_time=None, enqueue_time=None
+        )
+
+    written = lease.finish(ending, f"{error.message} Waiting to go on from the last checkpoint")
+    return written and not put_back
 
 
 def _clean_up(job: TrainingJob, store: ArtefactStore) -> None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -18,6 +18,8 @@ import msgpack
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis import asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from core.errors import (
@@ -25,14 +27,17 @@ from core.errors import (
     BrokerUnavailable,
     DeadlinePassed,
     NoWorker,
+    Overloaded,
     WorkerLost,
 )
 from core.messages import IngestRequest, Reply, ReplyKind
 from core.settings import Settings
 from core.task_names import (
     HEARTBEAT_SECONDS,
+    INFERENCE_QUEUE,
     INGEST_DATASET,
     RUN_TRAINING_JOB,
+    TASK_ROUTES,
     celery_config,
     heartbeat_key,
     reply_key,
@@ -45,6 +50,20 @@ _POP_COUNT: Final = 64
 _RECONNECT_SECONDS: Final = 0.25
 _PUBLISHERS: Final = 4
 _BROKER_ERRORS: Final = (RedisError, KombuError, OSError)
+_READ_SECONDS: Final = _POP_SECONDS + 3
+"""A blocking pop that is not answered by then is not answered at all."""
+
+_WITHDRAW: Final = """
+for place = 0, redis.call('LLEN', KEYS[1]) - 1 do
+  local message = redis.call('LINDEX', KEYS[1], place)
+  if message and string.find(message, ARGV[1], -8192, true) then
+    return redis.call('LREM', KEYS[1], 1, message)
+  end
+end
+return 0
+"""
+"""Takes the message with an id out of a queue: Celery has no way to. Its headers, the id among
+them, stand behind its body, so its end is all that is searched."""
 
 
 def make_producer(settings: Settings) -> Celery:
@@ -75,9 +94,16 @@ def send(app: Celery, task: str, payload: Any, task_id: str | None = None) -> No
 class _Call:
     """A message that waits for its answer. Times are of the monotonic clock."""
 
+    queue: str
     answer: asyncio.Future[tuple[Any, ...]]
     pickup_by: float
     worker: str | None = None
+    sent: bool = False
+
+    @property
+    def answered(self) -> bool:
+        done = self.answer.done() and not self.answer.cancelled()
+        return done and self.answer.exception() is None
 
     def fail(self, error: BrainTumorError) -> None:
         if not self.answer.done():
@@ -97,14 +123,19 @@ class WorkChannel:
         self._publishers = ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="publish")
         self._calls: dict[str, _Call] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._withdrawals: set[asyncio.Task[None]] = set()
+        self._one_large = asyncio.Lock()
+        self._closed = False
         self.reply_to: Final = reply_key(uuid4().hex)
 
     async def start(self) -> None:
         """Begin to listen. Does not need the broker to be up."""
-        # A blocking pop needs a client whose reads do not time out by themselves.
+        # A blocking pop needs a client whose reads do not time out before it does.
         self._redis = aioredis.Redis.from_url(
             self._settings.broker_url,
-            socket_timeout=None,
+            socket_timeout=_READ_SECONDS,
+            # One immediate second try for a stale connection; the listener waits by itself.
+            retry=Retry(NoBackoff(), 1),
             socket_connect_timeout=self._settings.broker_timeout_seconds,
         )
         self._tasks = [
@@ -117,6 +148,9 @@ class WorkChannel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_all(BrokerUnavailable())
+        await asyncio.sleep(0)  # the callers' turn, to withdraw what nobody took
+        self._closed = True
+        await asyncio.gather(*self._withdrawals, return_exceptions=True)
         await self._redis.aclose()
         self._publishers.shutdown(wait=False)
         await asyncio.to_thread(self._producer.close)
@@ -128,29 +162,64 @@ class WorkChannel:
         *,
         timeout: float,
         pickup_timeout: float,
+        large: bool = False,
     ) -> tuple[Any, ...]:
         """The worker's results for the message, whose ``id`` and ``reply_to`` must be set.
 
-        Times are in seconds. Raises ``BrokerUnavailable``, ``NoWorker``, ``WorkerLost`` or
-        ``DeadlinePassed``.
+        Times are in seconds; of ``large`` messages one is published at a time. A message that
+        its caller gives up before anybody took it is taken out of the queue again. Raises
+        ``BrokerUnavailable``, ``NoWorker``, ``WorkerLost``, ``DeadlinePassed``, and
+        ``Overloaded`` if too many messages wait already.
         """
-        loop = asyncio.get_running_loop()
         call = _Call(
-            answer=loop.create_future(),
+            queue=TASK_ROUTES[task]["queue"],
+            answer=asyncio.get_running_loop().create_future(),
             pickup_by=time.monotonic() + min(pickup_timeout, timeout),
         )
         self._calls[message["id"]] = call
         try:
             async with asyncio.timeout(timeout):
-                await loop.run_in_executor(
-                    self._publishers, send, self._producer, task, dict(message), message["id"]
-                )
+                await self._check_backlog(call.queue)
+                call.sent = True
+                await self._publish(task, message, large)
                 return await call.answer
         except TimeoutError as exc:
             raise DeadlinePassed() from exc
         finally:
             del self._calls[message["id"]]
+            if call.sent and call.worker is None and not call.answered:
+                self._withdraw_later(call.queue, message["id"])
             call.answer.cancel()
+
+    async def _check_backlog(self, queue: str) -> None:
+        # What waits there holds pictures, and the broker's memory is bounded.
+        if queue != INFERENCE_QUEUE:
+            return
+        try:
+            waiting = await self._redis.llen(queue)
+        except _BROKER_ERRORS as exc:
+            raise BrokerUnavailable() from exc
+        if waiting >= self._settings.max_messages_waiting:
+            raise Overloaded()
+
+    async def _publish(self, task: str, message: Mapping[str, Any], large: bool) -> None:
+        async with self._one_large if large else contextlib.nullcontext():
+            await asyncio.get_running_loop().run_in_executor(
+                self._publishers, send, self._producer, task, dict(message), message["id"]
+            )
+
+    def _withdraw_later(self, queue: str, message_id: str) -> None:
+        if self._closed:
+            return
+        task = asyncio.create_task(self._withdraw(queue, message_id))
+        self._withdrawals.add(task)
+        task.add_done_callback(self._withdrawals.discard)
+
+    async def _withdraw(self, queue: str, message_id: str) -> None:
+        try:
+            await self._redis.eval(_WITHDRAW, 1, queue, message_id)
+        except _BROKER_ERRORS as exc:  # its deadline travels with it: it is dropped unread
+            log.debug("message_left id=%s error=%s", message_id, type(exc).__name__)
 
     async def _listen(self) -> None:
         while True:
@@ -214,9 +283,14 @@ class CeleryDatasetIngestor:
 
     async def ingest(self, request: IngestRequest, timeout: float) -> str:
         """The id of the stored data set. ``timeout`` is in seconds; raises what the worker did."""
+        addressed = replace(
+            request,
+            reply_to=self._channel.reply_to,
+            take_up_by=time.time() + min(self._pickup_timeout, timeout),
+        )
         (result,) = await self._channel.call(
             INGEST_DATASET,
-            request.to_wire() | {"reply_to": self._channel.reply_to},
+            addressed.to_wire(),
             timeout=timeout,
             pickup_timeout=self._pickup_timeout,
         )

@@ -8,13 +8,22 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-from core.errors import BrainTumorError, DeadlinePassed, InternalError
+from core.errors import (
+    BrainTumorError,
+    BrokerUnavailable,
+    DeadlinePassed,
+    InternalError,
+    NoWorker,
+    Unavailable,
+)
 from core.messages import InferenceBatch, InferenceItem
 from core.prediction import Prediction
 from core.task_names import INFER_BATCH
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """A batch is closed above this, so that large pictures travel alone."""
+LARGE_BYTES: Final = 4 * 1024 * 1024
+"""Publishing takes several times a message's memory: those above this are sent one by one."""
 
 
 class Channel(Protocol):
@@ -24,7 +33,7 @@ class Channel(Protocol):
     def reply_to(self) -> str: ...
 
     async def call(
-        self, task: str, message: Any, *, timeout: float, pickup_timeout: float
+        self, task: str, message: Any, *, timeout: float, pickup_timeout: float, large: bool
     ) -> tuple[Any, ...]: ...
 
 
@@ -122,6 +131,9 @@ class MicroBatchingPredictor:
     async def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
             results = await self._ask(batch)
+        except (NoWorker, BrokerUnavailable) as error:
+            self._settle_queue(error)
+            results = (error,) * len(batch)
         except BrainTumorError as error:
             results = (error,) * len(batch)
         except Exception as error:  # a defect: its callers must not wait for ever
@@ -133,6 +145,11 @@ class MicroBatchingPredictor:
             results = (InternalError(),) * len(batch)
         for waiting, result in zip(batch, results, strict=True):
             waiting.settle(result)
+
+    def _settle_queue(self, error: Unavailable) -> None:
+        """Nobody is there for those who wait behind either: their turn would not come in time."""
+        while self._queue:
+            self._queue.popleft().settle(error)
 
     async def _ask(self, batch: Sequence[_Waiting]) -> tuple[Any, ...]:
         version, digest = batch[0].model
@@ -149,6 +166,7 @@ class MicroBatchingPredictor:
             message.to_wire(),
             timeout=max(last_deadline - time.time(), 0),
             pickup_timeout=self._pickup_timeout,
+            large=sum(len(waiting.item.image) for waiting in batch) > LARGE_BYTES,
         )
 
 

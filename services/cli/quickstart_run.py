@@ -13,7 +13,7 @@ from services.cli.output import Output
 from services.cli.refusals import ServerRefused
 from services.cli.session import Session
 from services.cli.tour import Tour
-from services.cli.up_run import FAILED, STOPPED, ready_line, started
+from services.cli.up_run import FAILED, STOPPED, ready_line, started, unfit
 from services.supervisor.address import bind_endpoint
 from services.supervisor.stack import local_settings
 from services.supervisor.stop_signals import StopSignals
@@ -65,6 +65,9 @@ def run_quickstart(data_dir: Path, address: str | None) -> int:
             _show(local_settings(data_dir, address), stop, out)
     except BrainTumorError as error:
         out.problem(error.message)
+        return FAILED
+    except OSError as error:
+        out.problem(unfit(error))
         return FAILED
     out.line("Stopped.")
     return STOPPED

@@ -35,8 +35,17 @@ def run_up(data_dir: Path | None, address: str | None) -> int:
     except BrainTumorError as error:
         out.problem(error.message)
         return FAILED
+    except OSError as error:
+        out.problem(unfit(error))
+        return FAILED
     out.line("Stopped. Nothing is lost: start again with the same data folder.")
     return STOPPED
+
+
+def unfit(error: OSError) -> str:
+    """What to say of a disk that is full, or of one process too many."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"The system cannot run here: {error.strerror or type(error).__name__}{where}"
 
 
 @contextmanager
@@ -49,7 +58,8 @@ def started(settings: Settings, stop: StopSignals, out: Output) -> Iterator[Loca
         _status(out) as waiting_for,
         LocalStack(settings, stop, say=out.line) as stack,
     ):
-        waiting_for(("broker", "gateway", "inference worker", "training worker"))
+        workers = ("inference worker", "curation worker", "training worker")
+        waiting_for(("broker", "gateway", *workers))
         ready = stack.wait_until_ready(waiting_for)
         waiting_for(())
         yield stack if ready else None

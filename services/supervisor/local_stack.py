@@ -18,6 +18,7 @@ from services.supervisor.readiness import Readiness, stack_readiness
 from services.supervisor.reaper import Reaper
 from services.supervisor.stack import (
     child_environment,
+    curation_spec,
     gateway_spec,
     given_broker,
     inference_spec,
@@ -133,7 +134,7 @@ class LocalStack:
             self.settings = replace(self.settings, broker_url=broker_url(folder))
             broker = [self._broker_spec(folder)]
         environment = child_environment(self.settings)
-        makers = (gateway_spec, inference_spec, training_spec)
+        makers = (gateway_spec, inference_spec, curation_spec, training_spec)
         return broker + [make(self.settings, environment) for make in makers]
 
     def _broker_spec(self, folder: Path) -> ProcessSpec:

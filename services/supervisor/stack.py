@@ -16,6 +16,7 @@ LOGS: Final = "logs"
 
 _DRAIN_MARGIN: Final = 5.0
 _INFERENCE_GRACE: Final = 10.0
+_CURATION_GRACE: Final = 10.0
 _TRAINING_GRACE: Final = 4.0
 """Short: a job that is cut off goes on from its last checkpoint at the next start."""
 
@@ -33,8 +34,8 @@ def local_settings(
 ) -> Settings:
     """Settings of the stack of one person on one machine. Raises ``InvalidArgument``.
 
-    Whoever can reach the gateway from this machine alone may have it read any file and URL that
-    this user can; a gateway that the network can reach keeps the strict defaults.
+    A gateway that this machine alone can reach imports from the user's home folder unless the
+    environment names other folders; one that the network can reach keeps the strict defaults.
     """
     overrides: dict[str, Any] = {}
     if data_dir is not None:
@@ -42,12 +43,9 @@ def local_settings(
     if address is not None:
         overrides["address"] = address
     settings = Settings.from_environment(environ, **overrides)
-    if not bind_endpoint(settings.address).loopback:
+    if environ.get("BRAINTUMOR_IMPORT_ROOTS") or not bind_endpoint(settings.address).loopback:
         return settings
-    if not environ.get("BRAINTUMOR_IMPORT_ROOTS"):
-        overrides["import_roots"] = "/"
-    if not environ.get("BRAINTUMOR_IMPORT_REMOTE"):
-        overrides["import_remote"] = True
+    overrides["import_roots"] = str(Path.home())
     return Settings.from_environment(environ, **overrides)
 
 
@@ -83,10 +81,21 @@ def gateway_spec(settings: Settings, environment: Mapping[str, str]) -> ProcessS
 def inference_spec(settings: Settings, environment: Mapping[str, str]) -> ProcessSpec:
     return _worker_spec(
         "inference",
-        ("-Q", f"{INFERENCE_QUEUE},{CURATION_QUEUE}", "-P", "threads", "-c", "4"),
+        ("-Q", INFERENCE_QUEUE, "-P", "threads", "-c", "4"),
         settings,
         environment,
         grace_seconds=_INFERENCE_GRACE,
+    )
+
+
+def curation_spec(settings: Settings, environment: Mapping[str, str]) -> ProcessSpec:
+    """Apart from inference: a few large data sets would hold all threads for minutes."""
+    return _worker_spec(
+        "curation",
+        ("-Q", CURATION_QUEUE, "-P", "threads", "-c", "2"),
+        settings,
+        environment,
+        grace_seconds=_CURATION_GRACE,
     )
 
 

@@ -20,6 +20,11 @@ class SupervisedChild(Protocol):
     @property
     def spec(self) -> ProcessSpec: ...
 
+    @property
+    def pid(self) -> int | None:
+        """None before it is started, and once its death has been noticed."""
+        ...
+
     def start(self) -> None: ...
 
     def poll(self) -> int | None: ...
@@ -140,9 +145,13 @@ class Supervisor:
             child.terminate()
         for child in children:
             patience = begin + child.spec.grace_seconds
-            while child.poll() is None and self._clock() < patience and not hurry():
+            while _lives(child) and self._clock() < patience and not hurry():
                 self._sleep(_POLL_SECONDS)
             child.kill()
+
+
+def _lives(child: SupervisedChild) -> bool:
+    return child.pid is not None and child.poll() is None
 
 
 def _phase(watched: _Watched) -> int:

@@ -8,6 +8,8 @@ from typing import Final
 from services.supervisor.processes import ProcessSpec
 
 _SOCKET_NAME: Final = "valkey.sock"
+MAX_MEMORY: Final = "512mb"
+"""It holds pictures for moments only; were they to pile up, it refuses rather than take all."""
 _MAX_SOCKET_PATH: Final = 100
 """Socket paths end near 103 bytes, depending on the system."""
 
@@ -37,6 +39,7 @@ def valkey_spec(
         "--unixsocketperm": "700",
         "--save": "",
         "--appendonly": "no",
+        "--maxmemory": MAX_MEMORY,
         "--maxmemory-policy": "noeviction",
         "--dir": str(data_dir),
         "--daemonize": "no",

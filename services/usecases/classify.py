@@ -2,8 +2,13 @@
 
 import asyncio
 import hashlib
+import inspect
 import time
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID, uuid4
@@ -28,6 +33,12 @@ REFUSALS: Final = frozenset(
     {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS"}
 )
 """Statuses that are the request's own fault; every other failure is the system's."""
+
+_HASHED_AT_ONCE: Final = 256 * 1024
+"""Bytes; hashing more would hold up every other caller."""
+_LOOK_UPS: Final = 4
+_SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+_HASHERS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +80,15 @@ class _Attempt:
 
     command: ClassifyCommand
     entry: AuditEntry
+    deadline: float
     started: float
     recorded: bool = False
+
+    def drop_image(self, error: Exception | None = None) -> None:
+        """Once it is known that nobody will look at it: recording a refusal may take a while."""
+        if error is not None:
+            _clear_functions(error)
+        self.command = replace(self.command, image=b"")
 
     def finished(self, **changes: object) -> AuditEntry:
         elapsed = round((time.monotonic() - self.started) * 1_000_000)
@@ -80,7 +98,9 @@ class _Attempt:
 class ClassifyUseCase:
     """Checks, resolves the model, asks a worker, records, answers: in that order.
 
-    At most ``max_in_flight`` requests are held; above it callers are told to come back.
+    At most ``max_in_flight`` requests are held, with at most ``max_bytes_in_flight`` of pictures
+    unless it is a single one; above it callers are told to come back. Nobody waits longer than
+    ``timeout_seconds``.
     """
 
     def __init__(
@@ -93,6 +113,7 @@ class ClassifyUseCase:
         software_version: str,
         max_image_bytes: int,
         max_in_flight: int,
+        max_bytes_in_flight: int,
         timeout_seconds: float,
     ) -> None:
         self._predictor = predictor
@@ -103,7 +124,12 @@ class ClassifyUseCase:
         self._max_image_bytes = max_image_bytes
         self._max_in_flight = max_in_flight
         self._timeout = timedelta(seconds=timeout_seconds)
+        self._max_bytes_in_flight = max_bytes_in_flight
         self._in_flight = 0
+        self._bytes_in_flight = 0
+        # Of its own: what else the gateway does in threads may wait for a broker or a lock.
+        self._look_ups = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="look-up")
+        self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
         self._afterwards: set[asyncio.Task[None]] = set()
 
     async def classify(self, command: ClassifyCommand) -> ClassifyAnswer:
@@ -113,30 +139,38 @@ class ClassifyUseCase:
         ``StoreUnavailable``, which says that nothing could be recorded.
         """
         attempt = self._begin(command)
+        del command  # so that dropping the picture frees it
         try:
+            await self._hash_image(attempt)
             return await self._answer(attempt)
         except BrainTumorError as error:
+            attempt.drop_image(error)
             if not attempt.recorded:
                 await self._record(attempt, **_failure(error))
             raise
         except asyncio.CancelledError:
             self._record_afterwards(attempt)
             raise
-        except Exception:
+        except Exception as error:
+            attempt.drop_image(error)
             await self._record(attempt, **_failure(InternalError()))
             raise
 
     async def close(self) -> None:
         """Wait for the records of callers that went away."""
         await asyncio.gather(*self._afterwards, return_exceptions=True)
+        self._look_ups.shutdown(wait=False)
+        self._hashers.shutdown(wait=False)
 
     def _begin(self, command: ClassifyCommand) -> _Attempt:
+        now = self._clock.now()
+        latest = (now + self._timeout).timestamp()
         entry = AuditEntry(
             id=uuid4().hex,
-            create_time=self._clock.now(),
+            create_time=now,
             request_id=_usable_request_id(command.request_id),
             caller=command.caller,
-            image_sha256=hashlib.sha256(command.image).hexdigest(),
+            image_sha256="",
             image_bytes=len(command.image),
             model_version=command.model_version or None,
             probabilities=None,
@@ -149,27 +183,53 @@ class ClassifyUseCase:
             latency_us=0,
             software_version=self._software_version,
         )
-        return _Attempt(command=command, entry=entry, started=time.monotonic())
+        return _Attempt(
+            command=command,
+            entry=entry,
+            deadline=latest if command.deadline is None else min(command.deadline, latest),
+            started=time.monotonic(),
+        )
+
+    async def _hash_image(self, attempt: _Attempt) -> None:
+        image = attempt.command.image
+        if attempt.entry.image_sha256:
+            return
+        if len(image) <= _HASHED_AT_ONCE:
+            digest = _sha256(image)
+        else:
+            loop = asyncio.get_running_loop()
+            digest = await loop.run_in_executor(self._hashers, _sha256, image)
+        attempt.entry = attempt.entry.evolve(image_sha256=digest)
 
     async def _answer(self, attempt: _Attempt) -> ClassifyAnswer:
-        if self._in_flight >= self._max_in_flight:
-            raise Overloaded()
-        self._in_flight += 1
-        try:
+        with self._room_for(attempt.entry.image_bytes):
             self._check(attempt.command)
-            found = await asyncio.to_thread(self._look_up, attempt)
+            found = await self._found(attempt)
             if isinstance(found, AuditRecord):
                 attempt.recorded = True
                 return ClassifyAnswer(record=found, prediction=None)
             attempt.entry = attempt.entry.evolve(model_version=found.version)
-            prediction = await self._predict(attempt.command, found)
+            prediction = await self._predict(attempt, found)
             record = await self._record(attempt, **_success(prediction))
-        finally:
-            self._in_flight -= 1
         if record.id != attempt.entry.id:  # another call with this request id was faster
-            _check_same_image(record, attempt.entry)
+            attempt.recorded = False  # its record is there, the refusal of this one is not
+            _check_same_request(record, attempt)
+            attempt.recorded = True
             return ClassifyAnswer(record=record, prediction=None)
         return ClassifyAnswer(record=record, prediction=prediction)
+
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[None]:
+        full = self._bytes_in_flight + size > self._max_bytes_in_flight
+        if self._in_flight >= self._max_in_flight or (full and self._in_flight):
+            raise Overloaded()
+        self._in_flight += 1
+        self._bytes_in_flight += size
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self._bytes_in_flight -= size
 
     def _check(self, command: ClassifyCommand) -> None:
         if command.request_id and _usable_request_id(command.request_id) is None:
@@ -178,6 +238,18 @@ class ClassifyUseCase:
         if command.include_regions:
             raise SegmenterNotRegistered()
 
+    async def _found(self, attempt: _Attempt) -> AuditRecord | _Serving:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._left(attempt)):
+                return await loop.run_in_executor(self._look_ups, self._look_up, attempt)
+        except TimeoutError as exc:
+            raise DeadlinePassed() from exc
+
+    def _left(self, attempt: _Attempt) -> float:
+        """Seconds until the attempt's deadline."""
+        return attempt.deadline - self._clock.now().timestamp()
+
     def _look_up(self, attempt: _Attempt) -> AuditRecord | _Serving:
         """The earlier answer to this request id, or the model that will answer now."""
         command, entry = attempt.command, attempt.entry
@@ -185,7 +257,7 @@ class ClassifyUseCase:
             if entry.request_id:
                 earlier = uow.audit.find_answered(command.caller, entry.request_id)
                 if earlier is not None:
-                    _check_same_image(earlier, entry)
+                    _check_same_request(earlier, attempt)
                     return earlier
             if command.model_version:
                 digest = uow.models.digest_of(command.model_version)
@@ -195,17 +267,15 @@ class ClassifyUseCase:
             raise NoProductionModel()
         return _Serving(version=production[0], digest=production[1])
 
-    async def _predict(self, command: ClassifyCommand, serving: _Serving) -> Prediction:
-        now = self._clock.now()
-        deadline = command.deadline or (now + self._timeout).timestamp()
-        if deadline <= now.timestamp():
+    async def _predict(self, attempt: _Attempt, serving: _Serving) -> Prediction:
+        if self._left(attempt) <= 0:
             raise DeadlinePassed()
         return await self._predictor.predict(
-            command.image,
+            attempt.command.image,
             model_version=serving.version,
             digest=serving.digest,
-            deadline=deadline,
-            include_activation_map=command.include_explanation,
+            deadline=attempt.deadline,
+            include_activation_map=attempt.command.include_explanation,
         )
 
     async def _record(self, attempt: _Attempt, **ending: object) -> AuditRecord:
@@ -221,6 +291,8 @@ class ClassifyUseCase:
         task.add_done_callback(self._afterwards.discard)
 
     async def _record_departure(self, attempt: _Attempt) -> None:
+        await self._hash_image(attempt)
+        attempt.drop_image()
         await self._record(attempt)
 
 
@@ -254,6 +326,24 @@ def _usable_request_id(request_id: str | None) -> str | None:
         return None
 
 
-def _check_same_image(earlier: AuditRecord, entry: AuditEntry) -> None:
-    if earlier.image_sha256 != entry.image_sha256:
+def _check_same_request(earlier: AuditRecord, attempt: _Attempt) -> None:
+    entry, wanted = attempt.entry, attempt.command.model_version
+    other_model = wanted and wanted != earlier.model_version
+    if earlier.image_sha256 != entry.image_sha256 or other_model:
         raise RequestIdReused(entry.request_id or "")
+
+
+def _clear_functions(error: Exception) -> None:
+    """Let go what the functions that it came through held.
+
+    Coroutines are left alone: several callers may share one error, and clearing the frame of one
+    that still waits would end it.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if not frame.f_code.co_flags & _SUSPENDABLE:
+            with suppress(RuntimeError):  # it still runs
+                frame.clear()
+
+
+def _sha256(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()

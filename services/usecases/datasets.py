@@ -132,6 +132,11 @@ def made_before(
     raise AlreadyExists(taken.name)
 
 
+def is_archive_name(path: str) -> bool:
+    """Whether a worker takes the file for an archive, should it be the only one."""
+    return bool(_ARCHIVE.search(path))
+
+
 def id_from_uri(uri: str) -> str:
     """A data set id made of the URI's last part, without an archive's suffix."""
     last = (

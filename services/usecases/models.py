@@ -137,6 +137,7 @@ class ModelUseCases:
         """
         alias, reason = _checked_alias(alias), _checked_reason(reason)
         with self._uow_factory(write=True) as uow:
+            uow.models.lock_alias(alias)  # before its history is read: two would undo the same
             standing = standing_promotions(uow.models.alias_history(alias))
             if len(standing) < 2:
                 raise NothingToRollBackTo(alias)

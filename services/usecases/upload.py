@@ -17,7 +17,7 @@ from core.errors import BrainTumorError, FieldViolation, InvalidArgument, StoreU
 from core.messages import IngestRequest, IngestSource
 from core.ports import DatasetIngestor, UnitOfWorkFactory
 from services.long_work import LongWork
-from services.usecases.datasets import made_before
+from services.usecases.datasets import is_archive_name, made_before
 from services.usecases.request_ids import check_request_id
 from services.usecases.staging import StagedFile, Staging
 
@@ -62,13 +62,14 @@ class UploadUseCase:
         ingestor: DatasetIngestor,
         long_work: LongWork,
         max_bytes: int,
+        max_file_bytes: int,
         ingest_timeout: float,
     ) -> None:
         self._uow_factory = uow_factory
         self._staging = staging
         self._ingestor = ingestor
         self._long_work = long_work
-        self._max_bytes = max_bytes
+        self._limits = _Limits(max_bytes, max_file_bytes)
         self._ingest_timeout = ingest_timeout
 
     async def upload(self, parts: AsyncIterator[Part], caller: str) -> str:
@@ -96,7 +97,7 @@ class UploadUseCase:
 
     async def _stage(self, parts: AsyncIterator[Part], location: str) -> None:
         with _spool() as spool:
-            reception = _Reception(spool, self._staging, location, self._max_bytes)
+            reception = _Reception(spool, self._staging, location, self._limits)
             async for part in parts:
                 await self._long_work.run_to_end(reception.take, part)
             await self._long_work.run_to_end(reception.finish)
@@ -151,6 +152,14 @@ def _spool_errors() -> Iterator[None]:
         raise StoreUnavailable("temporary folder") from exc
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """Most bytes of an upload, and of a file of it that is no archive."""
+
+    bytes: int
+    file_bytes: int
+
+
 @dataclass
 class _Incoming:
     """The file that is being received."""
@@ -163,11 +172,11 @@ class _Incoming:
 class _Reception:
     """Checks the parts of one upload as they come, and stages each file when it is whole."""
 
-    def __init__(self, spool: IO[bytes], staging: Staging, location: str, max_bytes: int) -> None:
+    def __init__(self, spool: IO[bytes], staging: Staging, location: str, limits: _Limits) -> None:
         self._spool = spool
         self._staging = staging
         self._location = location
-        self._max_bytes = max_bytes
+        self._limits = limits
         self._staged: list[StagedFile] = []
         self._paths: set[str] = set()
         self._declared = 0
@@ -193,14 +202,19 @@ class _Reception:
 
     def _begin_file(self, start: FileStart) -> None:
         _check_start(start)
+        if start.size_bytes > self._limits.file_bytes and not is_archive_name(start.path):
+            raise InvalidArgument.of(
+                f"files[{start.path}]",
+                f"has more than {self._limits.file_bytes:,} bytes, the most for a picture",
+            )
         if start.path in self._paths:
             raise InvalidArgument.of(f"files[{start.path}]", "was sent before")
         if len(self._staged) == MAX_FILES:
             raise InvalidArgument.of("file", f"at most {MAX_FILES:,} are accepted; send an archive")
         self._declared += start.size_bytes
-        if self._declared > self._max_bytes:
+        if self._declared > self._limits.bytes:
             raise InvalidArgument.of(
-                "file.size_bytes", f"together at most {self._max_bytes:,} bytes are accepted"
+                "file.size_bytes", f"together at most {self._limits.bytes:,} bytes are accepted"
             )
         self._paths.add(start.path)
         self._incoming = _Incoming(start)

@@ -9,6 +9,7 @@ from core.audit_chain import ChainReport, verify_chain
 from core.errors import ArtefactCorrupt
 from core.paging import PageRequest
 from db.unit_of_work import SqlUnitOfWorkFactory
+from services.converters import prediction_message
 from tests.fakes.records import a_refusal, an_entry
 
 ROWS = 6
@@ -110,6 +111,40 @@ def test_bytes_in_a_column_of_sqlite_are_named(
         pytest.skip("PostgreSQL lets no bytes into these columns")
     tamper(sql_engine, f"UPDATE predictions SET {column} = x'00ff' WHERE sequence = 3")
     assert verify(log).broken_at == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "probabilities = '[0.5, 0.5]'",
+        """probabilities = '["a", 0.1, 0.1, 0.1]'""",
+        "probabilities = '[true, 0.1, 0.1, 0.1]'",
+        "probabilities = '[1e999, 0.1, 0.1, 0.1]'",
+        "probabilities = '0.5'",
+        "image_bytes = -1",
+        f"latency_us = {2**62}",
+    ],
+)
+def test_a_row_that_makes_no_sense_can_still_be_shown(
+    log: SqlUnitOfWorkFactory, sql_engine: Engine, change: str
+) -> None:
+    tamper(sql_engine, f"UPDATE predictions SET {change} WHERE sequence = 3")
+    assert verify(log).broken_at == 3
+    with log() as uow:
+        shown = uow.audit.list(PageRequest()).items
+    assert len([prediction_message(record) for record in shown]) == ROWS
+
+
+def test_text_in_a_number_column_of_sqlite_can_still_be_shown(
+    log: SqlUnitOfWorkFactory, sql_engine: Engine
+) -> None:
+    if sql_engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL lets no text into these columns")
+    tamper(sql_engine, "UPDATE predictions SET image_bytes = 'many' WHERE sequence = 3")
+    assert verify(log).broken_at == 3
+    with log() as uow:
+        shown = uow.audit.list(PageRequest()).items
+    assert len([prediction_message(record) for record in shown]) == ROWS
 
 
 @pytest.mark.parametrize("sequence", [1, 4])

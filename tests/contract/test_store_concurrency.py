@@ -10,11 +10,14 @@ from sqlalchemy import Engine
 
 from core.audit_chain import verify_chain
 from core.errors import AlreadyExists
+from core.registry import PRODUCTION
 from core.training import JobState
 from db.engine import create_store_engine
 from db.unit_of_work import SqlUnitOfWorkFactory
+from services.usecases.models import ModelUseCases
 from tests.fakes.records import NOW, a_dataset, a_job, an_entry
 from tests.fakes.registry import a_model_version
+from tests.fakes.store import FakeArtefactStore, FakeClock
 
 T = TypeVar("T")
 THREADS = 8
@@ -87,6 +90,18 @@ def test_a_request_that_arrives_everywhere_is_answered_once(store: SqlUnitOfWork
     assert len(set(all_at_once(answer))) == 1
     with store() as uow:
         assert uow.audit.head().sequence == 1
+
+
+def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> None:
+    versions = [f"m{number}" for number in range(THREADS + 1)]
+    with store(write=True) as uow:
+        for version in versions:
+            uow.models.add(a_model_version(version))
+            uow.models.move_alias(PRODUCTION, version, NOW, "ann", "")
+        uow.commit()
+    models = ModelUseCases(uow_factory=store, artefacts=FakeArtefactStore(), clock=FakeClock())
+    moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann"))
+    assert sorted(move.to_version for move in moves) == versions[:-1]
 
 
 def test_one_worker_gets_the_job(store: SqlUnitOfWorkFactory) -> None:

@@ -1,7 +1,7 @@
 """Training jobs in every store."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -161,19 +161,12 @@ def test_the_sweeper_finds_what_waits(store: UnitOfWorkFactory) -> None:
         assert [job.id for job in uow.jobs.waiting(LATER)] == ["sent-long-ago"]
 
 
-def test_the_sweeper_finds_what_is_stale(store: UnitOfWorkFactory) -> None:
-    def beating(job_id: str, state: JobState, at: datetime) -> TrainingJob:
-        return a_job(job_id, state=state, heartbeat_time=at)
-
-    put(
-        store,
-        beating("a", JobState.RUNNING, NOW),
-        beating("b", JobState.CANCELLING, NOW),
-        beating("c", JobState.RUNNING, LATER),
-        beating("d", JobState.FAILED, NOW),
-    )
+def test_the_sweeper_finds_what_workers_hold(store: UnitOfWorkFactory) -> None:
+    put(store, *(a_job(state.lower(), state=state, heartbeat_time=NOW) for state in JobState))
     with store() as uow:
-        assert [job.id for job in uow.jobs.stale(LATER)] == ["a", "b"]
+        held = uow.jobs.held()
+    assert {job.state for job in held} == {JobState.RUNNING, JobState.CANCELLING}
+    assert all(job.heartbeat_time == NOW for job in held)
 
 
 def test_a_data_set_knows_who_needs_it(store: UnitOfWorkFactory) -> None:

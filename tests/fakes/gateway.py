@@ -60,11 +60,13 @@ class FakeChannel:
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.batches: list[InferenceBatch] = []
+        self.options: list[dict[str, Any]] = []
         self.answer = answer or (lambda b: tuple(a_prediction(b.model_version) for _ in b.items))
         self.gate = asyncio.Semaphore(1_000_000)
 
-    async def call(self, task: str, message: Mapping[str, Any], **_: Any) -> tuple[Any, ...]:
+    async def call(self, task: str, message: Mapping[str, Any], **options: Any) -> tuple[Any, ...]:
         batch = InferenceBatch.from_wire(message)
+        self.options.append(options)
         self.batches.append(batch)
         async with self.gate:
             return self.answer(batch)

@@ -202,15 +202,8 @@ class FakeTrainingJobs:
             )
         )
 
-    def stale(self, heartbeat_before: datetime) -> tuple[TrainingJob, ...]:
-        held = {JobState.RUNNING, JobState.CANCELLING}
-        return self._where(
-            lambda j: (
-                j.state in held
-                and j.heartbeat_time is not None
-                and j.heartbeat_time < heartbeat_before
-            )
-        )
+    def held(self) -> tuple[TrainingJob, ...]:
+        return self._where(lambda j: j.state in {JobState.RUNNING, JobState.CANCELLING})
 
     def unfinished_on(self, dataset_id: str) -> tuple[TrainingJob, ...]:
         return self._where(lambda j: j.dataset == dataset_id and not j.state.finished)
@@ -275,6 +268,9 @@ class FakeModels:
     def aliased(self, alias: str) -> tuple[str, str] | None:
         version_id = self._state.aliases.get(alias)
         return None if version_id is None else (version_id, self.digest_of(version_id))
+
+    def lock_alias(self, alias: str) -> None:
+        """Whoever writes has the whole store locked."""
 
     def move_alias(
         self, alias: str, version_id: str, at: datetime, caller: str, reason: str

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,6 +37,7 @@ from core.settings import MIB, Settings
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
 from db.unit_of_work import SqlUnitOfWorkFactory
+from services import server
 from services.adapters.audit_writer import GroupCommitAuditWriter
 from services.bootstrap import Deps, SystemClock
 from services.drain import Drain
@@ -89,6 +91,7 @@ class Gateway:
                 software_version="1.2.3",
                 max_image_bytes=MAX_IMAGE,
                 max_in_flight=64,
+                max_bytes_in_flight=64 * MIB,
                 timeout_seconds=30,
             ),
             staging=Staging(artefacts=self.artefacts, clock=clock),
@@ -254,6 +257,28 @@ async def test_a_refusal_is_precise_and_in_the_log_and_the_next_request_works(
     await gateway.classify()
 
 
+async def test_more_calls_than_it_can_hold_are_refused(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "OTHER_CALLS", 1)
+    crowded = Gateway(tmp_path, sqlite_url)
+    crowded.deps = replace(
+        crowded.deps, settings=replace(crowded.settings, max_requests_in_flight=1)
+    )
+    await crowded.start()
+    await crowded.promote("m1")
+    crowded.predictor.gate.clear()
+    held = [asyncio.create_task(crowded.classify()) for _ in range(2)]
+    while len(crowded.predictor.calls) < 2:
+        await asyncio.sleep(0.001)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await crowded.classify()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    crowded.predictor.gate.set()
+    assert len(await asyncio.gather(*held)) == 2
+    await crowded.stop()
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(WorkerLost(), "UNAVAILABLE"), (Overloaded(2.5), "RESOURCE_EXHAUSTED")]
 )
@@ -361,7 +386,7 @@ def parts(path: str, data: bytes, **changes: Any) -> list[datasets_pb2.UploadDat
 
 
 async def test_an_upload_reaches_the_worker_byte_for_byte(gateway: Gateway) -> None:
-    files = {"glioma/1.png": b"one", "no_tumor/2.png": bytes(range(256)) * 10_000, "empty": b""}
+    files = {"glioma/1.png": b"one", "no_tumor/2.png": bytes(range(256)) * 8_000, "empty": b""}
     stream = [header(), *(part for path, data in files.items() for part in parts(path, data))]
     answer = await gateway.datasets.UploadDataset(iter(stream), metadata=CALLER)
     assert answer.dataset.name == "datasets/brains"
@@ -386,7 +411,8 @@ async def test_an_upload_reaches_the_worker_byte_for_byte(gateway: Gateway) -> N
         ([header(), *parts("/etc/passwd", b"x")], "file.path"),
         ([header(), *parts("a\\b.png", b"x")], "file.path"),
         ([header(), *parts("a.png", b"x", size_bytes=-1)], "file.size_bytes"),
-        ([header(), *parts("a.png", b"x", size_bytes=9 * MIB)], "file.size_bytes"),
+        ([header(), *parts("a.zip", b"x", size_bytes=9 * MIB)], "file.size_bytes"),
+        ([header(), *parts("a.png", b"x", size_bytes=MAX_IMAGE + 1)], "files[a.png]"),
         ([header(), *parts("a.png", b"x", sha256="7")], "file.sha256"),
         ([header(), *parts("a.png", b"x", sha256="0" * 64)], "files[a.png]"),
         ([header(), *parts("a.png", b"x", size_bytes=2)], "files[a.png]"),
@@ -440,7 +466,7 @@ async def test_a_repeated_upload_gets_the_first_data_set_without_the_bytes(
     gateway: Gateway,
 ) -> None:
     request_id = str(uuid4())
-    stream = [header(request_id=request_id), *parts("a.png", bytes(4 * MIB))]
+    stream = [header(request_id=request_id), *parts("a.zip", bytes(4 * MIB))]
     first = await gateway.datasets.UploadDataset(iter(stream))
     again = await gateway.datasets.UploadDataset(iter(stream))
     assert again == first

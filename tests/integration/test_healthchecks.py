@@ -22,7 +22,7 @@ from core.task_names import heartbeat_key
 from tests.integration.conftest import ROOT, wait_for
 from workers.healthcheck import CeleryWorkerView, problem_with
 
-QUEUES = ["inference", "curation"]
+QUEUES = ["inference"]
 NODE = "inference@health.test"
 
 pytestmark = pytest.mark.timeout(120)

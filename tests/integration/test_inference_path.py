@@ -3,19 +3,30 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import redis
 from PIL import Image
 
-from core.errors import BrokerUnavailable, ImageRefused, NoWorker, Unavailable, WorkerLost
+from core.errors import (
+    BrokerUnavailable,
+    ImageRefused,
+    NoWorker,
+    Overloaded,
+    Unavailable,
+    WorkerLost,
+)
 from core.labels import TumourLabel
 from core.prediction import Decision, Prediction
 from core.settings import Settings
+from core.task_names import INFERENCE_QUEUE
 from db.artefacts import FsspecArtefactStore
+from services.adapters import broker as broker_adapter
 from services.adapters.broker import WorkChannel
-from services.adapters.predictor import MicroBatchingPredictor
+from services.adapters.predictor import LARGE_BYTES, MicroBatchingPredictor
 from tests.fakes.graphs import store_brightness_model
 from tests.integration.conftest import Valkey, Workers
 
@@ -52,6 +63,12 @@ class Client:
             deadline=time.time() + seconds,
             include_activation_map=True,
         )
+
+
+@pytest.fixture
+def broker(valkey: Valkey) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey.url) as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -104,6 +121,60 @@ async def test_nobody_there_is_unavailable(settings: Settings) -> None:
     with pytest.raises(NoWorker):
         await client.ask(png(1))
     await client.channel.close()
+
+
+async def test_what_nobody_took_does_not_stay_in_the_queue(
+    settings: Settings, broker: redis.Redis
+) -> None:
+    client = Client(settings, pickup=0.5)
+    await client.channel.start()
+    broker.lpush(INFERENCE_QUEUE, "another gateway's")
+    left = asyncio.create_task(client.ask(png(1)))
+    while broker.llen(INFERENCE_QUEUE) < 2:
+        await asyncio.sleep(0.01)
+    left.cancel()  # its message is not answered for that, since others may be in it
+    with pytest.raises(NoWorker):
+        await client.ask(png(1))
+    await client.predictor.close()
+    await client.channel.close()
+    assert broker.lrange(INFERENCE_QUEUE, 0, -1) == [b"another gateway's"]
+
+
+async def test_where_too_many_messages_wait_callers_are_told_to_come_back(
+    settings: Settings, broker: redis.Redis
+) -> None:
+    client = Client(replace(settings, max_messages_waiting=2))
+    await client.channel.start()
+    broker.lpush(INFERENCE_QUEUE, "one", "two")
+    with pytest.raises(Overloaded):
+        await client.ask(png(1))
+    await client.channel.close()
+    assert broker.llen(INFERENCE_QUEUE) == 2
+
+
+@pytest.mark.parametrize(("large", "at_a_time"), [(True, 1), (False, 3)])
+async def test_large_messages_are_published_one_at_a_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, large: bool, at_a_time: int
+) -> None:
+    publishing: list[None] = []
+    most = 0
+
+    def slowly(*_: object) -> None:
+        nonlocal most
+        publishing.append(None)
+        most = max(most, len(publishing))
+        time.sleep(0.2)
+        publishing.pop()
+
+    monkeypatch.setattr(broker_adapter, "send", slowly)
+    client = Client(settings, pickup=0.5)
+    await client.channel.start()
+    image = bytes(LARGE_BYTES + 1) if large else b"x"
+    asked = [client.ask(image) for _ in range(3)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {NoWorker}
+    await client.channel.close()
+    assert most == at_a_time
 
 
 async def test_a_dead_broker_is_unavailable_and_recovery_needs_no_restart(

@@ -52,6 +52,7 @@ class Gateway:
             ingestor=ingestor,
             long_work=self._long_work,
             max_bytes=settings.max_dataset_bytes,
+            max_file_bytes=settings.max_image_bytes,
             ingest_timeout=60,
         )
 

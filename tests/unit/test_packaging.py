@@ -38,15 +38,19 @@ QUEUES: Final = {
     task_names.CURATION_QUEUE,
     task_names.TRAINING_QUEUE,
 }
+WORKERS: Final = ("inference", "curation", "training", "inference-gpu", "training-gpu")
+SPOOLING: Final = {"gateway", "training", "training-gpu"}
+"""Services that write temporary files as large as a data set."""
 OTHERS_VARIABLES: Final = {
-    "POSTGRES_USER": "postgres",
-    "POSTGRES_DB": "postgres",
-    "POSTGRES_PASSWORD": "postgres",
-    "VALKEYCLI_AUTH": "valkey",
-    "REDISCLI_AUTH": "valkey",
-    "CUDA_VISIBLE_DEVICES": "training-gpu",
+    "POSTGRES_USER": {"postgres"},
+    "POSTGRES_DB": {"postgres"},
+    "POSTGRES_PASSWORD": {"postgres"},
+    "VALKEYCLI_AUTH": {"valkey"},
+    "REDISCLI_AUTH": {"valkey"},
+    "CUDA_VISIBLE_DEVICES": {"training-gpu"},
+    "TMPDIR": SPOOLING,
 }
-"""Variables of other people's programs, and the one service that each is for."""
+"""Variables of other people's programs, and the services that each is for."""
 
 _SUBSTITUTION: Final = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
@@ -165,6 +169,7 @@ def test_every_part_is_there() -> None:
         "migrate",
         "gateway",
         "inference",
+        "curation",
         "training",
         "inference-gpu",
         "training-gpu",
@@ -250,7 +255,7 @@ def test_every_variable_means_something(name: str) -> None:
         ours = variable in SETTINGS | ALIASES
         assert ours if name in OURS and variable not in OTHERS_VARIABLES else not ours
         if not ours:
-            assert OTHERS_VARIABLES[variable] == name
+            assert name in OTHERS_VARIABLES[variable]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -262,6 +267,14 @@ def test_the_variables_make_settings(name: str) -> None:
     store = settings.artefact_url.removeprefix("file://")
     mounted = [volume.partition(":")[2] for volume in SERVICES[name].get("volumes", [])]
     assert name == "migrate" or store in mounted
+
+
+@pytest.mark.parametrize("name", sorted(SPOOLING))
+def test_large_temporary_files_go_to_a_disk(name: str) -> None:
+    folder = SERVICES[name]["environment"]["TMPDIR"]
+    assert f"scratch:{folder}" in SERVICES[name]["volumes"]
+    made = [rest for instruction, rest in whole_stage("runtime") if instruction == "RUN"]
+    assert folder in " ".join(made).split()
 
 
 def test_the_gateway_listens_where_its_port_is_published() -> None:
@@ -308,7 +321,7 @@ def test_a_gpu_worker_reserves_one_gpu(name: str) -> None:
 
 
 def test_there_are_commands_to_check() -> None:
-    assert len(dict(commands())) == 16
+    assert len(dict(commands())) == 19
 
 
 @pytest.mark.parametrize(
@@ -327,16 +340,18 @@ def test_every_command_exists(where: str, words: list[str]) -> None:
 
 
 def test_each_queue_has_workers_with_and_without_gpu() -> None:
+    assert "profiles" not in SERVICES["curation"]
+    assert "replicas" not in SERVICES["curation"]["deploy"]
     for suffix in ("", "-gpu"):
         consumed = [
             queue
-            for name in (f"inference{suffix}", f"training{suffix}")
+            for name in (f"inference{suffix}", "curation", f"training{suffix}")
             for queue in option(SERVICES[name]["command"], "-Q").split(",")
         ]
         assert sorted(consumed) == sorted(QUEUES)
 
 
-@pytest.mark.parametrize("name", ["inference", "training", "inference-gpu", "training-gpu"])
+@pytest.mark.parametrize("name", WORKERS)
 def test_a_workers_health_check_looks_at_that_worker(name: str) -> None:
     command = SERVICES[name]["command"]
     _, _, module, worker, *queues = SERVICES[name]["healthcheck"]["test"][1:]
@@ -417,6 +432,7 @@ def packages_with(extras: set[str]) -> set[str]:
         ("gateway", {"grpcio", "alembic"}, {"tensorflow", "openvino", "onnxruntime"}),
         ("inference", {"openvino", "imagehash", "jinja2"}, {"tensorflow", "cleanlab"}),
         ("inference-gpu", {"openvino", "onnxruntime-gpu"}, {"tensorflow", "onnxruntime"}),
+        ("curation", {"scikit-learn", "imagehash"}, {"tensorflow", "openvino", "onnxruntime"}),
         ("training", {"tensorflow", "tf2onnx", "cleanlab"}, {"openvino"}),
         ("training-gpu", {"tensorflow", "tf2onnx", "onnxruntime"}, {"onnxruntime-gpu"}),
     ],

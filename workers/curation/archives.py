@@ -11,7 +11,10 @@ from typing import Any, BinaryIO, Final
 
 from core.errors import DatasetRefused
 
-ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVE_SUFFIXES: Final = (
+    *(".zip", ".tar"),
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+)
 MAX_ENTRIES: Final = 200_000
 MAX_HEADER_BYTES: Final = 1 << 20
 """Of what a tar file says about one entry: its long names and attributes."""
@@ -129,7 +132,17 @@ def _read_tar(stream: BinaryIO) -> Iterator[Entry]:
             yield member.name, entry, member.size if member.isreg() else 0  # type: ignore[misc]
 
 
+def check_encodable(path: str) -> None:
+    """Raises ``DatasetRefused`` for a name that is not UTF-8: no record could hold it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as exc:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise DatasetRefused(f"The name of the file {shown} is not UTF-8. Rename it.") from exc
+
+
 def _checked_path(path: str) -> str:
+    check_encodable(path)
     plain = PurePosixPath(path.replace("\\", "/"))
     if not plain.parts:
         raise DatasetRefused("The archive has a file without a name.")

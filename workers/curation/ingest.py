@@ -15,6 +15,7 @@ from core.datasets import Dataset, DatasetItem, OnBadFile, Split
 from core.errors import (
     AlreadyExists,
     DatasetRefused,
+    DeadlinePassed,
     ImageRefused,
     NotFound,
     RejectedFile,
@@ -59,9 +60,11 @@ def ingest(
     """Check and store a data set; its id. The row is committed last: nothing partial is visible.
 
     A request id that was answered before gives that answer again. Raises ``AlreadyExists``,
-    ``RequestIdReused``, ``InvalidArgument`` for a URI that cannot be read, ``DatasetRefused``.
+    ``RequestIdReused``, ``InvalidArgument`` for a URI that cannot be read, ``DatasetRefused``,
+    and ``DeadlinePassed`` if the caller was told already that nobody took it.
     """
     try:
+        _check_wanted(request, clock)
         with uow_factory() as uow:
             if (earlier := _answered_before(uow, request)) is not None:
                 return earlier
@@ -76,6 +79,11 @@ def ingest(
     finally:
         if request.source is IngestSource.STAGED:
             _forget(request.location, store)
+
+
+def _check_wanted(request: IngestRequest, clock: Clock) -> None:
+    if request.take_up_by is not None and clock.now().timestamp() > request.take_up_by:
+        raise DeadlinePassed()
 
 
 def _forget(location: str, store: ArtefactStore) -> None:

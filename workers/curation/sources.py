@@ -1,23 +1,26 @@
 """Where a data set's files come from: an upload, a folder, an archive, a bucket."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from core.errors import BrainTumorError, DatasetRefused, InvalidArgument
+from core.errors import BrainTumorError, DatasetRefused, InvalidArgument, StoreUnavailable
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore
 from core.settings import Settings
-from workers.curation.archives import is_archive, read_archive
+from workers.curation.archives import check_encodable, is_archive, read_archive
 from workers.curation.manifest import is_of_interest
 
 MAX_FILES: Final = 200_000
+_CHUNK: Final = 1 << 20
 _REMOTE_SCHEMES: Final = frozenset(
     {
         *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss"),
@@ -51,27 +54,51 @@ def open_source(
     if len(files) == 1 and is_archive(files[0].path):
         files_iter = _unpacked(files[0], settings)
     else:
-        files_iter = iter(_within_limit(files))
+        files_iter = (f.picture(settings.max_image_bytes) for f in _within_limit(files))
     return (file for file in files_iter if not _ignored(file.path))
 
 
-@dataclass(frozen=True)
-class _Located(SourceFile):
-    """A file that can also be opened as a stream, for archives."""
+Opener = Callable[[], AbstractContextManager[BinaryIO]]
 
-    open: Callable[[], BinaryIO]
+
+@dataclass(frozen=True)
+class _Located:
+    """A file that lies somewhere, whole or as an archive. Paths are checked to be UTF-8."""
+
+    path: str
+    open: Opener
+
+    def __post_init__(self) -> None:
+        check_encodable(self.path)
+
+    def picture(self, max_bytes: int) -> SourceFile:
+        """The file as it is; see :func:`_read_at_most`."""
+        return SourceFile(self.path, partial(_read_at_most, self.open, max_bytes))
+
+
+def _read_at_most(open_file: Opener, max_bytes: int) -> bytes:
+    """The file's bytes; of a larger one a single byte more, enough to refuse it by name."""
+    buffer = io.BytesIO()
+    with open_file() as stream:
+        while chunk := stream.read(min(_CHUNK, max_bytes + 1 - buffer.tell())):
+            buffer.write(chunk)
+    return buffer.getvalue()
 
 
 def _staged(store: ArtefactStore, location: str) -> list[_Located]:
     index = json.loads(store.get(f"{location}/index.json"))
-    return [
-        _Located(
-            entry["path"],
-            partial(store.get, entry["key"]),
-            partial(store.open, entry["key"]),
-        )
-        for entry in index
-    ]
+    return [_Located(entry["path"], partial(_staged_file, store, entry["key"])) for entry in index]
+
+
+@contextmanager
+def _staged_file(store: ArtefactStore, key: str) -> Iterator[BinaryIO]:
+    try:
+        with store.open(key) as stream:
+            yield stream
+    except BrainTumorError:
+        raise
+    except Exception as exc:  # the store translates what opening raises, not what reading does
+        raise StoreUnavailable("artefact store") from exc
 
 
 def _from_uri(uri: str, settings: Settings) -> list[_Located]:
@@ -113,29 +140,24 @@ def _allowed_path(uri: str, settings: Settings) -> Path:
 
 def _local_files(path: Path) -> list[_Located]:
     if path.is_file():
-        return [_local(path, path.name)]
+        return [_Located(path.name, partial(_local, path))]
     # Links may lead out of the folder that was allowed, so they are not followed.
     found = sorted(p for p in path.rglob("*") if p.is_file() and not _has_link(p, path))
-    return [_local(p, p.relative_to(path).as_posix()) for p in found]
+    return [_Located(p.relative_to(path).as_posix(), partial(_local, p)) for p in found]
 
 
 def _has_link(path: Path, top: Path) -> bool:
     return any(p.is_symlink() for p in (path, *path.parents) if p.is_relative_to(top) and p != top)
 
 
-def _local(path: Path, name: str) -> _Located:
-    def opened() -> BinaryIO:
-        try:
-            return path.open("rb")
-        except OSError as exc:
-            problem = exc.strerror or type(exc).__name__
-            raise InvalidArgument.of("uri", f"{path} cannot be read: {problem}") from exc
-
-    def read() -> bytes:
-        with opened() as file:
-            return file.read()
-
-    return _Located(name, read, opened)
+@contextmanager
+def _local(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as exc:
+        problem = exc.strerror or type(exc).__name__
+        raise InvalidArgument.of("uri", f"{path} cannot be read: {problem}") from exc
 
 
 def _remote_files(uri: str) -> list[_Located]:
@@ -145,18 +167,32 @@ def _remote_files(uri: str) -> list[_Located]:
     except BrainTumorError:
         raise
     except Exception as exc:  # each protocol has its own errors, and missing packages raise too
-        raise InvalidArgument.of("uri", f"cannot be read: {type(exc).__name__}") from exc
+        raise _unreadable(exc) from exc
     if not found:
         raise InvalidArgument.of("uri", "there is nothing there")
     top = PurePosixPath(root)
     return [
         _Located(
             PurePosixPath(p).name if p == root else str(PurePosixPath(p).relative_to(top)),
-            partial(files.cat_file, p),
-            partial(files.open, p, "rb"),
+            partial(_remote, files, p),
         )
         for p in found
     ]
+
+
+@contextmanager
+def _remote(files: Any, path: str) -> Iterator[BinaryIO]:
+    try:
+        with files.open(path, "rb") as stream:
+            yield stream
+    except BrainTumorError:
+        raise
+    except Exception as exc:  # as above, and a connection may break at any byte
+        raise _unreadable(exc) from exc
+
+
+def _unreadable(exc: Exception) -> InvalidArgument:
+    return InvalidArgument.of("uri", f"cannot be read: {type(exc).__name__}")
 
 
 def read_remote(uri: str, settings: Settings) -> bytes:
@@ -165,13 +201,7 @@ def read_remote(uri: str, settings: Settings) -> bytes:
     files = _from_uri(uri, settings)
     if len(files) != 1:
         raise InvalidArgument.of("uri", "must name one file")
-    try:
-        with files[0].open() as stream:
-            data = stream.read(settings.max_dataset_bytes + 1)
-    except BrainTumorError:
-        raise
-    except Exception as exc:  # each protocol has its own errors
-        raise InvalidArgument.of("uri", f"cannot be read: {type(exc).__name__}") from exc
+    data = files[0].picture(settings.max_dataset_bytes).read()
     if len(data) > settings.max_dataset_bytes:
         raise InvalidArgument.of("uri", "is too large")
     return data

@@ -5,9 +5,12 @@ MRI is grey, so every picture becomes one channel of 8 bits. What is refused, an
 """
 
 import io
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,12 @@ MIN_SIDE: Final = 16
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow finds odd about a file's metadata does not matter to its pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_BAND_PIXELS: Final = 1 << 18
+"""Pixels that are converted at a time."""
+_HUGE_PIXELS: Final = 16_000_000
+_one_huge_picture: Final = threading.Lock()
+"""Pictures above ``_HUGE_PIXELS`` are decoded one at a time, whatever threads there are."""
 
 _WIDE_MODES: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ACCEPTED: Final = "JPEG, PNG, BMP, TIFF or WebP"
@@ -58,6 +67,12 @@ def decode_grey(data: bytes, limits: ImageLimits) -> NDArray[np.uint8]:
         )
     picture = _open(data)
     _check_header(picture, limits)
+    huge = picture.width * picture.height > _HUGE_PIXELS
+    with _one_huge_picture if huge else nullcontext():
+        return _decoded(picture)
+
+
+def _decoded(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
     if picture.format == "JPEG" and picture.mode == "RGB":
         picture.draft("L", picture.size)  # the luma plane alone, at full size
     try:
@@ -128,11 +143,28 @@ def _unreadable(exc: Exception) -> ImageRefused:
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode in _WIDE_MODES:
-        return _scaled(np.asarray(picture, dtype=np.float64))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = _on_black(picture)
-    return np.asarray(picture.convert("L"))
+    """Band by band: a large picture's intermediate forms take many times its own memory."""
+    if picture.mode == "L" and "transparency" not in picture.info:
+        return np.asarray(picture)
+    band_grey = _scaling(picture) if picture.mode in _WIDE_MODES else _band_grey
+    grey = np.empty((picture.height, picture.width), np.uint8)
+    for top, band in _bands(picture):
+        grey[top : top + band.height] = band_grey(band)
+    return grey
+
+
+def _bands(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The first row of each band of rows, and the band."""
+    rows = max(_BAND_PIXELS // picture.width, 1)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
+        yield top, picture.crop((0, top, picture.width, bottom))
+
+
+def _band_grey(band: Image.Image) -> NDArray[np.uint8]:
+    if "A" in band.getbands() or "transparency" in band.info:
+        band = _on_black(band)
+    return np.asarray(band.convert("L"))
 
 
 def _on_black(picture: Image.Image) -> Image.Image:
@@ -140,10 +172,19 @@ def _on_black(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered)
 
 
-def _scaled(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    peak = float(values.max())
+def _scaling(picture: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """What maps a band's values so that 0 stays and the picture's brightest becomes 255."""
+    peak = max(_peak(np.asarray(band)) for _, band in _bands(picture))
+    scale = 255.0 / peak if peak > 0 else 0.0
+
+    def scaled(band: Image.Image) -> NDArray[np.uint8]:
+        values = np.clip(np.asarray(band, dtype=np.float64), 0, None)
+        return np.rint(values * scale).astype(np.uint8)
+
+    return scaled
+
+
+def _peak(values: NDArray[Any]) -> float:
     if not np.isfinite(values).all():
         raise ImageRefused(ImageProblem.UNREADABLE, "The picture has values that are no numbers.")
-    if peak <= 0:
-        return np.zeros(values.shape, np.uint8)
-    return np.rint(np.clip(values, 0, None) * (255.0 / peak)).astype(np.uint8)
+    return float(values.max())

@@ -75,6 +75,7 @@ class ClassifyResponse(_message.Message):
     LATENCY_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
     prediction: _builtins.str
     """The audit record of this answer."""
     label: _labels_pb2.TumorLabel.ValueType
@@ -83,6 +84,8 @@ class ClassifyResponse(_message.Message):
     """Whether to trust the answer."""
     model_version: _builtins.str
     """The model version that answered."""
+    notice: _builtins.str
+    """What this answer is not, for whoever shows it to people."""
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedCompositeFieldContainer[_labels_pb2.LabelProbability]:
         """All classes, in the order of the enum."""
@@ -110,10 +113,11 @@ class ClassifyResponse(_message.Message):
         latency: _duration_pb2.Duration | None = ...,
         regions: _abc.Iterable[Global___Region] | None = ...,
         explanation: Global___Explanation | None = ...,
+        notice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "label", b"label", "latency", b"latency", "model_version", b"model_version", "prediction", b"prediction", "probabilities", b"probabilities", "regions", b"regions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "label", b"label", "latency", b"latency", "model_version", b"model_version", "notice", b"notice", "prediction", b"prediction", "probabilities", b"probabilities", "regions", b"regions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

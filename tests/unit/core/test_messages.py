@@ -77,6 +77,7 @@ def test_an_ingest_request(
         on_bad_file=on_bad_file,
         request_id=request_id,
         caller="änn",
+        take_up_by=1.5,
     )
     back = IngestRequest.from_wire(through_msgpack(request.to_wire()))
     assert back == request

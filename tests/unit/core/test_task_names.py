@@ -20,6 +20,7 @@ from core.task_names import (
     celery_config,
     heartbeat_key,
     reply_key,
+    worker_transport,
 )
 
 
@@ -43,6 +44,34 @@ def test_the_visibility_timeout_is_set_wherever_celery_reads_it(config: dict[str
     assert config["visibility_timeout"] == 123_456
     assert config["broker_transport_options"]["visibility_timeout"] == 123_456
     assert config["result_backend_transport_options"]["visibility_timeout"] == 123_456
+
+
+@pytest.mark.parametrize(("queue", "longest_wait"), [(INFERENCE_QUEUE, 7), (CURATION_QUEUE, 11)])
+def test_what_a_dead_worker_had_fetched_comes_back_soon_but_not_while_one_may_begin_it(
+    tmp_path: Path, queue: str, longest_wait: float
+) -> None:
+    settings = Settings.from_environment(
+        {}, data_dir=tmp_path, inference_timeout_seconds=7.0, ingest_pickup_timeout_seconds=11.0
+    )
+    transport = worker_transport([queue], settings)
+    assert longest_wait < transport["visibility_timeout"] < 10 * longest_wait
+
+
+def test_each_worker_with_a_timeout_of_its_own_keeps_a_book_of_its_own(tmp_path: Path) -> None:
+    settings = Settings.from_environment({}, data_dir=tmp_path)
+    books = [
+        {v for k, v in worker_transport([queue], settings).items() if k.startswith("unacked")}
+        for queue in (INFERENCE_QUEUE, CURATION_QUEUE)
+    ]
+    assert [len(book) for book in books] == [3, 3]
+    assert not books[0] & books[1]
+
+
+@pytest.mark.parametrize("queues", [[TRAINING_QUEUE], [INFERENCE_QUEUE, TRAINING_QUEUE], []])
+def test_training_and_mixed_workers_keep_what_they_fetched(
+    tmp_path: Path, queues: list[str]
+) -> None:
+    assert worker_transport(queues, Settings.from_environment({}, data_dir=tmp_path)) == {}
 
 
 def test_nothing_but_msgpack_is_read(config: dict[str, Any]) -> None:

@@ -106,3 +106,32 @@ def test_a_client_of_a_bucket_that_fails_in_its_own_way(monkeypatch: pytest.Monk
 def test_a_url_that_cannot_be_used_is_named() -> None:
     with pytest.raises(InvalidArgument, match="artefact_url: Protocol not known: nowhere"):
         FsspecArtefactStore("nowhere://bucket/x")
+
+
+def test_what_somebody_else_removes_at_the_same_moment_is_gone(
+    store: FsspecArtefactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        store.put(f"a/{number}/file", b"x")
+    real = os.unlink
+
+    def be_faster(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        real(*arguments, **options)  # as if the other had been first
+
+    monkeypatch.setattr(os, "unlink", be_faster)
+    store.delete("a")
+    assert store.list("a") == ()
+
+
+def test_a_bucket_that_is_emptied_at_the_same_moment_is_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FsspecArtefactStore("memory://emptied")
+    store.put("a/1", b"x")
+
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(MemoryFileSystem, "rm", gone)
+    store.delete("a")

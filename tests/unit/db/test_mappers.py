@@ -1,7 +1,8 @@
 """Times and floats survive the way through a row."""
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from core.labels import TumourLabel
 from core.registry import SCORES
-from db.mappers import from_us, metric_values, model_from_row, model_values, to_us
+from core.training import Backbone, Optimizer, TrainingSpec
+from db.mappers import (
+    from_us,
+    metric_values,
+    model_from_row,
+    model_values,
+    spec_from_json,
+    to_us,
+)
 from db.tables import ModelVersionRow
 from tests.fakes.registry import a_model_version, an_evaluation
 
@@ -84,3 +93,24 @@ def test_an_undefined_metric_is_left_out() -> None:
     values = metric_values(a_model_version(evaluation=evaluation))
     assert "macro_f1" not in values
     assert "accuracy" in values
+
+
+def stored(spec: TrainingSpec) -> dict[str, Any]:
+    """The spec as SQL gives it back."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return values
+
+
+def test_a_spec_survives_the_way_through_sql() -> None:
+    spec = TrainingSpec(backbone=Backbone.VGG19, optimizer=Optimizer.SGD, dropout=0.0)
+    back = spec_from_json(stored(spec))
+    assert back == spec
+    assert (type(back.backbone), type(back.optimizer)) == (Backbone, Optimizer)
+
+
+def test_a_spec_of_another_version_can_be_read() -> None:
+    values = stored(TrainingSpec()) | {"epochs": 5000, "test_share": 0.01, "from_the_future": [1]}
+    del values["weight_decay"]
+    spec = spec_from_json(values)
+    assert (spec.epochs, spec.test_share) == (5000, 0.01)
+    assert spec.weight_decay == TrainingSpec().weight_decay

@@ -129,7 +129,9 @@ def test_an_answer_shows_what_was_recorded() -> None:
     assert (region.score, region.area_px) == (0.5, 4)
     assert message.explanation.activation_map_png == b"png"
     assert message.explanation.label == labels_pb2.TUMOR_LABEL_PITUITARY
+    assert "not a cleared medical device" in message.notice
     replayed = converters.classify_response(ClassifyAnswer(record=record, prediction=None))
+    assert replayed.notice == message.notice
     assert not replayed.HasField("explanation")
     assert replayed.label == message.label
 

@@ -50,6 +50,8 @@ def forged(cursor: str, *query: str) -> str:
         forged("[1e3]", "predictions", ""),
         forged("{", "predictions", ""),
         forged(f"[{2**70}]", "predictions", ""),
+        forged("[" * 700, "predictions", ""),
+        forged("[" * 200_000, "predictions", ""),
     ],
 )
 def test_damaged_and_foreign_tokens_are_refused(token: str) -> None:

@@ -52,6 +52,7 @@ class World:
             every_seconds=0.001,
             stale_seconds=STALE,
             max_attempts=3,
+            monotonic=lambda: self.clock.now().timestamp(),
         )
 
     def add(self, **changes: Any) -> TrainingJob:
@@ -65,15 +66,19 @@ class World:
         return job
 
     def lose(self, **changes: Any) -> TrainingJob:
-        """A job whose worker was last heard of too long ago."""
+        """A job whose worker has not been heard of for too long since the last sweep.
+
+        The worker's own clock is hours behind, which must not matter.
+        """
         lost = {
             "state": JobState.RUNNING,
             "worker": "worker",
             "attempt": 1,
-            "heartbeat_time": self.clock.now(),
+            "heartbeat_time": self.clock.now() - timedelta(hours=3),
             "enqueue_time": self.clock.now(),
         }
         job = self.add(**lost | changes)
+        self.sweeper.sweep()
         self.clock.advance(STALE + 1)
         return job
 
@@ -176,6 +181,25 @@ def test_a_job_with_a_heartbeat_is_left_alone(world: World) -> None:
     assert world.job(job) == job
 
 
+def test_a_wrong_clock_loses_no_job(world: World) -> None:
+    job = world.lose()
+    beat = world.job(job).heartbeat_time
+    assert beat is not None
+    for _ in range(10):
+        beat += timedelta(seconds=2)
+        world.store.state.jobs[job.id] = world.job(job).evolve(heartbeat_time=beat)
+        world.sweeper.sweep()
+        world.clock.advance(STALE - 1)
+    assert world.job(job).state is JobState.RUNNING
+
+
+def test_a_worker_that_only_just_began_is_given_time(world: World) -> None:
+    job = world.lose()
+    world.store.state.jobs[job.id] = world.job(job).evolve(attempt=2)
+    world.sweeper.sweep()
+    assert world.job(job).state is JobState.RUNNING
+
+
 def test_a_job_that_lost_its_worker_waits_for_another(world: World) -> None:
     job = world.lose(progress=0.5)
     world.sweeper.sweep()
@@ -261,6 +285,17 @@ def test_forgotten_uploads_are_removed_now_and_then(world: World) -> None:
     world.clock.advance(TIDY_EVERY.total_seconds())
     world.sweeper.sweep()
     assert world.artefacts.files == {}
+
+
+@pytest.mark.parametrize("state", [s for s in JobState if s.finished], ids=str)
+def test_what_an_ended_job_left_is_removed_now_and_then(world: World, state: JobState) -> None:
+    ended = world.add(state=state)
+    waiting = world.sent_job()
+    world.artefacts.put("jobs/of somebody else/checkpoint", b"weights")
+    world.sweeper.sweep()
+    assert not world.has_checkpoints(ended)
+    assert world.has_checkpoints(waiting)
+    assert world.artefacts.exists("jobs/of somebody else/checkpoint")
 
 
 # --- running ------------------------------------------------------------------------------------

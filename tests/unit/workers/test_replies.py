@@ -1,6 +1,7 @@
 """What a worker says to its gateways, and that it lives."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, cast
 
@@ -85,7 +86,13 @@ class Stack:
 
     def __init__(self) -> None:
         self.server = FakeRedis()
-        self.channel = ReplyChannel(self.server.client(), "w1")
+        self.unheard: list[str] = []
+        self.channel = ReplyChannel(
+            self.server.client(),
+            "w1",
+            on_unheard=lambda: self.unheard.append("b1"),
+            patience_seconds=0.0,
+        )
 
     def answer(self, work: Callable[[], Sequence[Any]]) -> None:
         self.channel.answer("b1", "gateway-a", work)
@@ -159,6 +166,20 @@ def test_an_unforeseen_error_is_told_to_the_log_alone(
     assert "a secret path" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "work",
+    [lambda: ["scan\udcff.png"], failing(NotFound("datasets/\udcff")), lambda: [object()]],
+    ids=["a name that is no Unicode", "the same in an error", "a thing that cannot travel"],
+)
+def test_results_that_cannot_be_sent_end_the_work_all_the_same(
+    stack: Stack, work: Callable[[], Sequence[Any]]
+) -> None:
+    stack.answer(work)
+    (error,) = stack.results()
+    assert isinstance(error, InternalError)
+    assert error.request_id == "b1"
+
+
 def test_each_gateway_hears_only_its_own(stack: Stack) -> None:
     stack.channel.answer("b1", "gateway-a", lambda: [1])
     stack.channel.answer("b2", "gateway-b", lambda: [2])
@@ -183,6 +204,7 @@ def test_work_is_done_without_a_broker(stack: Stack, caplog: pytest.LogCaptureFi
     assert done == [True]
     assert stack.said() == []
     assert caplog.text.count("reply_not_sent id=b1 error=ConnectionError") == 2
+    assert stack.unheard == ["b1"]
 
 
 def test_a_broker_that_comes_back_gets_the_results(stack: Stack) -> None:
@@ -193,6 +215,27 @@ def test_a_broker_that_comes_back_gets_the_results(stack: Stack) -> None:
         return ["brains"]
 
     stack.answer(work)
+    assert stack.results() == ("brains",)
+    assert stack.unheard == []
+
+
+def test_results_wait_for_a_broker_that_hiccups(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[None] = []
+
+    def at_the_third_try() -> None:
+        tries.append(None)
+        if len(tries) == 3:
+            stack.server.away = False
+        if stack.server.away:
+            raise RedisConnectionError
+
+    monkeypatch.setattr(replies, "_TRY_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(stack.server, "reach", at_the_third_try)
+    stack.server.away = True
+    patient = ReplyChannel(stack.server.client(), "w1", patience_seconds=30.0)
+    patient.answer("b1", "gateway-a", lambda: ["brains"])
     assert stack.results() == ("brains",)
 
 
@@ -273,3 +316,19 @@ def test_a_beat_under_way_does_not_bring_it_back(
     threading.Timer(0.05, go_on.set).start()
     heartbeat.stop()
     assert server.keys == {}
+
+
+def test_a_heart_that_falters_is_silent_until_everybody_has_noticed(
+    server: FakeRedis, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    heartbeat.start()
+    server.was_set.acquire()
+    heartbeat.falter()
+    while server.was_set.acquire(timeout=0.05):  # a beat that was under way
+        pass
+    now[0] += HEARTBEAT_TTL_SECONDS
+    assert not server.was_set.acquire(timeout=0.05)
+    now[0] += HEARTBEAT_TTL_SECONDS
+    assert server.was_set.acquire(timeout=5)

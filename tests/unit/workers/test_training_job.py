@@ -298,11 +298,65 @@ def test_a_data_set_that_is_gone_fails_the_job(stack: Stack) -> None:
     assert (stack.job.state, stack.job.error_reason) == (JobState.FAILED, "DATASET_NOT_FOUND")
 
 
-def test_a_full_disk_registers_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(key: str, data: bytes) -> None:
-        raise StoreUnavailable("artefact store")
+def break_store(stack: Stack, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The store refuses that many writes, each of them at once."""
+    real, refused = stack.store.put, iter(range(times))
 
-    monkeypatch.setattr(stack.store, "put", full)
+    def put(key: str, data: bytes) -> None:
+        if next(refused, None) is not None:
+            raise StoreUnavailable("artefact store")
+        real(key, data)
+
+    monkeypatch.setattr(stack.store, "put", put)
+
+
+def test_a_store_that_hiccups_at_the_end_costs_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_store(stack, monkeypatch, times=3)
+
+    stack.run(learn_well)
+
+    assert stack.job.state is JobState.SUCCEEDED
+    assert stack.messages.count("epoch 2 of 2") == 1
+
+
+def test_a_store_that_hiccups_while_it_is_read_costs_nothing(stack: Stack) -> None:
+    tries: list[None] = []
+
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        tries.append(None)
+        if len(tries) < 3:
+            raise StoreUnavailable("artefact store")
+        return a_learned_model(dataset)
+
+    stack.run(learn)
+
+    assert stack.job.state is JobState.SUCCEEDED
+
+
+def test_a_store_that_stays_away_leaves_the_job_to_a_later_attempt(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.job_lease.STORE_PATIENCE_SECONDS", 0.0)
+    break_store(stack, monkeypatch, times=1_000_000)
+
+    stack.run(learn_well)
+
+    job = stack.job
+    assert (job.state, job.worker, job.enqueue_time) == (JobState.QUEUED, None, None)
+    assert "artefact store cannot be used" in stack.messages[-1]
+    assert stack.checkpoints
+    assert not stack.versions
+
+
+def test_a_store_that_stays_away_too_often_fails_the_job(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.job_lease.STORE_PATIENCE_SECONDS", 0.0)
+    break_store(stack, monkeypatch, times=1_000_000)
+    last = stack.settings.training_max_attempts
+    stack.uows.state.jobs["job1"] = stack.job.evolve(attempt=last - 1)
 
     stack.run(learn_well)
 

@@ -3,10 +3,17 @@ import time
 
 import pytest
 
-from core.errors import DeadlinePassed, InternalError, WorkerLost
+from core.errors import (
+    BrokerUnavailable,
+    DeadlinePassed,
+    InternalError,
+    NoWorker,
+    Unavailable,
+    WorkerLost,
+)
 from core.messages import InferenceBatch
 from core.prediction import Prediction
-from services.adapters.predictor import MAX_BATCH_BYTES, MicroBatchingPredictor
+from services.adapters.predictor import LARGE_BYTES, MAX_BATCH_BYTES, MicroBatchingPredictor
 from tests.fakes.gateway import FakeChannel, a_prediction
 
 
@@ -116,6 +123,32 @@ async def test_a_lost_worker_costs_only_its_batch() -> None:
     with pytest.raises(WorkerLost):
         await ask(predictor)
     assert await ask(predictor) == a_prediction()
+
+
+@pytest.mark.parametrize("error", [NoWorker(), BrokerUnavailable()], ids=lambda e: e.reason)
+async def test_those_who_wait_behind_are_told_at_once_that_nobody_is_there(
+    error: Unavailable,
+) -> None:
+    def nobody(batch: InferenceBatch) -> tuple[Prediction, ...]:
+        raise error
+
+    channel = held_channel()
+    channel.answer = nobody
+    predictor = make(channel, batches=1)
+    asked = [ask(predictor) for _ in range(20)]
+    await settle()
+    channel.gate.release()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {type(error)}
+    assert [len(b.items) for b in channel.batches] == [1]
+
+
+async def test_a_large_message_is_announced_as_one() -> None:
+    channel = FakeChannel()
+    predictor = make(channel)
+    await ask(predictor, b"x")
+    await ask(predictor, bytes(LARGE_BYTES + 1))
+    assert [options["large"] for options in channel.options] == [False, True]
 
 
 async def test_an_expired_picture_is_never_sent() -> None:

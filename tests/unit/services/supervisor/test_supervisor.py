@@ -36,6 +36,7 @@ class FakeChild:
             stop_phase=phase,
             grace_seconds=3.0,
         )
+        self.pid: int | None = None
         self.status: int | None = None
         self.starts = 0
         self._log = log
@@ -43,9 +44,14 @@ class FakeChild:
 
     def start(self) -> None:
         self.starts += 1
-        self.status = None
+        self.pid, self.status = self.starts, None
 
     def poll(self) -> int | None:
+        """A death is told once, as by the real one."""
+        if self.pid is None:
+            return None
+        if self.status is not None:
+            self.pid = None
         return self.status
 
     def terminate(self) -> None:
@@ -126,6 +132,18 @@ def test_a_child_that_keeps_dying_is_given_up_with_the_end_of_its_log() -> None:
         supervisor.tick()
     assert "worker died 4 times" in caught.value.message
     assert "the last straw" in caught.value.message
+
+
+def test_nobody_waits_for_the_end_of_what_is_dead() -> None:
+    world = World("a", "b")
+    supervisor = world.supervisor()
+    supervisor.start()
+    world.children[0].status = 1
+    supervisor.tick()
+    world.children[1].status = 1
+    begin = world.time.now
+    supervisor.stop()
+    assert world.time.now == begin
 
 
 def test_stopping_goes_phase_by_phase() -> None:

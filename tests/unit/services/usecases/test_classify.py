@@ -1,5 +1,8 @@
 import asyncio
+import sys
+import threading
 from datetime import UTC, datetime
+from hashlib import sha256
 from uuid import uuid4
 
 import pytest
@@ -18,20 +21,40 @@ from core.errors import (
     WorkerLost,
 )
 from core.paging import PageRequest
-from core.prediction import AuditRecord, Outcome
+from core.prediction import AuditEntry, AuditRecord, Outcome
+from services.usecases import classify
 from services.usecases.classify import ClassifyAnswer, ClassifyCommand, ClassifyUseCase
 from tests.fakes.gateway import FakeAuditWriter, FakePredictor
 from tests.fakes.registry import a_model_version
-from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
+from tests.fakes.store import FakeClock, FakeUnitOfWork, FakeUnitOfWorkFactory
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
+
+
+class StuckStore(FakeUnitOfWorkFactory):
+    """Lets nobody read until ``answers`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def __call__(self, *, write: bool = False) -> FakeUnitOfWork:
+        assert write or self.answers.wait(30)
+        return super().__call__(write=write)
 
 
 class World:
     """A use case over fakes, with model m1 promoted."""
 
-    def __init__(self, *, promoted: bool = True, max_in_flight: int = 4) -> None:
-        self.store = FakeUnitOfWorkFactory()
+    def __init__(
+        self,
+        *,
+        promoted: bool = True,
+        max_in_flight: int = 4,
+        max_bytes_in_flight: int = 10_000,
+        store: FakeUnitOfWorkFactory | None = None,
+    ) -> None:
+        self.store = store or FakeUnitOfWorkFactory()
         self.predictor = FakePredictor()
         self.audit = FakeAuditWriter(self.store)
         with self.store(write=True) as uow:
@@ -47,12 +70,22 @@ class World:
             software_version="1.2.3",
             max_image_bytes=1000,
             max_in_flight=max_in_flight,
+            max_bytes_in_flight=max_bytes_in_flight,
             timeout_seconds=30,
         )
 
     async def classify(self, image: bytes = JPEG, **fields: object) -> ClassifyAnswer:
         command = ClassifyCommand(image=image, caller="clinic", **fields)  # type: ignore[arg-type]
         return await self.use_case.classify(command)
+
+    def add_model(self, version: str) -> None:
+        with self.store(write=True) as uow:
+            uow.models.add(a_model_version(version))
+            uow.commit()
+
+    async def until_asked(self, count: int) -> None:
+        while len(self.predictor.calls) < count:
+            await asyncio.sleep(0.001)
 
     def log(self) -> tuple[AuditRecord, ...]:
         with self.store() as uow:
@@ -184,6 +217,105 @@ async def test_a_request_id_is_for_one_picture() -> None:
     await world.classify(request_id=request_id)
     with pytest.raises(RequestIdReused):
         await world.classify(JPEG + b"!", request_id=request_id)
+
+
+async def test_a_request_id_is_for_one_model_version() -> None:
+    world = World()
+    world.add_model("m2")
+    request_id = str(uuid4())
+    await world.classify(request_id=request_id)
+    await world.classify(request_id=request_id, model_version="m1")
+    with pytest.raises(RequestIdReused):
+        await world.classify(request_id=request_id, model_version="m2")
+
+
+async def test_the_slower_of_two_pictures_with_one_request_id_is_refused_and_recorded() -> None:
+    world = World()
+    request_id = str(uuid4())
+    world.predictor.gate.clear()
+    pictures = (JPEG, JPEG + b"!")
+    asked = [asyncio.create_task(world.classify(p, request_id=request_id)) for p in pictures]
+    await world.until_asked(2)
+    world.predictor.gate.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ClassifyAnswer, RequestIdReused]
+    assert [(r.outcome, r.reason) for r in world.log()] == [
+        (Outcome.ANSWERED, None),
+        (Outcome.REFUSED, "REQUEST_ID_REUSED"),
+    ]
+
+
+async def test_pictures_are_bounded_by_their_bytes_too() -> None:
+    world = World(max_bytes_in_flight=len(JPEG) + 1)
+    world.predictor.gate.clear()
+    held = asyncio.create_task(world.classify())
+    await world.until_asked(1)
+    with pytest.raises(Overloaded):
+        await world.classify()
+    world.predictor.gate.set()
+    await held
+    await world.classify()
+
+
+async def test_a_single_picture_is_always_allowed() -> None:
+    world = World(max_bytes_in_flight=1)
+    assert (await world.classify()).record.outcome is Outcome.ANSWERED
+
+
+async def test_the_picture_is_let_go_before_a_refusal_is_recorded() -> None:
+    world = World()
+    image = JPEG + bytes(500)
+    held_before = sys.getrefcount(image)
+    held_then: list[int] = []
+    record = world.audit.record
+
+    async def noting(entry: AuditEntry) -> AuditRecord:
+        held_then.append(sys.getrefcount(image))
+        return await record(entry)
+
+    world.audit.record = noting  # type: ignore[method-assign]
+    command = ClassifyCommand(image=image, caller="clinic", model_version="nobody")
+    asking = world.use_case.classify(command)
+    del command
+    with pytest.raises(NotFound):
+        await asking
+    assert held_then == [held_before]
+
+
+async def test_a_large_picture_is_hashed_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    monkeypatch.setattr(classify, "_HASHED_AT_ONCE", len(JPEG) - 1)
+    threads: list[str] = []
+
+    def noting(image: bytes) -> str:
+        threads.append(threading.current_thread().name)
+        return sha256(image).hexdigest()
+
+    monkeypatch.setattr(classify, "_sha256", noting)
+    answer = await world.classify()
+    assert answer.record.image_sha256 == sha256(JPEG).hexdigest()
+    assert [name.partition("_")[0] for name in threads] == ["hash"]
+
+
+@pytest.mark.parametrize("asked", [None, 10.0, 30.0, 3600.0])
+async def test_no_caller_waits_longer_than_the_server_allows(asked: float | None) -> None:
+    world = World()
+    now = FakeClock().now().timestamp()
+    await world.classify(deadline=None if asked is None else now + asked)
+    assert world.predictor.calls[0]["deadline"] == now + min(asked or 30.0, 30.0)
+
+
+async def test_a_store_that_does_not_answer_costs_no_more_than_the_deadline() -> None:
+    store = StuckStore()
+    world = World(store=store)
+    try:
+        with pytest.raises(DeadlinePassed):
+            await world.classify(deadline=FakeClock().now().timestamp() + 0.05)
+    finally:
+        store.answers.set()
+    assert [r.status for r in world.log()] == ["DEADLINE_EXCEEDED"]
 
 
 async def test_too_many_requests_are_turned_away_and_recorded() -> None:

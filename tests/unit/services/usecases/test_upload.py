@@ -28,6 +28,7 @@ from tests.fakes.workers import FakeIngestor
 
 HEADER = Header(dataset_id="brains")
 MAX_BYTES = 1000
+MAX_FILE_BYTES = 600
 REQUEST_ID = str(uuid4())
 
 
@@ -60,6 +61,7 @@ class World:
             ingestor=self.ingestor,
             long_work=long_work,
             max_bytes=MAX_BYTES,
+            max_file_bytes=MAX_FILE_BYTES,
             ingest_timeout=60.0,
         )
 
@@ -231,9 +233,20 @@ async def test_all_files_together_may_have_so_many_bytes(world: World) -> None:
 
 
 async def test_more_bytes_are_refused_before_they_are_sent(world: World) -> None:
-    parts = [HEADER, *a_file(), a_start("2.png", size_bytes=MAX_BYTES), b"never read"]
+    parts = [HEADER, *a_file(), a_start("2.zip", size_bytes=MAX_BYTES), b"never read"]
     assert await world.refused_field(*parts) == "file.size_bytes"
     assert world.taken == len(parts) - 1
+
+
+async def test_a_picture_that_is_too_large_is_refused_before_it_is_sent(world: World) -> None:
+    parts: list[Part] = [HEADER, a_start("1.png", size_bytes=MAX_FILE_BYTES + 1), b"never read"]
+    assert await world.refused_field(*parts) == "files[1.png]"
+    assert world.taken == len(parts) - 1
+
+
+async def test_an_archive_may_be_larger_than_a_picture(world: World) -> None:
+    await world.upload(HEADER, *a_file("set.TGZ", bytes(MAX_FILE_BYTES + 1)))
+    assert list(world.ingestor.received) == ["set.TGZ"]
 
 
 async def test_too_many_files_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

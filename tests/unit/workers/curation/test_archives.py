@@ -62,7 +62,9 @@ EITHER_KIND: Final = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("name", ["a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.TGZ", "a.tar.xz"])
+@pytest.mark.parametrize(
+    "name", ["a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.TGZ", "a.tar.xz", "a.txz"]
+)
 def test_archives_are_known_by_their_suffix(name: str) -> None:
     assert is_archive(name)
 
@@ -139,6 +141,12 @@ def test_paths_are_given_in_their_plain_form(
     pack: Callable[[Files], bytes], name: str, path: str
 ) -> None:
     assert unpack(pack([(path, b"one")]), name) == [("glioma/1.png", b"one")]
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_printable_words() -> None:
+    message = refusal(a_tar([("glioma/\udcff.png", b"x")]), "a.tar")
+    assert "not UTF-8" in message
+    assert message.encode()
 
 
 @EITHER_KIND

@@ -15,6 +15,7 @@ from core.datasets import Dataset, DatasetItem, OnBadFile, Split
 from core.errors import (
     AlreadyExists,
     DatasetRefused,
+    DeadlinePassed,
     InvalidArgument,
     RequestIdReused,
     StoreUnavailable,
@@ -273,6 +274,15 @@ def test_a_bad_file_is_named_and_the_data_set_refused(world: World, path: str) -
     assert list(problems(error)) == [path]
     assert problems(error)[path] in error.message
     assert error.message.startswith("1 of its files cannot be used")
+
+
+def test_what_nobody_waits_for_any_more_is_not_taken_in(world: World) -> None:
+    files = some_pictures(["glioma_tumor", "notumor"], each=4)
+    now = world.clock.now().timestamp()
+    with pytest.raises(DeadlinePassed):
+        world.upload(files, take_up_by=now - 1)
+    world.check_nothing_is_visible()
+    assert world.upload(files, take_up_by=now + 1).item_count == 8
 
 
 def test_bad_files_are_skipped_on_request(world: World) -> None:

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from uuid import uuid4
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from core.datasets import OnBadFile
 from core.errors import DatasetRefused, InvalidArgument
@@ -116,6 +118,13 @@ def test_what_systems_leave_behind_is_left_out(world: World, path: str) -> None:
     assert list(world.from_upload({"set.zip": a_zip("glioma/1.png", path)})) == ["glioma/1.png"]
 
 
+def test_of_a_large_picture_only_what_refuses_it_is_read(world: World) -> None:
+    world.settings = world.settings_with(max_image_bytes=10)
+    assert world.from_upload({"glioma/1.png": bytes(50)}) == {"glioma/1.png": bytes(11)}
+    world.write(world.allowed / "glioma" / "1.png", bytes(50))
+    assert world.from_uri(world.allowed.as_uri()) == {"glioma/1.png": bytes(11)}
+
+
 # --- folders of the server ----------------------------------------------------------------------
 
 
@@ -194,6 +203,13 @@ def test_too_many_files_are_refused(world: World, monkeypatch: pytest.MonkeyPatc
         world.from_uri(world.allowed.as_uri())
 
 
+def test_a_name_that_is_not_utf8_is_refused_in_printable_words(world: World) -> None:
+    world.write(world.allowed / os.fsdecode(b"glioma/\xff.png"))
+    with pytest.raises(DatasetRefused, match="not UTF-8") as caught:
+        world.from_uri(world.allowed.as_uri())
+    assert caught.value.message.encode()
+
+
 # --- buckets ------------------------------------------------------------------------------------
 
 
@@ -216,6 +232,24 @@ def test_a_bucket_is_read_where_that_is_allowed(world: World, bucket: str) -> No
     world.settings = world.settings_with(import_remote=True)
     assert world.from_uri(bucket) == {"glioma/1.png": b"one"}
     assert world.from_uri(f"{bucket}/glioma/1.png") == {"1.png": b"one"}
+
+
+def test_of_a_large_picture_in_a_bucket_only_what_refuses_it_is_read(
+    world: World, bucket: str
+) -> None:
+    world.settings = world.settings_with(import_remote=True, max_image_bytes=1)
+    assert world.from_uri(bucket) == {"glioma/1.png": b"on"}
+
+
+def test_a_bucket_that_breaks_while_it_is_read_is_told(
+    world: World, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ConnectionResetError
+
+    world.settings = world.settings_with(import_remote=True)
+    monkeypatch.setattr(MemoryFileSystem, "_open", broken)
+    assert "ConnectionResetError" in world.refusal(bucket)
 
 
 def test_an_archive_in_a_bucket_is_unpacked(world: World, bucket: str) -> None:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from core.errors import ImageProblem, ImageRefused
 from core.settings import Settings
+from workers.imaging import decode
 from workers.imaging.decode import MIN_SIDE, ImageLimits, decode_grey
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=10_000)
@@ -171,6 +173,52 @@ def test_transparent_grey_is_black() -> None:
 
 def test_a_grey_value_that_stands_for_transparent_is_black() -> None:
     assert bands(png(columns([50, 200]), transparency=200), 2) == [50, 0]
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 50),
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 4), np.uint8)),
+        Image.fromarray(np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), np.uint8)),
+        a_palette_picture(),
+    ],
+    ids=lambda picture: picture.mode,
+)
+def test_a_large_picture_is_what_a_small_one_would_be(
+    picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(picture)
+    whole = decode_grey(data, LIMITS)
+    monkeypatch.setattr(decode, "_BAND_PIXELS", 5 * SIDE)  # the last band is narrower
+    np.testing.assert_array_equal(decode_grey(data, LIMITS), whole)
+
+
+def test_no_more_than_a_band_is_converted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    heights: list[int] = []
+    real = decode._on_black
+
+    def noted(band: Image.Image) -> Image.Image:
+        heights.append(band.height)
+        return real(band)
+
+    monkeypatch.setattr(decode, "_BAND_PIXELS", 10 * SIDE)
+    monkeypatch.setattr(decode, "_on_black", noted)
+    decode_grey(encoded(Image.new("RGBA", (SIDE, SIDE))), LIMITS)
+    assert heights == [10, 10, 10, 2]
+
+
+def test_huge_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_HUGE_PIXELS", SIDE * SIDE - 1)
+    data = encoded(Image.new("L", (SIDE, SIDE)))
+    with ThreadPoolExecutor() as pool, decode._one_huge_picture:
+        waiting = pool.submit(decode_grey, data, LIMITS)
+        small = pool.submit(decode_grey, encoded(Image.new("L", (SIDE, SIDE - 1))), LIMITS)
+        assert small.result(timeout=30).any() == np.False_
+        assert not waiting.done()
+        decode._one_huge_picture.release()
+        assert waiting.result(timeout=30).shape == (SIDE, SIDE)
+        decode._one_huge_picture.acquire()
 
 
 UPRIGHT = {

@@ -31,10 +31,10 @@ from sklearn.model_selection import train_test_split
 from benchmarks.provenance import provenance
 from benchmarks.training import (
     add_training_arguments,
+    items_of,
     recipe,
     recipe_name,
     say_everything,
-    taken_in,
     work_place,
 )
 from core.datasets import DatasetItem
@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     spec = recipe(arguments.set, backbone=arguments.backbone)
     settings, store = work_place(arguments.work)
-    items = taken_in(arguments.data, settings, store)
+    items = items_of(arguments.data, settings, store)
     plans = make_plans(items, arguments.protocol, spec)
     configure_runtime(arguments.threads)
     slices = load_slices(items, store, spec.image_size, ImageLimits.of(settings), lambda: None)

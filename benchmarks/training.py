@@ -5,15 +5,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from core.datasets import DatasetItem, OnBadFile
+from core.datasets import Dataset, DatasetItem, OnBadFile
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore
 from core.settings import Settings
-from core.training import TrainingSpec
+from core.training import TrainingJob, TrainingSpec
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
 from db.migrate import upgrade
@@ -52,8 +53,8 @@ def work_place(work: Path) -> tuple[Settings, ArtefactStore]:
     return settings, FsspecArtefactStore(settings.artefact_url)
 
 
-def taken_in(folder: Path, settings: Settings, store: ArtefactStore) -> tuple[DatasetItem, ...]:
-    """The folder's items as the system would have them, with near-duplicate components."""
+def taken_in(folder: Path, settings: Settings, store: ArtefactStore) -> Dataset:
+    """The folder as a data set, audited as the system would."""
     upgrade(settings.database_url)
     uow_factory = SqlUnitOfWorkFactory(create_store_engine(settings.database_url))
     request = IngestRequest(
@@ -71,7 +72,26 @@ def taken_in(folder: Path, settings: Settings, store: ArtefactStore) -> tuple[Da
         request, store=store, uow_factory=uow_factory, clock=SystemClock(), settings=settings
     )
     with uow_factory() as uow:
-        return read_items(store, uow.datasets.get(dataset_id).digest)
+        return uow.datasets.get(dataset_id)
+
+
+def items_of(folder: Path, settings: Settings, store: ArtefactStore) -> tuple[DatasetItem, ...]:
+    """The folder's slices as the system would have them, with near-duplicate components."""
+    return read_items(store, taken_in(folder, settings, store).digest)
+
+
+def a_job(dataset: Dataset, spec: TrainingSpec) -> TrainingJob:
+    """A job as it would be submitted now."""
+    now = datetime.now(UTC)
+    return TrainingJob(
+        id=f"{dataset.id}-{recipe_name(spec)}",
+        create_time=now,
+        update_time=now,
+        request_id=None,
+        caller="benchmark",
+        dataset=dataset.id,
+        spec=spec,
+    )
 
 
 def say_everything() -> TrainingHooks:

@@ -6,6 +6,8 @@ from functools import lru_cache
 import keras
 import tensorflow as tf
 
+from workers.learning.allocator import keep_freed_memory
+
 log = logging.getLogger(__name__)
 
 
@@ -16,6 +18,7 @@ def configure_runtime(threads: int) -> None:
     Which GPU it is, ``CUDA_VISIBLE_DEVICES`` says. Once a process: the runtime cannot be changed
     after it has started.
     """
+    keep_freed_memory()
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(min(threads, 2))

@@ -41,14 +41,13 @@ from core.datasets import DatasetItem
 from core.prediction import Decision
 from core.registry import Evaluation
 from core.training import TrainingSpec
-from workers.curation.splits import SplitPlan, fold_plans
+from workers.curation.splits import SplitPlan, fold_plans, group_names
 from workers.evaluation.judge import HeldOut, judge
 from workers.evaluation.metrics import SplitSizes, macro_f1
 from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
 from workers.learning.folds import CrossValidation, FoldAnswers
 from workers.learning.input_pipeline import DecodedSet, load_slices
-from workers.learning.judging import group_names
 from workers.learning.runtime import configure_runtime
 
 RESULTS: Final = Path(__file__).parent / "results"

@@ -69,7 +69,7 @@ class TrainingSpec:
     task: Task = Task.CLASSIFICATION
     weights: str = "auto"
     head_epochs: int = 0
-    epochs: int = 8
+    epochs: int = 12
     batch_size: int = 16
     image_size: int = 160
     first_image_size: int = 96
@@ -77,8 +77,8 @@ class TrainingSpec:
     learning_rate: float = 6e-4
     weight_decay: float = 1e-4
     dropout: float = 0.2
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
+    label_smoothing: float = 0.05
+    mixup: float = 0.2
     class_weights: bool = True
     ema_decay: float = 0.3
     frozen_blocks: int = 0

@@ -147,6 +147,11 @@ def linked_groups(items: Sequence[DatasetItem]) -> list[Group]:
     return [tuple(group) for group in members.values()]
 
 
+def group_names(items: Iterable[DatasetItem]) -> list[str]:
+    """Each slice's patient, or the nearest thing known; else it is a group of its own."""
+    return [item.group or item.component or item.sha256 for item in items]
+
+
 def _check_enough(groups: Sequence[Group], parts: int) -> None:
     counts: Counter[TumourLabel] = Counter()
     for group in groups:

@@ -111,9 +111,10 @@ class TrainingSpec:
         if violations:
             raise InvalidArgument(tuple(violations))
         spec = cls(**parsed)
-        if spec.validation_share + spec.test_share > 0.8:
+        tested, name = (1 / spec.folds, "folds") if spec.folds else (spec.test_share, "test_share")
+        if spec.validation_share + tested > 0.8:
             raise InvalidArgument.of(
-                "spec.validation_share", "with test_share it leaves less than 20 % for training"
+                "spec.validation_share", f"with {name} it leaves less than 20 % for training"
             )
         return spec
 

@@ -122,7 +122,7 @@ def _take_in(
             "files to be skipped",
             tuple(rejected[:MAX_REJECTED]),
         )
-    _check_classes(items, rejected)
+    _check_classes(len(described.slices), items, rejected)
     looks = {picture.sha256: picture.look for picture in received.pictures.values()}
     _check_visible(items, looks)
     left_out = LeftOut(unreadable=len(damaged), contradictory=len(contradictory))
@@ -295,13 +295,21 @@ def _without_contradictions(
     return kept, rejected
 
 
-def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> None:
+def _check_classes(
+    labelled: int, items: list[DatasetItem], rejected: list[RejectedFile]
+) -> None:
+    """``items`` are those of the labelled pictures that can be used."""
     counts = Counter(item.label for item in items)
     named = tuple(rejected[:MAX_REJECTED])
-    if not items:
+    if not labelled:
         raise DatasetRefused(
             "There is no labelled picture in it. Put the pictures in one folder per class "
             f"({', '.join(LABELS)}) or add a {MANIFEST}",
+            named,
+        )
+    if not items:
+        raise DatasetRefused(
+            f"None of its {labelled} labelled pictures can be used. Mend them and send it again",
             named,
         )
     if len(counts) == 1:
@@ -318,11 +326,16 @@ def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> No
 
 
 def _check_visible(items: list[DatasetItem], looks: Mapping[str, Look]) -> None:
-    if all(looks[item.sha256].blank for item in items):
-        raise DatasetRefused(
-            "All of its pictures are blank: one shade all over, such as black. Check how they were "
-            "exported"
-        )
+    """A class of which nothing can be seen would be learned as what is blank."""
+    shown = {item.label for item in items if not looks[item.sha256].blank}
+    blank = sorted({item.label for item in items} - shown)
+    if not blank:
+        return
+    which = f"All pictures of the class {' and of the class '.join(blank)}"
+    raise DatasetRefused(
+        f"{which if shown else 'All of its pictures'} are blank: one shade all over, such as "
+        "black. Check how they were exported"
+    )
 
 
 # --- the record -------------------------------------------------------------------------------

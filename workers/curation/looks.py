@@ -28,10 +28,15 @@ class Look:
 def look_at(data: bytes, grey: NDArray[np.uint8]) -> Look:
     """The look of an encoded picture that decodes to ``grey`` (height, width)."""
     small = thumbnail(grey)
-    dark, bright = np.percentile(sampled(grey), _DARK_TO_BRIGHT)
     return Look(
         thumbnail=small.tobytes(),
         hash=perceptual_hash(small),
-        blank=bool(bright - dark < _FLAT),
+        blank=is_blank(grey),
         statistics=file_statistics(data, grey),
     )
+
+
+def is_blank(grey: NDArray[np.uint8]) -> bool:
+    """Whether grey pixels (height, width) are one shade all over."""
+    dark, bright = np.percentile(sampled(grey), _DARK_TO_BRIGHT)
+    return bool(bright - dark < _FLAT)

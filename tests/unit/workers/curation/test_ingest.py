@@ -357,6 +357,16 @@ def test_skipping_may_leave_too_little(world: World) -> None:
     assert list(problems(error)) == ["glioma/0.png"]
 
 
+def test_a_data_set_of_which_nothing_can_be_read_is_refused_by_what_is_wrong(world: World) -> None:
+    files = dict.fromkeys(some_pictures(), b"not a picture")
+    error = world.refusal(files, on_bad_file=OnBadFile.SKIP)
+    assert error.message.startswith("None of its 6 labelled pictures can be used. Mend them")
+    assert "glioma/0.png: The bytes are not a picture" in error.message
+    assert problems(error).keys() == files.keys()
+    error = world.refusal(files)
+    assert error.message.startswith("6 of its files cannot be used")
+
+
 # --- all or nothing -----------------------------------------------------------------------------
 
 

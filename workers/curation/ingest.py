@@ -136,12 +136,17 @@ def _take_in(
 
 @dataclass(frozen=True, kw_only=True)
 class _Picture:
-    """A picture that was decoded without complaint and is in the store. Sides in pixels."""
+    """A picture that was decoded without complaint and is in the store.
+
+    Sides in pixels; ``darkest`` and ``brightest`` are the grey values, 0..255, of its pixels.
+    """
 
     sha256: str
     size_bytes: int
     width: int
     height: int
+    darkest: int
+    brightest: int
     look: Look
 
 
@@ -193,6 +198,8 @@ def _stored(data: bytes, store: ArtefactStore, limits: ImageLimits) -> _Picture 
         size_bytes=len(data),
         width=grey.shape[1],
         height=grey.shape[0],
+        darkest=int(grey.min()),
+        brightest=int(grey.max()),
         look=look_at(data, grey),
     )
 
@@ -268,12 +275,28 @@ def _checked(described: Described, received: _Received) -> DatasetItem | str:
     mask = received.pictures.get(described.mask)
     if mask is None:
         return f"its mask {described.mask}: {received.damaged[described.mask]}"
+    problem = _mask_problem(mask, picture, described.label)
+    if problem is not None:
+        return f"its mask {described.mask} {problem}"
+    return replace(item, mask_sha256=mask.sha256)
+
+
+def _mask_problem(mask: _Picture, picture: _Picture, label: TumourLabel) -> str | None:
+    """What is wrong with a mask, which is black but where the tumour is."""
     if (mask.width, mask.height) != (picture.width, picture.height):
         return (
-            f"its mask {described.mask} has {mask.width} x {mask.height} pixels, the picture "
+            f"has {mask.width} x {mask.height} pixels, the picture "
             f"{picture.width} x {picture.height}"
         )
-    return replace(item, mask_sha256=mask.sha256)
+    if mask.sha256 == picture.sha256:
+        return "is the picture itself"
+    if label is TumourLabel.NO_TUMOR:
+        return f"marks a tumour, but its label is {label}" if mask.brightest else None
+    if not mask.brightest:
+        return f"is black all over and marks no tumour, but its label is {label}"
+    if mask.darkest:
+        return "is nowhere black, so it marks the whole picture"
+    return None
 
 
 def _without_contradictions(
@@ -295,9 +318,7 @@ def _without_contradictions(
     return kept, rejected
 
 
-def _check_classes(
-    labelled: int, items: list[DatasetItem], rejected: list[RejectedFile]
-) -> None:
+def _check_classes(labelled: int, items: list[DatasetItem], rejected: list[RejectedFile]) -> None:
     """``items`` are those of the labelled pictures that can be used."""
     counts = Counter(item.label for item in items)
     named = tuple(rejected[:MAX_REJECTED])

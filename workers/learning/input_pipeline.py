@@ -19,7 +19,7 @@ from core.labels import LABELS, TumourLabel
 from core.ports import ArtefactStore
 from core.training import TrainingSpec
 from workers.curation.blobs import read_blob
-from workers.curation.looks import is_blank
+from workers.imaging.blank import is_blank
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
 from workers.learning.augmentation import Batch, augment, mix

@@ -13,7 +13,7 @@ from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
-from core.training import EpochProgress, Task, TrainingSpec
+from core.training import EpochProgress, Optimizer, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.store import FakeArtefactStore
@@ -169,6 +169,12 @@ def test_nothing_is_trained_on_too_few_slices(job: Job) -> None:
         job.run(per_class=2)
 
     assert not job.epochs
+
+
+def test_a_model_that_training_killed_is_not_kept(job: Job) -> None:
+    # The only step is so large that what the slices show is lost in what it left.
+    with pytest.raises(TrainingFailed, match=r"no difference between slices.*Lower learning_rate"):
+        job.run(epochs=1, batch_size=64, optimizer=Optimizer.SGD, learning_rate=1e30, ema_decay=0)
 
 
 def test_a_segmenter_cannot_be_trained(job: Job) -> None:

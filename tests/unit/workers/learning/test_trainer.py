@@ -150,6 +150,18 @@ def test_a_loss_that_is_no_number_fails_with_advice(store: FakeArtefactStore) ->
         run(replace(SPEC, optimizer=Optimizer.SGD, learning_rate=1e30), store, Watcher())
 
 
+def test_answers_that_the_last_step_made_no_numbers_fail_with_advice(
+    store: FakeArtefactStore,
+) -> None:
+    # Of the only step the loss is that of the weights before it.
+    spec = replace(SPEC, epochs=1, batch_size=64, optimizer=Optimizer.SGD, learning_rate=1e38)
+
+    with pytest.raises(TrainingFailed, match=r"answers are no longer numbers. Lower learning_rate"):
+        run(spec, store, Watcher())
+
+    assert not store.list("jobs")
+
+
 def test_a_checkpoint_that_cannot_be_written_stops_nothing(
     store: FakeArtefactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -255,6 +255,7 @@ def test_after_a_worker_is_killed_another_goes_on_behind_the_last_checkpoint(
     job = gateway.wait_until(job_id, JobState.SUCCEEDED)
 
     assert job.attempt == gateway.starts(job_id) == 2
+    assert job.futile_attempts == 0
     assert gateway.version(job.model_version).training_job == job_id
     resumed = re.search(r"going on behind epoch (\d)", "\n".join(gateway.messages(job_id)))
     assert resumed

@@ -257,6 +257,8 @@ class Trainer:
             epoch = checkpoint.state.epoch
             log.warning("checkpoint_not_written epoch=%d message=%s", epoch, exc.message)
             self._hooks.on_message(f"the checkpoint of epoch {epoch} could not be written")
+        else:
+            self._hooks.on_saved()
 
 
 def class_weights(labels: NDArray[np.int64]) -> list[float]:

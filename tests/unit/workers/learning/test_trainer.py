@@ -35,6 +35,7 @@ class Watcher:
     epochs: list[EpochProgress] = field(default_factory=list)
     progress: list[tuple[float, str]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    saved: list[int] = field(default_factory=list)
 
     @property
     def hooks(self) -> TrainingHooks:
@@ -43,6 +44,7 @@ class Watcher:
             on_progress=lambda share, stage: self.progress.append((share, stage)),
             on_message=self.messages.append,
             should_stop=lambda: self.stop_when(self),
+            on_saved=lambda: self.saved.append(len(self.epochs) + 1),
         )
 
 
@@ -101,6 +103,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(store: FakeArtefa
     model, resumed = run(SPEC, store, second)
 
     assert len(first.epochs) == 2
+    assert (first.saved, second.saved) == ([1, 2], [1])
     assert [epoch.epoch for epoch in second.epochs] == [3]
     assert resumed.history[:2] == tuple(first.epochs)
     assert resumed.best_epoch == straight.best_epoch
@@ -175,6 +178,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_nothing(
 
     assert state.epoch == 1
     assert watcher.messages == ["the checkpoint of epoch 1 could not be written"]
+    assert watcher.saved == []
 
 
 def test_classes_count_alike() -> None:

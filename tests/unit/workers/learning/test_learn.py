@@ -177,6 +177,17 @@ def test_a_model_that_training_killed_is_not_kept(job: Job) -> None:
         job.run(epochs=1, batch_size=64, optimizer=Optimizer.SGD, learning_rate=1e30, ema_decay=0)
 
 
+def test_a_recipe_that_cannot_fit_in_memory_is_not_tried(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.learning.fitting.available_memory", lambda: 1000)
+
+    with pytest.raises(TrainingFailed, match=r"0\.0 GiB are free\. Lower batch_size or image_size"):
+        job.run()
+
+    assert not job.epochs
+
+
 def test_a_segmenter_cannot_be_trained(job: Job) -> None:
     with pytest.raises(NotSupported):
         job.run(task=Task.SEGMENTATION)

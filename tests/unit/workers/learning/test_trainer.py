@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from core.errors import StoreUnavailable, TrainingCancelled, TrainingFailed
 from core.training import Backbone, EpochProgress, Optimizer, TrainingSpec
@@ -151,6 +152,18 @@ def test_it_stops_at_the_next_batch(store: FakeArtefactStore) -> None:
 def test_a_loss_that_is_no_number_fails_with_advice(store: FakeArtefactStore) -> None:
     with pytest.raises(TrainingFailed, match="Lower learning_rate"):
         run(replace(SPEC, optimizer=Optimizer.SGD, learning_rate=1e30), store, Watcher())
+
+
+def test_memory_that_runs_out_on_the_way_says_what_to_do(
+    store: FakeArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Inference, "logits", too_much)
+
+    with pytest.raises(TrainingFailed, match=r"does not hold a training step. Lower batch_size"):
+        run(replace(SPEC, epochs=1), store, Watcher())
 
 
 def test_answers_that_the_last_step_made_no_numbers_fail_with_advice(

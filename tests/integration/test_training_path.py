@@ -307,6 +307,7 @@ def test_a_message_that_the_broker_gives_out_again_does_not_run_its_job_twice(
     gateway.wait_until(job_id, JobState.CANCELLED)
 
 
+@pytest.mark.timeout(2 * JOB_SECONDS + 60)  # two jobs, one after the other
 def test_a_search_keeps_its_trials_and_the_job_by_its_best_recipe_makes_a_model(
     gateway: Gateway, workers: Workers
 ) -> None:

@@ -148,9 +148,7 @@ def test_classes_on_one_side_of_a_given_layout_are_named() -> None:
     made.items[0] = replace(made.items[0], split=Split.TRAIN)
     made.items[1] = replace(made.items[1], split=Split.TEST)
     found = made.audited()
-    assert warned(
-        found, "Only the Testing part has slices of pituitary: there are none to learn"
-    )
+    assert warned(found, "Only the Testing part has slices of pituitary: there are none to learn")
     assert warned(found, "The Testing part has no slice of glioma.")
     made.add("t.png", GLIOMA, png(a_head(7)), split=Split.TEST)
     made.add("l.png", PITUITARY, png(a_head(8)), split=Split.TRAIN)

@@ -3,7 +3,8 @@
 ``python -m benchmarks.classification DATA --backbone efficientnet_b0 --protocol grouped``, where
 DATA is a folder of slices with a ``manifest.csv`` (path, label, group). A run that stopped goes on
 behind its last epoch; a fold that is done is not trained again. Each fold adds a line to
-``results/classification.jsonl``; ``--table`` alone turns that file into ``classification.md``.
+``results/classification.jsonl`` and a file to ``results/held_out/``; without DATA they are only
+turned into ``results/classification.md``.
 
 Protocols:
 
@@ -19,40 +20,47 @@ import argparse
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from benchmarks.provenance import provenance
-from core.datasets import DatasetItem, OnBadFile
-from core.messages import IngestRequest, IngestSource
-from core.settings import Settings
+from benchmarks.training import (
+    add_training_arguments,
+    items_of,
+    recipe,
+    recipe_name,
+    say_everything,
+    work_place,
+)
+from core.datasets import DatasetItem
+from core.prediction import Decision
+from core.registry import Evaluation
 from core.training import TrainingSpec
-from db.artefacts import FsspecArtefactStore
-from db.engine import create_store_engine
-from db.migrate import upgrade
-from db.unit_of_work import SqlUnitOfWorkFactory
-from workers.context import SystemClock
-from workers.curation.blobs import read_items
-from workers.curation.ingest import ingest
-from workers.curation.splits import SplitPlan, fold_plans
-from workers.evaluation.metrics import macro_f1
+from workers.curation.splits import SplitPlan, fold_plans, group_names
+from workers.evaluation.judge import HeldOut, judge
+from workers.evaluation.metrics import SplitSizes, macro_f1
+from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
 from workers.learning.folds import CrossValidation, FoldAnswers
 from workers.learning.input_pipeline import DecodedSet, load_slices
 from workers.learning.runtime import configure_runtime
-from workers.training_hooks import TrainingHooks
 
 RESULTS: Final = Path(__file__).parent / "results"
 LINES: Final = RESULTS / "classification.jsonl"
 TABLE: Final = RESULTS / "classification.md"
+HELD_OUT: Final = RESULTS / "held_out"
 FOLDS: Final = 5
 SEEDS: Final = 3
+POOLED: Final = ("accuracy", "macro_f1", "ece", "accuracy_at_80", "coverage", "accepted_accuracy")
+
+Line = Mapping[str, Any]
+Parts = Mapping[int, Line]
+"""The newest line of each fold or seed, counted from 1."""
 
 
 def main() -> None:
@@ -68,53 +76,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--backbone", default="efficientnet_b0")
     parser.add_argument("--protocol", choices=("grouped", "random"), default="grouped")
     parser.add_argument("--only", type=int, nargs="*", help="folds or seeds, counted from 1")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--work", type=Path, default=Path("~/.cache/braintumor-benchmarks"))
-    parser.add_argument("--table", action="store_true", help="write the table and do nothing else")
+    add_training_arguments(parser)
     return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace) -> None:
-    given = dict(pair.split("=", 1) for pair in arguments.set)
-    spec = TrainingSpec.validated({"backbone": arguments.backbone, **given})
-    settings = Settings.from_environment({}, data_dir=arguments.work, import_roots="/")
-    store = FsspecArtefactStore(settings.artefact_url)
-    items = taken_in(arguments.data, settings, store)
+    spec = recipe(arguments.set, backbone=arguments.backbone)
+    settings, store = work_place(arguments.work)
+    items = items_of(arguments.data, settings, store)
     plans = make_plans(items, arguments.protocol, spec)
-    configure_runtime(0)
+    configure_runtime(arguments.threads)
     slices = load_slices(items, store, spec.image_size, ImageLimits.of(settings), lambda: None)
     data = DecodedSet(items, slices)
+    job = f"{arguments.data.name}-{arguments.protocol}-{recipe_name(spec)}"
+    validation = CrossValidation(spec, data, job_id=job, store=store, settings=settings)
     for number in arguments.only or range(1, len(plans) + 1):
-        job = f"{arguments.data.name}-{arguments.protocol}-{digest_of(spec)}"
-        validation = CrossValidation(spec, data, job_id=job, store=store, settings=settings)
         started = time.monotonic()
         answers = validation.fold(number, plans[number - 1], say_everything())
-        seconds = time.monotonic() - started
-        add_line(arguments, spec, number, answers, data, seconds)
-
-
-def taken_in(
-    folder: Path, settings: Settings, store: FsspecArtefactStore
-) -> tuple[DatasetItem, ...]:
-    """The folder's items as the system would have them, with near-duplicate components."""
-    upgrade(settings.database_url)
-    uow_factory = SqlUnitOfWorkFactory(create_store_engine(settings.database_url))
-    request = IngestRequest(
-        id=uuid4().hex,
-        reply_to="",
-        dataset_id=f"{folder.name}-{uuid4().hex[:8]}",
-        source=IngestSource.URI,
-        location=folder.resolve().as_uri(),
-        origin="benchmark",
-        on_bad_file=OnBadFile.SKIP,
-        request_id=None,
-        caller="benchmark",
-    )
-    dataset_id = ingest(
-        request, store=store, uow_factory=uow_factory, clock=SystemClock(), settings=settings
-    )
-    with uow_factory() as uow:
-        return read_items(store, uow.datasets.get(dataset_id).digest)
+        keep(arguments, spec, number, answers, data, time.monotonic() - started)
 
 
 def make_plans(items: Sequence[DatasetItem], protocol: str, spec: TrainingSpec) -> list[SplitPlan]:
@@ -142,27 +121,7 @@ def random_plan(items: Sequence[DatasetItem], seed: int, validation_share: float
     )
 
 
-def digest_of(spec: TrainingSpec) -> str:
-    import hashlib
-
-    text = json.dumps(asdict(spec), sort_keys=True)
-    return f"{spec.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def say_everything() -> TrainingHooks:
-    return TrainingHooks(
-        on_epoch=lambda e: print(
-            f"  epoch {e.epoch}/{e.epochs} loss {e.loss:.3f} val_loss {e.val_loss:.3f} "
-            f"val_accuracy {e.val_accuracy:.4f} {e.seconds:.0f} s",
-            flush=True,
-        ),
-        on_progress=lambda _share, _stage: None,
-        on_message=lambda message: print(message, flush=True),
-        should_stop=lambda: False,
-    )
-
-
-def add_line(
+def keep(
     arguments: argparse.Namespace,
     spec: TrainingSpec,
     number: int,
@@ -170,65 +129,117 @@ def add_line(
     data: DecodedSet,
     seconds: float,
 ) -> None:
+    """Write down what one fold or seed came to."""
     labels = data.labels(answers.plan.test)
     predicted = answers.logits.argmax(axis=1)
+    name = f"{arguments.protocol}-{recipe_name(spec)}-{number}.npz"
     line = {
         "data": arguments.data.name,
         "protocol": arguments.protocol,
         "part": number,
         "backbone": spec.backbone,
-        "recipe": digest_of(spec),
+        "recipe": recipe_name(spec),
         "spec": asdict(spec),
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": macro_f1(labels, predicted),
-        "test_size": len(labels),
         "train_size": len(answers.plan.train),
-        "temperature": answers.calibration.temperature,
+        "validation_size": len(answers.plan.validation),
+        "test_size": len(labels),
         "seconds": round(seconds),
+        "held_out": name,
         **provenance(),
     }
-    RESULTS.mkdir(exist_ok=True)
+    HELD_OUT.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        HELD_OUT / name,
+        sha256=[item.sha256 for item in answers.plan.test],
+        groups=group_names(answers.plan.test),
+        labels=labels,
+        probabilities=answers.probabilities,
+        decisions=decide_all(answers.probabilities, answers.calibration.abstain_below),
+    )
     with LINES.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
-    held_out = RESULTS / "out_of_fold" / f"{arguments.protocol}-{digest_of(spec)}-{number}.npz"
-    held_out.parent.mkdir(exist_ok=True)
-    np.savez_compressed(
-        held_out,
-        sha256=[item.sha256 for item in answers.plan.test],
-        group=[item.group or item.component or item.sha256 for item in answers.plan.test],
-        labels=labels,
-        logits=answers.logits,
-        temperature=answers.calibration.temperature,
-    )
 
 
 def table() -> str:
-    """The newest line of each part of each recipe, and their means."""
-    newest: dict[tuple[str, ...], dict[int, dict[str, Any]]] = defaultdict(dict)
-    for text in LINES.read_text().splitlines() if LINES.exists() else ():
-        line = json.loads(text)
-        key = (line["protocol"], line["backbone"], line["recipe"])
-        newest[key][line["part"]] = line
+    """Means over the parts of each recipe, and what their answers are worth as one."""
+    recipes = newest_lines()
     rows = [
         "# Classification\n",
         "Made by `python -m benchmarks.classification`; see its docstring for the protocols.\n",
         "| protocol | backbone | recipe | parts | accuracy (mean ± sd) | macro-F1 (mean ± sd) "
         "| seconds a part | date | commit | machine |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(mean_row(key, parts) for key, parts in sorted(recipes.items())),
+        "\nAll parts as one, each slice by the model that did not learn from it, with 95 % "
+        "intervals over groups. Probabilities are calibrated on each part's own validation "
+        "slices; abstention as in serving.\n",
+        f"| protocol | backbone | recipe | {' | '.join(POOLED)} |",
+        "| --- | --- | --- |" + " --- |" * len(POOLED),
+        *(pooled_row(key, parts) for key, parts in sorted(recipes.items())),
     ]
-    for (protocol, backbone, recipe), parts in sorted(newest.items()):
-        last = parts[max(parts)]
-        rows.append(
-            f"| {protocol} | {backbone} | {recipe[-10:]} | {', '.join(map(str, sorted(parts)))} "
-            f"| {spread(parts, 'accuracy')} | {spread(parts, 'macro_f1')} "
-            f"| {np.mean([p['seconds'] for p in parts.values()]):.0f} "
-            f"| {last['date']} | {last['commit']} | {last['machine']} |"
-        )
     return "\n".join(rows) + "\n"
 
 
-def spread(parts: dict[int, dict[str, Any]], name: str) -> str:
-    values = [part[name] for part in parts.values()]
+def newest_lines() -> dict[tuple[str, str, str], dict[int, Line]]:
+    newest: dict[tuple[str, str, str], dict[int, Line]] = defaultdict(dict)
+    for text in LINES.read_text().splitlines() if LINES.exists() else ():
+        line = json.loads(text)
+        newest[line["protocol"], line["backbone"], line["recipe"]][line["part"]] = line
+    return newest
+
+
+def mean_row(key: tuple[str, str, str], parts: Parts) -> str:
+    last = parts[max(parts)]
+    cells = [
+        *short(key),
+        ", ".join(map(str, sorted(parts))),
+        spread([part["accuracy"] for part in parts.values()]),
+        spread([part["macro_f1"] for part in parts.values()]),
+        f"{np.mean([part['seconds'] for part in parts.values()]):.0f}",
+        *(last[name] for name in ("date", "commit", "machine")),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def pooled_row(key: tuple[str, str, str], parts: Parts) -> str:
+    found = pooled(parts)
+    cells = [*short(key)]
+    for name in POOLED:
+        value, interval = getattr(found, name), found.intervals.get(name)
+        between = f" ({interval.low:.3f}-{interval.high:.3f})" if interval else ""
+        cells.append("none" if value is None else f"{value:.4f}{between}")
+    return f"| {' | '.join(cells)} |"
+
+
+def pooled(parts: Parts) -> Evaluation:
+    """The answers of all parts judged as one."""
+    files = [np.load(HELD_OUT / part["held_out"], allow_pickle=False) for part in parts.values()]
+    joined = {name: np.concatenate([file[name] for file in files]) for name in files[0].files}
+    mean = {
+        name: round(float(np.mean([part[f"{name}_size"] for part in parts.values()])))
+        for name in ("train", "validation")
+    }
+    return judge(
+        HeldOut(
+            sha256=joined["sha256"].tolist(),
+            groups=joined["groups"].tolist(),
+            labels=joined["labels"],
+            probabilities=joined["probabilities"],
+            decisions=[Decision(decision) for decision in joined["decisions"].tolist()],
+            sizes=SplitSizes(**mean, test=len(joined["labels"])),
+            protocol=str(parts[min(parts)]["protocol"]),
+        )
+    ).evaluation
+
+
+def short(key: tuple[str, str, str]) -> tuple[str, str, str]:
+    protocol, backbone, name = key
+    return protocol, backbone, name[-10:]
+
+
+def spread(values: Sequence[float]) -> str:
     deviation = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
     return f"{np.mean(values):.4f}{deviation}"
 

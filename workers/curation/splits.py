@@ -180,6 +180,11 @@ def _check_taught(test: Sequence[DatasetItem], rest: Sequence[DatasetItem]) -> N
         )
 
 
+def group_names(items: Iterable[DatasetItem]) -> list[str]:
+    """Each slice's patient, or the nearest thing known; else it is a group of its own."""
+    return [item.group or item.component or item.sha256 for item in items]
+
+
 def _check_enough(groups: Sequence[Group], parts: int, too_few: _TooFew) -> None:
     counts: Counter[TumourLabel] = Counter()
     for group in groups:

@@ -13,7 +13,7 @@ from core.errors import NotFound
 from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import TrainingSpec
-from workers.curation.splits import SplitPlan
+from workers.curation.splits import SplitPlan, group_names
 from workers.evaluation.calibration import calibrate
 from workers.evaluation.metrics import macro_f1, softmax
 from workers.learning.checkpoints import Checkpoints
@@ -81,7 +81,9 @@ class CrossValidation:
             plan=plan,
             logits=arrays["logits"],
             validation_logits=arrays["validation_logits"],
-            calibration=calibrate(arrays["validation_logits"], labels),
+            calibration=calibrate(
+                arrays["validation_logits"], labels, group_names(plan.validation)
+            ),
         )
         hooks.on_message(f"fold {number}: {_score(answers, self._data.labels(plan.test))}")
         return answers

@@ -12,6 +12,7 @@ from core.datasets import DatasetItem
 from core.errors import TrainingFailed
 from core.labels import LABELS
 from core.prediction import Decision
+from workers.curation.splits import group_names
 from workers.evaluation import ood
 from workers.evaluation.calibration import calibrate
 from workers.evaluation.examples import Example, choose_examples
@@ -61,11 +62,6 @@ class Part:
             for stop in (min(start + _STATISTICS_AT_ONCE, count),)
         ]
         return np.concatenate(chunks)
-
-
-def group_names(items: Sequence[DatasetItem]) -> list[str]:
-    """Each slice's patient, or the nearest thing known; else it is a group of its own."""
-    return [item.group or item.component or item.sha256 for item in items]
 
 
 def learn_doubt(train: Part, validation: Part) -> Doubt:

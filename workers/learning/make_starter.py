@@ -7,9 +7,6 @@ epoch. Nothing of the pictures is in the result.
 """
 
 import argparse
-import csv
-import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +21,7 @@ from db.engine import create_store_engine
 from db.migrate import upgrade
 from db.unit_of_work import SqlUnitOfWorkFactory
 from workers.context import SystemClock
+from workers.curation.gather import gather
 from workers.curation.ingest import ingest
 from workers.curation.manifest import MANIFEST
 from workers.learning.learn import learn
@@ -78,7 +76,7 @@ def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactSt
     uow_factory = SqlUnitOfWorkFactory(create_store_engine(settings.database_url))
     folder = work / "slices"
     if not folder.exists():
-        _gather(sorted(p.parent for p in data.glob(f"*/{MANIFEST}")), folder)
+        gather(sorted(p.parent for p in data.glob(f"*/{MANIFEST}")), folder)
     request = IngestRequest(
         id=uuid4().hex,
         reply_to="",
@@ -93,29 +91,6 @@ def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactSt
     ingest(request, store=store, uow_factory=uow_factory, clock=SystemClock(), settings=settings)
     with uow_factory() as uow:
         return uow.datasets.get(_DATASET)
-
-
-def _gather(sources: Sequence[Path], folder: Path) -> None:
-    """One folder with one manifest; pictures are linked, so nothing is copied."""
-    rows = []
-    for source in sources:
-        with (source / MANIFEST).open(newline="") as manifest:
-            for row in csv.DictReader(manifest):
-                path = f"{source.name}/{row['path']}"
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                _link(source / row["path"], folder / path)
-                rows.append({"path": path, "label": row["label"], "group": row["group"]})
-    with (folder / MANIFEST).open("w", newline="") as manifest:
-        writer = csv.DictWriter(manifest, ["path", "label", "group"])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk
-        target.write_bytes(source.read_bytes())
 
 
 def _job(spec: TrainingSpec) -> TrainingJob:

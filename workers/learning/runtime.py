@@ -6,6 +6,8 @@ from functools import lru_cache
 import keras
 import tensorflow as tf
 
+from workers.learning.allocator import keep_freed_memory
+
 log = logging.getLogger(__name__)
 
 
@@ -13,9 +15,10 @@ log = logging.getLogger(__name__)
 def configure_runtime(threads: int) -> None:
     """Bound TensorFlow's threads (0: all cores) and let it take a GPU's memory as it needs it.
 
-    Which GPU it is, ``CUDA_VISIBLE_DEVICES`` says. Once a process: the runtime cannot be changed
-    after it has started.
+    Which GPUs there are, ``CUDA_VISIBLE_DEVICES`` says. Once a process: the runtime cannot be
+    changed after it has started.
     """
+    keep_freed_memory()
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(min(threads, 2))

@@ -136,8 +136,6 @@ class Trainer:
                     best = self._model.get_weights()
             self._keep(Checkpoint(state=state, last=self._values(), best=best))
             self._hooks.on_epoch(state.history[-1])
-        if not state.best_epoch:
-            raise TrainingFailed("The model's answers are no numbers. Lower learning_rate.")
         self._model.set_weights(best)
         return state
 
@@ -198,6 +196,7 @@ class Trainer:
             loss, accuracy = self._learn(state.epoch, step, train)
             with self._average.in_place():
                 logits = self._inference.logits(validation)
+        check_answers(logits)
         labels, predicted = validation.labels, logits.argmax(axis=1)
         val_loss = cross_entropy(logits, labels)
         score = macro_f1(labels, predicted)
@@ -243,6 +242,8 @@ class Trainer:
             epoch = checkpoint.state.epoch
             log.warning("checkpoint_not_written epoch=%d message=%s", epoch, exc.message)
             self._hooks.on_message(f"the checkpoint of epoch {epoch} could not be written")
+        else:
+            self._hooks.on_saved()
 
 
 def class_weights(labels: NDArray[np.int64]) -> list[float]:
@@ -272,6 +273,15 @@ def _check_number(loss: float, precision: Precision) -> None:
         raise TrainingFailed(
             "The training loss is no longer a number. Lower learning_rate, or raise batch_size"
             f"{also}."
+        )
+
+
+def check_answers(logits: NDArray[np.float32]) -> None:
+    """Raise ``TrainingFailed`` if some are no numbers: the last step may have ruined the weights,
+    which no loss tells any more."""
+    if not np.isfinite(logits).all():
+        raise TrainingFailed(
+            "The model's answers are no longer numbers. Lower learning_rate, or raise batch_size."
         )
 
 

@@ -17,6 +17,7 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
     """The audit with everything that the owner of the data set should know, worst first."""
     found = (
         *_contradictions(audit),
+        *_label_errors(audit),
         *_leaks(audit),
         *_shortcuts(audit, len(items)),
         *_blanks(audit),
@@ -38,6 +39,15 @@ def _contradictions(audit: DatasetAudit) -> Iterator[str]:
         yield (
             f"{_files(audit.contradictory_exact_count)} left out, because the same picture came "
             "under different labels."
+        )
+
+
+def _label_errors(audit: DatasetAudit) -> Iterator[str]:
+    if audit.label_errors and audit.label_errors.count:
+        yield (
+            f"{_slices(audit.label_errors.count)} likely mislabelled: in cross-validation, models "
+            "that had not seen the slice took it for another class. Look at the suspects and mend "
+            "the labels that are wrong."
         )
 
 

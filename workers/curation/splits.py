@@ -45,8 +45,8 @@ def split_dataset(
     it is. Raises ``TrainingFailed`` if a class has too few groups to be in every part, or would be
     tested without having been taught.
     """
-    given_test = [item for item in items if item.split is Split.TEST]
-    rest = [item for item in items if item.split is not Split.TEST]
+    given_test = [item for item in items if _is_test(item)]
+    rest = [item for item in items if not _is_test(item)]
     if given_test and rest:
         _check_taught(given_test, rest)
         share = validation_share / (1 - min(test_share, 0.5))
@@ -55,8 +55,7 @@ def split_dataset(
             train=train,
             validation=validation,
             test=tuple(given_test),
-            protocol="the data set's own Testing folder, which may hold patients of Training; "
-            + _protocol(rest, seed),
+            protocol=_given(items, len(given_test)) + _protocol(rest, seed),
         )
     shares = [1 - validation_share - test_share, validation_share, test_share]
     train, validation, test = _parts(items, shares, seed)
@@ -102,6 +101,20 @@ def split_for_final(
     """Without a test part: for a model whose recipe was cross-validated on the same slices."""
     train, validation = _parts(items, [1 - validation_share, validation_share], seed)
     return SplitPlan(train=train, validation=validation, test=(), protocol=_protocol(items, seed))
+
+
+def _given(items: Sequence[DatasetItem], tested: int) -> str:
+    """What a layout that came along is worth, in words that stand beside the numbers."""
+    mixed = [group for group in linked_groups(items) if len({_is_test(i) for i in group}) > 1]
+    known = sum(_is_test(item) for group in mixed for item in group)
+    return (
+        f"the data set's own Testing folder, of whose {tested} slices {known} are known from "
+        "Training (the same picture, a near-duplicate, or the same group); validation "
+    )
+
+
+def _is_test(item: DatasetItem) -> bool:
+    return item.split is Split.TEST
 
 
 def _protocol(items: Sequence[DatasetItem], seed: int) -> str:

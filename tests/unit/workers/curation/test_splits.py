@@ -239,3 +239,13 @@ def test_a_class_that_folds_leave_too_little_of_fails_by_name() -> None:
         TrainingFailed, match=r"too small for 2 folds: what a fold does not test .* glioma has 1\."
     ):
         fold_plans(items, folds=2, validation_share=0.1, seed=0)
+
+
+def test_what_a_given_layout_leaks_stands_beside_its_numbers() -> None:
+    clean = split(given_split(3, 1)).protocol
+    assert "0 are known from Training" in clean
+    items = given_split(3, 1)
+    taught = next(item for item in items if item.split is Split.TRAIN)
+    tested = next(item for item in items if item.split is Split.TEST and item.label is taught.label)
+    copied = [replace(item, sha256=taught.sha256) if item is tested else item for item in items]
+    assert "1 are known from Training" in split(copied).protocol

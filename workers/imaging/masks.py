@@ -1,15 +1,28 @@
 """Tumour masks between the picture that was sent and the square that a model sees."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import SquareGeometry, resized
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
-_WHITE = 255
+_WHITE: Final = 255
+
+
+def decode_mask(data: bytes, limits: ImageLimits) -> Mask:
+    """An encoded mask (height, width): what is at least half as bright as its brightest pixel.
+
+    So masks of 0 and 1, of 0 and 255, and such that were compressed mean the same. Raises
+    ``ImageRefused``.
+    """
+    grey = decode_grey(data, limits)
+    return np.asarray(grey > int(grey.max()) // 2)
 
 
 def prepare_mask(mask: Mask, geometry: SquareGeometry, size: int) -> NDArray[np.uint8]:

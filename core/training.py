@@ -42,6 +42,16 @@ class BatchNorm(StrEnum):
     """They keep the statistics that they came with."""
 
 
+class Precision(StrEnum):
+    """What a training computes in. Weights, their averages and the trained model are float32."""
+
+    AUTO = "auto"
+    """What the device is fast in: float32 on a CPU, 16 bits on a GPU that has units for them."""
+    FLOAT32 = "float32"
+    MIXED_BFLOAT16 = "mixed_bfloat16"
+    MIXED_FLOAT16 = "mixed_float16"
+
+
 WEIGHTS_CHOICES: Final = ("auto", "imagenet", "package", "none")
 """Beside these, ``file:NAME`` reads NAME from the server's folder of weights, and a URI that ends
 in ``#sha256=HEX`` is fetched where the server's settings allow that."""
@@ -63,6 +73,7 @@ class TrainingSpec:
     ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are shares of the
     whole data set (``test_share`` is ignored where the data set brings its own test split).
     With ``folds`` above 1 the job first cross-validates, and the model's numbers come from that.
+    Where there are several GPUs each takes its share of ``batch_size`` slices.
     """
 
     backbone: Backbone = Backbone.EFFICIENTNET_B0
@@ -89,6 +100,7 @@ class TrainingSpec:
     test_share: float = 0.15
     folds: int = 0
     seed: int = 0
+    precision: Precision = Precision.AUTO
 
     @classmethod
     def validated(cls, values: Mapping[str, Any]) -> Self:
@@ -223,6 +235,7 @@ _PARSERS: Final[Mapping[str, Any]] = {
     "test_share": _real(0.05, 0.5),
     "folds": _folds,
     "seed": _whole(0, 2**31 - 1),
+    "precision": _choice(Precision),
 }
 
 

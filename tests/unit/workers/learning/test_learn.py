@@ -13,7 +13,7 @@ from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
-from core.training import EpochProgress, Task, TrainingSpec
+from core.training import EpochProgress, Precision, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.store import FakeArtefactStore
@@ -137,7 +137,7 @@ def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
 def test_the_job_hears_how_far_it_is(job: Job) -> None:
     job.run()
 
-    assert job.messages == ["starting from weights: none"]
+    assert job.messages == ["precision float32 on the CPU", "starting from weights: none"]
     assert [epoch.epoch for epoch in job.epochs] == list(range(1, SPEC.epochs + 1))
     assert job.shares == sorted(job.shares)
     assert job.shares[-1] == pytest.approx(0.99)
@@ -147,6 +147,15 @@ def test_an_easy_task_is_learned(job: Job) -> None:
     learned = job.run(epochs=12, augmentation=False)
 
     assert learned.evaluation.accuracy > 0.7
+
+
+@pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
+def test_what_was_trained_in_fewer_bits_serves_in_float32(job: Job, precision: Precision) -> None:
+    learned = job.run(precision=precision)
+
+    assert job.messages[0] == f"precision {precision} on the CPU"
+    assert learned.manifest.metrics["export_difference"] < 1e-4
+    assert learned.manifest.spec["precision"] == str(precision)
 
 
 def test_a_cancelled_job_goes_on_where_it_was_as_if_nothing_had_happened(job: Job) -> None:

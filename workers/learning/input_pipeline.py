@@ -207,6 +207,12 @@ def plain_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
     return _batches(slices, batch_size, np.arange(len(slices))).prefetch(tf.data.AUTOTUNE)
 
 
+def plain_mask_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
+    """Batches in order, unchanged, with masks of 0..1."""
+    order = np.arange(len(slices))
+    return _masked_batches(slices, batch_size, order).prefetch(tf.data.AUTOTUNE)
+
+
 def _seed(seed: int, epoch: int, step: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int64), epoch * 2**32 + step])
 

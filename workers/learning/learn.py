@@ -30,6 +30,7 @@ from workers.learning.export import check_parity, export_graph, median_latency_m
 from workers.learning.fitting import Fitted, fit
 from workers.learning.flops import multiply_accumulates
 from workers.learning.folds import CrossValidation, FoldAnswers
+from workers.learning.inference import stop_if_told
 from workers.learning.input_pipeline import DecodedSet, load_slices
 from workers.learning.judging import (
     Doubt,
@@ -41,7 +42,6 @@ from workers.learning.judging import (
     pick_examples,
 )
 from workers.learning.runtime import configure_runtime
-from workers.learning.trainer import stop_if_told
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,

@@ -8,6 +8,7 @@ from typing import Final
 
 import tensorflow as tf
 
+_HALF: Final = 0.5
 _SMOOTH: Final = 1.0
 """Pixels: keeps the overlap of small lesions from jumping."""
 
@@ -29,3 +30,14 @@ def soft_dice(probabilities: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     shared = tf.reduce_sum(probabilities * masks, axis=(1, 2, 3))
     both = tf.reduce_sum(probabilities + masks, axis=(1, 2, 3))
     return (2 * shared + _SMOOTH) / (both + _SMOOTH)
+
+
+def hard_dice(logits: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """The Dice coefficient (n,) of each slice with what is more likely tumour than not.
+
+    Of a slice without tumour it is 1 if nothing was found, else 0.
+    """
+    found, true = (tf.cast(part, tf.float32) for part in (logits > 0, masks >= _HALF))
+    shared = tf.reduce_sum(found * true, axis=(1, 2, 3))
+    both = tf.reduce_sum(found + true, axis=(1, 2, 3))
+    return tf.where(both > 0, 2 * shared / tf.maximum(both, 1.0), 1.0)

@@ -4,12 +4,14 @@ Ronneberger, Fischer and Brox, MICCAI 2015, "U-Net: Convolutional Networks for B
 Segmentation", with a pretrained network as its way down.
 """
 
+import math
 from typing import Final
 
 import keras
 from keras import KerasTensor, layers
 
-from core.training import Backbone, BatchNorm, TrainingSpec
+from core.errors import TrainingFailed
+from core.training import Backbone, BatchNorm, Precision, TrainingSpec
 from workers.learning.backbones import (
     BACKBONES,
     build_backbone,
@@ -34,23 +36,30 @@ _FEWEST_TUMOUR: Final = -4.0
 """First logit everywhere: few pixels are tumour, and to find that out takes many a step."""
 
 
-def build_segmenter(spec: TrainingSpec, *, pretrained: bool) -> keras.Model:
-    """A model from (n, size, size, 1) grey values 0..255 to logits (n, size, size, 1).
+def build_segmenter(
+    spec: TrainingSpec,
+    *,
+    pretrained: bool,
+    precision: Precision = Precision.FLOAT32,
+    side: int | None = None,
+) -> keras.Model:
+    """A model from (n, side, side, 1) grey values 0..255 to logits (n, side, side, 1).
 
-    Sides must be multiples of 32. What the recipe freezes is frozen where there is something to
-    keep: in a pretrained backbone. Raises ``TrainingFailed`` for pictures that are too small.
+    Without a side it takes pictures of any that is a multiple of 32. What the recipe freezes is
+    frozen where there is something to keep: in a pretrained backbone. Only the backbone computes
+    in ``precision``. Raises ``TrainingFailed`` for an image size that it cannot take.
     """
-    check_image_size(spec.backbone, spec.image_size)
-    grey = layers.Input((None, None, 1), name=INPUT_NAME)
+    _check_size(spec)
+    grey = layers.Input((side, side, 1), name=INPUT_NAME)
     three = layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
-    backbone = build_backbone(spec.backbone)
+    backbone = build_backbone(spec.backbone, side, precision=precision)
     quicken_statistics(backbone, _MOMENTUM)
     if pretrained:
         freeze_blocks(backbone, spec.backbone, spec.frozen_blocks)
     if pretrained and spec.batch_norm is BatchNorm.FROZEN:
         freeze_statistics(backbone)
     encoder = with_skips(backbone, spec.backbone)
-    *skips, deepest = encoder(BACKBONES[spec.backbone].normalise(three))
+    *skips, deepest = _in_float32(encoder(BACKBONES[spec.backbone].normalise(three)))
     features = deepest
     for number, (skip, filters) in enumerate(zip(skips, _FILTERS, strict=True), start=1):
         features = _up(features, skip, filters, f"up{number}")
@@ -64,6 +73,28 @@ def build_segmenter(spec: TrainingSpec, *, pretrained: bool) -> keras.Model:
     )(features)
     logits = layers.UpSampling2D(interpolation="bilinear", dtype="float32", name=MASK_LOGITS)(half)
     return keras.Model(grey, logits, name=f"{spec.backbone}_segmenter")
+
+
+def segmenter_bytes(spec: TrainingSpec) -> int:
+    """Bytes that one picture's layer outputs take as float32; training keeps all of them."""
+    model = build_segmenter(spec, pretrained=False, side=spec.image_size)
+    parts = [layer.layers if isinstance(layer, keras.Model) else [layer] for layer in model.layers]
+    outputs = (layer.output for part in parts for layer in part if hasattr(layer, "output"))
+    shapes = (tensor.shape for tensor in outputs if not isinstance(tensor, list))
+    return 4 * sum(math.prod(side or 1 for side in shape) for shape in shapes)
+
+
+def _check_size(spec: TrainingSpec) -> None:
+    check_image_size(spec.backbone, spec.image_size)
+    if any(side % STRIDE for side in (spec.image_size, spec.first_image_size)):
+        raise TrainingFailed(
+            f"A segmenter needs an image_size and a first_image_size that are multiples of "
+            f"{STRIDE}; they are {spec.image_size} and {spec.first_image_size}."
+        )
+
+
+def _in_float32(features: list[KerasTensor]) -> list[KerasTensor]:
+    return [layers.Activation("linear", dtype="float32")(tensor) for tensor in features]
 
 
 def with_probabilities(model: keras.Model) -> keras.Model:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.labels import LABELS
-from core.registry import ClassMetrics, Evaluation, ModelVersion
+from core.registry import AnyEvaluation, ClassMetrics, Evaluation, ModelVersion
 from core.training import Backbone, Task
 
 
@@ -42,3 +42,9 @@ def a_model_version(version_id: str = "m1", **changes: Any) -> ModelVersion:
         "library_versions": {"tensorflow": "2.21.0"},
     }
     return ModelVersion(**(values | changes))
+
+
+def classifying(evaluation: AnyEvaluation) -> Evaluation:
+    """The evaluation, which must be a classifier's."""
+    assert isinstance(evaluation, Evaluation)
+    return evaluation

@@ -16,6 +16,7 @@ from core.settings import Settings
 from core.training import EpochProgress, Precision, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
+from tests.fakes.registry import classifying
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import write_blob, write_items
 from workers.evaluation.selective import LOWEST, NEVER
@@ -100,7 +101,7 @@ def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
 
 
 def test_every_slice_is_in_one_part_and_only_test_slices_judge(job: Job) -> None:
-    evaluation = job.run().evaluation
+    evaluation = classifying(job.run().evaluation)
 
     sizes = (evaluation.train_size, evaluation.validation_size, evaluation.test_size)
     assert sum(sizes) == 8 * len(LABELS)
@@ -115,7 +116,7 @@ def test_the_answer_is_calibrated(job: Job) -> None:
 
     assert learned.manifest.calibration.temperature > 0
     assert LOWEST <= learned.manifest.calibration.abstain_below <= NEVER
-    evaluation = learned.evaluation
+    evaluation = classifying(learned.evaluation)
     assert evaluation.ece is not None
     assert 0 <= evaluation.ece <= 1
     assert evaluation.coverage is not None
@@ -126,7 +127,7 @@ def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
     learned = job.run()
 
     metrics = learned.manifest.metrics
-    assert metrics["test"]["accuracy"] == learned.evaluation.accuracy
+    assert metrics["test"]["accuracy"] == classifying(learned.evaluation).accuracy
     assert [epoch["loss"] for epoch in metrics["history"]] == [e.loss for e in job.epochs]
     assert 1 <= metrics["best_epoch"] <= SPEC.epochs
     page = learned.files[REPORT].decode()
@@ -146,7 +147,7 @@ def test_the_job_hears_how_far_it_is(job: Job) -> None:
 def test_an_easy_task_is_learned(job: Job) -> None:
     learned = job.run(epochs=12, augmentation=False)
 
-    assert learned.evaluation.accuracy > 0.7
+    assert classifying(learned.evaluation).accuracy > 0.7
 
 
 @pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])

@@ -15,9 +15,10 @@ from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.imaging.decode import ImageLimits
 from workers.learning.checkpoints import Checkpoints
-from workers.learning.fitting import fit
+from workers.learning.fitting import fit, fit_segmenter
 from workers.learning.input_pipeline import Slices
-from workers.learning.learn import READ_UNTIL, read_slices, split_plans
+from workers.learning.learn import split_plans
+from workers.learning.reading import READ_UNTIL, read_slices
 from workers.learning.runtime import configure_runtime
 from workers.learning.search import run_search
 from workers.model_artefact import sha256_hex
@@ -78,7 +79,8 @@ class StoredFitter:
 
     def fit(self, number: int, spec: TrainingSpec, hooks: TrainingHooks) -> None:
         keras.backend.clear_session()
-        fit(
+        fit_one = fit_segmenter if spec.task is Task.SEGMENTATION else fit
+        fit_one(
             spec,
             self._train,
             self._validation,

@@ -8,6 +8,7 @@ import math
 from typing import Final
 
 import keras
+import numpy as np
 from keras import KerasTensor, layers
 
 from core.errors import TrainingFailed
@@ -32,6 +33,9 @@ _SKIPS: Final = (16, 8, 4, 2)
 """Strides at which the way up meets the way down. The last halving is undone by interpolation: a
 layer at full resolution would cost as much as all others and hardly moves an outline."""
 _FILTERS: Final = (128, 64, 48, 32)
+_LINE: Final = np.array([0.25, 0.75, 0.75, 0.25])
+_BILINEAR: Final = (_LINE[:, None] * _LINE[None, :])[:, :, None, None]
+"""Interpolation as a convolution: Keras' own does not take pictures of any size."""
 _FEWEST_TUMOUR: Final = -4.0
 """First logit everywhere: few pixels are tumour, and to find that out takes many a step."""
 
@@ -71,7 +75,17 @@ def build_segmenter(
         dtype="float32",
         name="half_logits",
     )(features)
-    logits = layers.UpSampling2D(interpolation="bilinear", dtype="float32", name=MASK_LOGITS)(half)
+    logits = layers.Conv2DTranspose(
+        1,
+        4,
+        strides=2,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.Constant(_BILINEAR),
+        trainable=False,
+        dtype="float32",
+        name=MASK_LOGITS,
+    )(half)
     return keras.Model(grey, logits, name=f"{spec.backbone}_segmenter")
 
 

@@ -20,7 +20,8 @@ from tests.fakes.registry import classifying
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import write_blob, write_items
 from workers.evaluation.selective import LOWEST, NEVER
-from workers.learning.learn import learn, library_versions
+from workers.learning.learn import learn
+from workers.learning.versions import library_versions
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,

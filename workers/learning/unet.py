@@ -12,7 +12,7 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from core.errors import TrainingFailed
-from core.training import Backbone, BatchNorm, Precision, TrainingSpec
+from core.training import SEGMENTER_STRIDE, Backbone, BatchNorm, Precision, TrainingSpec
 from workers.learning.backbones import (
     BACKBONES,
     build_backbone,
@@ -24,8 +24,6 @@ from workers.learning.backbones import (
 from workers.model_artefact import INPUT_NAME, MASK_NAME
 
 MASK_LOGITS: Final = "mask_logits"
-STRIDE: Final = 32
-"""Every backbone halves its picture five times; sides must be multiples of this."""
 _MOMENTUM: Final = 0.9
 _PROBE: Final = 64
 """Side at which the network's layers are asked for their sizes; any multiple of the stride does."""
@@ -100,10 +98,10 @@ def segmenter_bytes(spec: TrainingSpec) -> int:
 
 def _check_size(spec: TrainingSpec) -> None:
     check_image_size(spec.backbone, spec.image_size)
-    if any(side % STRIDE for side in (spec.image_size, spec.first_image_size)):
+    if any(side % SEGMENTER_STRIDE for side in (spec.image_size, spec.first_image_size)):
         raise TrainingFailed(
             f"A segmenter needs an image_size and a first_image_size that are multiples of "
-            f"{STRIDE}; they are {spec.image_size} and {spec.first_image_size}."
+            f"{SEGMENTER_STRIDE}; they are {spec.image_size} and {spec.first_image_size}."
         )
 
 

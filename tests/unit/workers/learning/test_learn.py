@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core.datasets import Dataset, DatasetItem
-from core.errors import NotSupported, TrainingCancelled, TrainingFailed
+from core.errors import TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
 from core.training import EpochProgress, Precision, Task, TrainingSpec
@@ -182,6 +182,6 @@ def test_nothing_is_trained_on_too_few_slices(job: Job) -> None:
     assert not job.epochs
 
 
-def test_a_segmenter_cannot_be_trained(job: Job) -> None:
-    with pytest.raises(NotSupported):
+def test_a_segmenter_needs_masks(job: Job) -> None:
+    with pytest.raises(TrainingFailed, match="tumour mask"):
         job.run(task=Task.SEGMENTATION)

@@ -9,7 +9,9 @@ from workers.curation.manifest import MANIFEST
 
 
 def gather(sources: Sequence[Path], folder: Path) -> None:
-    """Make ``folder`` of folders with a manifest each (path, label, group), each one a part of it.
+    """Make ``folder`` of folders with a manifest each, and each one a part of it.
+
+    Manifests have path, label, group and, where there are masks, mask.
 
     Pictures are linked, or copied where they are on another disk. Groups keep their names: those
     of the same name in two sources are one group.
@@ -18,14 +20,28 @@ def gather(sources: Sequence[Path], folder: Path) -> None:
     for source in sources:
         with (source / MANIFEST).open(newline="") as manifest:
             for row in csv.DictReader(manifest):
-                path = f"{source.name}/{row['path']}"
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                _link(source / row["path"], folder / path)
-                rows.append({"path": path, "label": row["label"], "group": row["group"]})
+                rows.append(
+                    {
+                        "path": _taken(source, row["path"], folder),
+                        "label": row["label"],
+                        "group": row["group"],
+                        "mask": _taken(source, row.get("mask", ""), folder),
+                    }
+                )
     with (folder / MANIFEST).open("w", newline="") as manifest:
-        writer = csv.DictWriter(manifest, ["path", "label", "group"])
+        writer = csv.DictWriter(manifest, ["path", "label", "group", "mask"])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _taken(source: Path, path: str, folder: Path) -> str:
+    """The picture's path in the folder; nothing for nothing."""
+    if not path:
+        return ""
+    taken = f"{source.name}/{path}"
+    (folder / taken).parent.mkdir(parents=True, exist_ok=True)
+    _link(source / path, folder / taken)
+    return taken
 
 
 def _link(source: Path, target: Path) -> None:

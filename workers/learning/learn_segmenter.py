@@ -14,7 +14,7 @@ from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
-from workers.curation.splits import split_dataset
+from workers.curation.splits import SplitPlan, split_dataset
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.segmentation import judge_outlines
 from workers.evaluation.segmentation_report import (
@@ -62,10 +62,8 @@ def learn_segmenter(
     ``ArtefactCorrupt``, ``NotSupported``.
     """
     spec, limits = job.spec, ImageLimits.of(settings)
-    items = outlined_items(read_items(store, dataset.digest), spec, hooks)
-    plan = split_dataset(
-        items, validation_share=spec.validation_share, test_share=spec.test_share, seed=spec.seed
-    )
+    plan = outlined_plan(read_items(store, dataset.digest), spec, hooks)
+    items = (*plan.train, *plan.validation, *plan.test)
     data = read_slices(items, spec, hooks, store, limits)
     keras.backend.clear_session()
     fitted = fit_segmenter(
@@ -113,28 +111,46 @@ def learn_segmenter(
     return _assembled(facts, graph, fitted.model)
 
 
-def outlined_items(
+def outlined_plan(
     items: Sequence[DatasetItem], spec: TrainingSpec, hooks: TrainingHooks
-) -> Sequence[DatasetItem]:
-    """The slices that a segmenter can learn from; says how many are left out.
+) -> SplitPlan:
+    """The split a classifier with this recipe has, without slices that cannot teach outlines.
 
-    Raises ``TrainingFailed`` if hardly any has a mask, and ``NotSupported`` for folds.
+    So both are judged on slices that neither has learned from. Says how many are left out. Raises
+    ``TrainingFailed`` if hardly any slice has a mask, and ``NotSupported`` for folds.
     """
     if spec.folds:
         raise NotSupported("Segmenters are not cross-validated. Use folds=0.")
-    masks = sum(item.mask_sha256 is not None for item in items)
-    if masks < FEWEST_MASKS:
-        raise TrainingFailed(
-            f"The data set has {masks} slices with a tumour mask, and a segmenter needs at least "
-            f"{FEWEST_MASKS}. Name masks in the column mask of its manifest.csv."
-        )
-    kept = [item for item in items if teaches_outlines(item)]
-    if len(kept) < len(items):
+    _check_masks(sum(item.mask_sha256 is not None for item in items), FEWEST_MASKS, "data set")
+    plan = split_dataset(
+        items, validation_share=spec.validation_share, test_share=spec.test_share, seed=spec.seed
+    )
+    taught = SplitPlan(
+        train=_teaching(plan.train),
+        validation=_teaching(plan.validation),
+        test=_teaching(plan.test),
+        protocol=plan.protocol,
+    )
+    kept = len(taught.train) + len(taught.validation) + len(taught.test)
+    if kept < len(items):
         hooks.on_message(
-            f"{len(items) - len(kept)} slices with a tumour but no mask are left out; "
-            f"{len(kept)} are used"
+            f"{len(items) - kept} slices with a tumour but no mask are left out; {kept} are used"
         )
-    return kept
+    return taught
+
+
+def _teaching(items: Sequence[DatasetItem]) -> tuple[DatasetItem, ...]:
+    found = tuple(item for item in items if teaches_outlines(item))
+    _check_masks(sum(item.mask_sha256 is not None for item in found), 1, "part of a split")
+    return found
+
+
+def _check_masks(found: int, fewest: int, where: str) -> None:
+    if found < fewest:
+        raise TrainingFailed(
+            f"The {where} has {found} slices with a tumour mask, and a segmenter needs at least "
+            f"{fewest} there. Name more masks in the column mask of the data set's manifest.csv."
+        )
 
 
 def _assembled(facts: SegmentationFacts, graph: bytes, model: keras.Model) -> LearnedModel:

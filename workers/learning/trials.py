@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import keras
 
-from core.datasets import Dataset, DatasetItem
+from core.datasets import Dataset
 from core.errors import NotSupported
 from core.ports import ArtefactStore
 from core.search import SearchTrial
@@ -18,7 +18,7 @@ from workers.learning.checkpoints import Checkpoints
 from workers.learning.fitting import fit, fit_segmenter
 from workers.learning.input_pipeline import Slices
 from workers.learning.learn import split_plans
-from workers.learning.learn_segmenter import outlined_items
+from workers.learning.learn_segmenter import outlined_plan
 from workers.learning.reading import READ_UNTIL, read_slices
 from workers.learning.runtime import configure_runtime
 from workers.learning.search import run_search
@@ -43,10 +43,11 @@ def search_recipe(
     if job.search is None:
         raise NotSupported("This job is no search.")
     configure_runtime(settings.training_threads)
-    found: Sequence[DatasetItem] = read_items(store, dataset.digest)
+    found = read_items(store, dataset.digest)
     if job.spec.task is Task.SEGMENTATION:
-        found = outlined_items(found, job.spec, hooks)
-    plan, _ = split_plans(found, job.spec)
+        plan = outlined_plan(found, job.spec, hooks)
+    else:
+        plan, _ = split_plans(found, job.spec)
     items = [*plan.train, *plan.validation]
     data = read_slices(items, job.spec, hooks, store, ImageLimits.of(settings))
     fitter = StoredFitter(

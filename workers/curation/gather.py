@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workers.curation.manifest import MANIFEST
@@ -16,22 +16,23 @@ def gather(sources: Sequence[Path], folder: Path) -> None:
     Pictures are linked, or copied where they are on another disk. Groups keep their names: those
     of the same name in two sources are one group.
     """
-    rows = []
+    rows: list[dict[str, str]] = []
     for source in sources:
         with (source / MANIFEST).open(newline="") as manifest:
-            for row in csv.DictReader(manifest):
-                rows.append(
-                    {
-                        "path": _taken(source, row["path"], folder),
-                        "label": row["label"],
-                        "group": row["group"],
-                        "mask": _taken(source, row.get("mask", ""), folder),
-                    }
-                )
+            rows += [_taken_row(source, row, folder) for row in csv.DictReader(manifest)]
     with (folder / MANIFEST).open("w", newline="") as manifest:
         writer = csv.DictWriter(manifest, ["path", "label", "group", "mask"])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _taken_row(source: Path, row: Mapping[str, str], folder: Path) -> dict[str, str]:
+    return {
+        "path": _taken(source, row["path"], folder),
+        "label": row["label"],
+        "group": row["group"],
+        "mask": _taken(source, row.get("mask", ""), folder),
+    }
 
 
 def _taken(source: Path, path: str, folder: Path) -> str:

@@ -134,9 +134,10 @@ class TrainingSpec:
 
     def _violations(self) -> Iterator[FieldViolation]:
         """What each field may be, but not together."""
-        if self.validation_share + self.test_share > 0.8:
+        tested, name = (1 / self.folds, "folds") if self.folds else (self.test_share, "test_share")
+        if self.validation_share + tested > 0.8:
             yield FieldViolation(
-                "spec.validation_share", "with test_share it leaves less than 20 % for training"
+                "spec.validation_share", f"with {name} it leaves less than 20 % for training"
             )
         if self.task is not Task.SEGMENTATION:
             return
@@ -293,6 +294,8 @@ _TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 class TrainingJob:
     """A job as its SQL row tells it. ``progress`` is 0..1; ``attempt`` counts claims from 1.
 
+    ``futile_attempts`` counts the latest claims that left nothing for the next one to go on from:
+    no epoch's checkpoint, no trial. Too many of them fail the job when its worker is lost.
     With ``search`` it looks for a better recipe than ``spec`` instead of training a model, and
     ends with ``result_job``, a job that trains by the best one found.
     """
@@ -309,6 +312,7 @@ class TrainingJob:
     progress: float = 0.0
     stage: str = ""
     attempt: int = 0
+    futile_attempts: int = 0
     worker: str | None = None
     heartbeat_time: datetime | None = None
     enqueue_time: datetime | None = None

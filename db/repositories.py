@@ -142,6 +142,7 @@ class SqlTrainingJobs:
                 state=str(JobState.RUNNING),
                 worker=worker,
                 attempt=TrainingJobRow.attempt + 1,
+                futile_attempts=TrainingJobRow.futile_attempts + 1,
                 heartbeat_time=to_us(at),
                 update_time=to_us(at),
                 start_time=func.coalesce(TrainingJobRow.start_time, to_us(at)),
@@ -150,8 +151,18 @@ class SqlTrainingJobs:
         return self.get(job_id) if changed else None
 
     def heartbeat(
-        self, job_id: str, worker: str, at: datetime, progress: float, stage: str
+        self,
+        job_id: str,
+        worker: str,
+        at: datetime,
+        progress: float,
+        stage: str,
+        *,
+        got_further: bool = False,
     ) -> JobState:
+        values = {"heartbeat_time": to_us(at), "update_time": to_us(at)}
+        if got_further:
+            values["futile_attempts"] = 0
         changed = self._update(
             update(TrainingJobRow)
             .where(
@@ -159,7 +170,7 @@ class SqlTrainingJobs:
                 TrainingJobRow.worker == worker,
                 TrainingJobRow.state.in_([str(JobState.RUNNING), str(JobState.CANCELLING)]),
             )
-            .values(heartbeat_time=to_us(at), update_time=to_us(at), progress=progress, stage=stage)
+            .values(progress=progress, stage=stage, **values)
         )
         state = self.get(job_id).state
         return state if changed else JobState.CANCELLED

@@ -19,13 +19,15 @@ class TrainingHooks:
     """What a trainer tells its job, and asks it; from any thread.
 
     ``on_progress`` takes a share of 0..1 and a stage in words; ``on_message`` a line for the
-    job's history; ``should_stop`` is asked after each batch and each decoded slice.
+    job's history; ``should_stop`` is asked after each batch and each decoded slice; ``on_saved``
+    hears that the next attempt would go on from further than this one did.
     """
 
     on_epoch: Callable[[EpochProgress], None]
     on_progress: Callable[[float, str], None]
     on_message: Callable[[str], None]
     should_stop: Callable[[], bool]
+    on_saved: Callable[[], None] = lambda: None
 
     def within(self, low: float, high: float) -> "TrainingHooks":
         """Hooks whose progress of 0..1 is a part of these hooks' progress."""

@@ -124,7 +124,7 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
         return lease.cancel()
     except StoreUnavailable as error:
         log.warning("job_without_store job=%s message=%s", job.id, error.message)
-        if job.attempt >= deps.settings.training_max_attempts:
+        if lease.futile_attempts >= deps.settings.training_max_attempts:
             return _fail(lease, deps.clock, error.reason, error.message)
         return _put_back(lease, deps.clock, error)
     except BrainTumorError as error:

@@ -163,7 +163,9 @@ class FakeTrainingJobs:
             raise NotFound(job.name)
         if current.state is not expected:
             raise IllegalTransition(job.name, current.state, job.state)
-        self._state.jobs[job.id] = job.evolve(attempt=current.attempt)
+        self._state.jobs[job.id] = job.evolve(
+            attempt=current.attempt, futile_attempts=current.futile_attempts
+        )
 
     def claim(self, job_id: str, worker: str, at: datetime) -> TrainingJob | None:
         job = self._state.jobs.get(job_id)
@@ -174,6 +176,7 @@ class FakeTrainingJobs:
             at,
             worker=worker,
             attempt=job.attempt + 1,
+            futile_attempts=job.futile_attempts + 1,
             heartbeat_time=at,
             start_time=job.start_time or at,
         )
@@ -181,13 +184,24 @@ class FakeTrainingJobs:
         return claimed
 
     def heartbeat(
-        self, job_id: str, worker: str, at: datetime, progress: float, stage: str
+        self,
+        job_id: str,
+        worker: str,
+        at: datetime,
+        progress: float,
+        stage: str,
+        *,
+        got_further: bool = False,
     ) -> JobState:
         job = self.get(job_id)
         if job.worker != worker or job.state not in {JobState.RUNNING, JobState.CANCELLING}:
             return JobState.CANCELLED
         self._state.jobs[job_id] = job.evolve(
-            heartbeat_time=at, update_time=at, progress=progress, stage=stage
+            heartbeat_time=at,
+            update_time=at,
+            progress=progress,
+            stage=stage,
+            futile_attempts=0 if got_further else job.futile_attempts,
         )
         return job.state
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from core.errors import TrainingFailed
 from core.labels import LABELS
 from core.training import TrainingSpec
 from workers.evaluation.metrics import cross_entropy, macro_f1
@@ -86,6 +87,7 @@ class NamesTumours:
 
     def score(self, validation: Slices) -> Scores:
         logits, labels = self._inference.logits(validation), validation.labels
+        check_answers(logits)
         predicted = logits.argmax(axis=1)
         return Scores(
             loss=cross_entropy(logits, labels),
@@ -118,8 +120,18 @@ class OutlinesTumours:
 
     def score(self, validation: Slices) -> Scores:
         losses, overlaps = self._inference.scores(validation)
+        check_answers(losses)
         dice = float(overlaps.mean())
         return Scores(loss=float(losses.mean()), accuracy=dice, macro_f1=dice)
+
+
+def check_answers(answers: NDArray[np.float32]) -> None:
+    """Raise ``TrainingFailed`` if some are no numbers: the last step may have ruined the weights,
+    which no loss tells any more."""
+    if not np.isfinite(answers).all():
+        raise TrainingFailed(
+            "The model's answers are no longer numbers. Lower learning_rate, or raise batch_size."
+        )
 
 
 def class_weights(labels: NDArray[np.int64]) -> list[float]:

@@ -83,8 +83,6 @@ class Trainer:
                     best = self._model.get_weights()
             self._keep(Checkpoint(state=state, last=self._values(), best=best))
             self._hooks.on_epoch(state.history[-1])
-        if not state.best_epoch:
-            raise TrainingFailed("The model's answers are no numbers. Lower learning_rate.")
         self._model.set_weights(best)
         return state
 
@@ -172,6 +170,8 @@ class Trainer:
             epoch = checkpoint.state.epoch
             log.warning("checkpoint_not_written epoch=%d message=%s", epoch, exc.message)
             self._hooks.on_message(f"the checkpoint of epoch {epoch} could not be written")
+        else:
+            self._hooks.on_saved()
 
 
 @contextmanager

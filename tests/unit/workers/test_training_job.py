@@ -356,11 +356,29 @@ def test_a_store_that_stays_away_too_often_fails_the_job(
     monkeypatch.setattr("workers.job_lease.STORE_PATIENCE_SECONDS", 0.0)
     break_store(stack, monkeypatch, times=1_000_000)
     last = stack.settings.training_max_attempts
-    stack.uows.state.jobs["job1"] = stack.job.evolve(attempt=last - 1)
+    stack.uows.state.jobs["job1"] = stack.job.evolve(futile_attempts=last - 1)
 
     stack.run(learn_well)
 
     assert (stack.job.state, stack.job.error_reason) == (JobState.FAILED, "STORE_UNAVAILABLE")
+    assert not stack.versions
+
+
+def test_an_attempt_that_got_further_is_not_the_last(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.job_lease.STORE_PATIENCE_SECONDS", 0.0)
+    break_store(stack, monkeypatch, times=1_000_000)
+    last = stack.settings.training_max_attempts
+    stack.uows.state.jobs["job1"] = stack.job.evolve(futile_attempts=last - 1)
+
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        hooks.on_saved()
+        return learn_well(job, dataset, hooks)
+
+    stack.run(learn)
+
+    assert (stack.job.state, stack.job.futile_attempts) == (JobState.QUEUED, 0)
     assert not stack.versions
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.datasets import ClassLeakage, DatasetItem, Split
@@ -140,6 +141,19 @@ def test_a_layout_that_does_not_leak_is_reported_as_such() -> None:
     assert {leak.leaked_count for leak in found.audit.leakage.values()} == {0}
     assert warned(found, "leaks") == []
     assert warned(found, "No patients") == []
+
+
+def test_classes_on_one_side_of_a_given_layout_are_named() -> None:
+    made = heads(2)
+    made.items[0] = replace(made.items[0], split=Split.TRAIN)
+    made.items[1] = replace(made.items[1], split=Split.TEST)
+    found = made.audited()
+    assert warned(found, "Only the Testing part has slices of pituitary: there are none to learn")
+    assert warned(found, "The Testing part has no slice of glioma.")
+    made.add("t.png", GLIOMA, png(a_head(7)), split=Split.TEST)
+    made.add("l.png", PITUITARY, png(a_head(8)), split=Split.TRAIN)
+    assert not warned(made.audited(), "The Testing part has no slice")
+    assert not warned(heads().audited(), "Testing part")
 
 
 def test_blank_slices_are_named_and_are_no_copies() -> None:

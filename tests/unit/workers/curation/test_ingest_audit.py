@@ -124,6 +124,14 @@ def test_a_data_set_that_shows_nothing_is_refused(worker: Worker, level: int) ->
     assert worker.uow_factory.state.datasets == {}
 
 
+def test_a_class_that_shows_nothing_is_refused_by_name(worker: Worker) -> None:
+    black = {f"no/{side}.png": png(np.zeros((side, 64), np.uint8)) for side in (50, 60, 70)}
+    with pytest.raises(DatasetRefused, match="All pictures of the class no_tumor are blank"):
+        worker.take({**clean(), **black})
+    assert worker.uow_factory.state.datasets == {}
+    assert worker.take({**clean(), **black, "no/head.png": png(a_head(9))}, "seen").item_count == 12
+
+
 def test_some_blank_slices_are_a_warning(worker: Worker) -> None:
     black = {"glioma/black.png": png(np.zeros((64, 64), np.uint8))}
     dataset = worker.take({**clean(), **black})

@@ -13,7 +13,7 @@ from core.datasets import Dataset, DatasetItem
 from core.errors import TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
-from core.training import EpochProgress, Precision, Task, TrainingSpec
+from core.training import EpochProgress, Optimizer, Precision, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.registry import classifying
@@ -178,6 +178,23 @@ def test_a_cancelled_job_goes_on_where_it_was_as_if_nothing_had_happened(job: Jo
 def test_nothing_is_trained_on_too_few_slices(job: Job) -> None:
     with pytest.raises(TrainingFailed, match="too small to split"):
         job.run(per_class=2)
+
+    assert not job.epochs
+
+
+def test_a_model_that_training_killed_is_not_kept(job: Job) -> None:
+    # The only step is so large that what the slices show is lost in what it left.
+    with pytest.raises(TrainingFailed, match=r"no difference between slices.*Lower learning_rate"):
+        job.run(epochs=1, batch_size=64, optimizer=Optimizer.SGD, learning_rate=1e30, ema_decay=0)
+
+
+def test_a_recipe_that_cannot_fit_in_memory_is_not_tried(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.learning.fitting.available_memory", lambda: 1000)
+
+    with pytest.raises(TrainingFailed, match=r"0\.0 GiB are free\. Lower batch_size or image_size"):
+        job.run()
 
     assert not job.epochs
 

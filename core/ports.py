@@ -40,6 +40,13 @@ class DatasetRepository(Protocol):
 
     def list(self, page: PageRequest) -> Page[Dataset]: ...
 
+    def save_audit(self, dataset: Dataset) -> bool:
+        """Write the data set's audit over the one it had; nothing else of it ever changes.
+
+        False, and nothing is written, if it is gone, even if another has its name by now.
+        """
+        ...
+
     def delete(self, dataset_id: str) -> None:
         """Raises ``NotFound``."""
         ...

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,6 +28,8 @@ from db.tables import (
 )
 
 T = TypeVar("T")
+_DATASET_IDENTITY: Final = ("id", "digest", "create_time")
+"""A name alone may belong to another data set by now."""
 _Listed = type[DatasetRow] | type[TrainingJobRow] | type[ModelVersionRow]
 
 
@@ -87,6 +89,13 @@ class SqlDatasets:
 
     def list(self, page: PageRequest) -> Page[Dataset]:
         return _mapped(*_page_of(self._session, DatasetRow, page), mappers.dataset_from_row)
+
+    def save_audit(self, dataset: Dataset) -> bool:
+        values = mappers.dataset_values(dataset)
+        identity = (getattr(DatasetRow, name) == values[name] for name in _DATASET_IDENTITY)
+        statement = update(DatasetRow).where(*identity).values(audit=values["audit"])
+        result: Any = self._session.execute(statement)
+        return bool(result.rowcount)
 
     def delete(self, dataset_id: str) -> None:
         self._session.delete(self._row(dataset_id))

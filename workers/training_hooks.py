@@ -11,6 +11,7 @@ from core.datasets import Dataset
 from core.registry import AnyEvaluation
 from core.search import SearchTrial
 from core.training import EpochProgress, TrainingJob
+from workers.curation.label_errors import OutOfFold
 from workers.model_artefact import ModelManifest
 
 
@@ -43,6 +44,7 @@ class LearnedModel:
     """A trained, checked model that is not stored yet.
 
     ``latency_ms`` and ``flops`` (multiply-accumulates, 0 if not counted) are for one slice.
+    ``out_of_fold`` has an answer to each slice of the data set if there was a cross-validation.
     """
 
     manifest: ModelManifest
@@ -52,6 +54,7 @@ class LearnedModel:
     train_seconds: float
     latency_ms: float
     flops: int = 0
+    out_of_fold: OutOfFold | None = None
 
 
 class Learn(Protocol):

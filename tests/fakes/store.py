@@ -4,7 +4,7 @@ import copy
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
@@ -127,6 +127,15 @@ class FakeDatasets:
 
     def list(self, page: PageRequest) -> Page[Dataset]:
         return _page(self._state.datasets.values(), page, _by_time)
+
+    def save_audit(self, dataset: Dataset) -> bool:
+        kept = self._state.datasets.get(dataset.id)
+        if kept is None:
+            return False
+        if (kept.digest, kept.create_time) != (dataset.digest, dataset.create_time):
+            return False
+        self._state.datasets[dataset.id] = replace(kept, audit=dataset.audit)
+        return True
 
     def delete(self, dataset_id: str) -> None:
         del self._state.datasets[self.get(dataset_id).id]

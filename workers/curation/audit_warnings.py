@@ -17,6 +17,7 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
     """The audit with everything that the owner of the data set should know, worst first."""
     found = (
         *_contradictions(audit),
+        *_label_errors(audit),
         *_one_sided(items),
         *_leaks(audit),
         *_shortcuts(audit, len(items)),
@@ -57,6 +58,15 @@ def _one_sided(items: Sequence[DatasetItem]) -> Iterator[str]:
         yield (
             f"The Testing part has no slice of {', '.join(untested)}. Numbers measured on it say "
             "nothing about that."
+        )
+
+
+def _label_errors(audit: DatasetAudit) -> Iterator[str]:
+    if audit.label_errors and audit.label_errors.count:
+        yield (
+            f"{_slices(audit.label_errors.count)} likely mislabelled: in cross-validation, models "
+            "that had not seen the slice took it for another class. Look at the suspects and mend "
+            "the labels that are wrong."
         )
 
 

@@ -27,8 +27,8 @@ from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
 from workers.curation.audit import Audited, LeftOut, audit_dataset
-from workers.curation.audit_report import render_audit
-from workers.curation.blobs import write_audit_page, write_blob, write_items
+from workers.curation.audit_report import with_page
+from workers.curation.blobs import write_blob, write_items
 from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
     MANIFEST,
@@ -372,7 +372,6 @@ def _dataset(
     items, audit = audited.items, audited.audit
     counts = Counter(item.label for item in items)
     digest = write_items(store, items)
-    page = render_audit(request.dataset_id, digest, audited, rejected, store)
     return Dataset(
         id=request.dataset_id,
         create_time=clock.now(),
@@ -388,5 +387,5 @@ def _dataset(
         has_given_split={item.split for item in items} >= set(Split),
         duplicate_count=audit.exact_duplicate_count,
         rejected=rejected,
-        audit=replace(audit, page_sha256=write_audit_page(store, digest, page)),
+        audit=with_page(request.dataset_id, digest, audited, rejected, store),
     )

@@ -319,7 +319,9 @@ class TrainingSpec(_message.Message):
     patience: _builtins.int
     """Stop after this many epochs without a better validation macro-F1; 0 never stops early."""
     folds: _builtins.int
-    """Cross-validate with this many folds before the model itself is trained: 2 to 20, or 0."""
+    """Cross-validate with this many folds before the model itself is trained: 2 to 20, or 0. Likely
+    label errors are then added to the data set's audit.
+    """
     precision: Global___Precision.ValueType
     """What to compute in."""
     def __init__(

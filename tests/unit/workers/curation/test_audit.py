@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.datasets import ClassLeakage, DatasetItem, Split
+import pytest
+
+from core.datasets import ClassLeakage, DatasetItem, LabelErrors, Split
 from core.labels import TumourLabel
+from tests.fakes.records import an_audit
 from tests.fakes.slices import a_head, framed, jpeg, png
 from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.audit_warnings import with_warnings
 from workers.curation.looks import Look, look_at
 from workers.imaging.decode import ImageLimits, decode_grey
 
@@ -175,6 +179,24 @@ def test_a_shortcut_is_told_with_what_gives_it_away() -> None:
         made.add(f"{seed}.png", label, png(a_head(seed, size)))
     (text,) = warned(made.audited(), "told from the file alone: 100% right from")
     assert "always naming the commonest class gives 50%" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1 slice is likely mislabelled"), (1200, "1,200 slices are likely mislabelled")],
+)
+def test_likely_label_errors_are_told_behind_what_is_certain(count: int, words: str) -> None:
+    errors = LabelErrors(count=count, suspects=())
+    audit = with_warnings(an_audit(label_errors=errors), heads().items)
+    assert "with different labels" in audit.warnings[0]
+    assert [words in text for text in audit.warnings].index(True) == 2
+    assert "The Testing part leaks" in audit.warnings[3]
+
+
+@pytest.mark.parametrize("errors", [None, LabelErrors(count=0, suspects=())])
+def test_no_label_errors_are_no_warning(errors: LabelErrors | None) -> None:
+    audit = with_warnings(an_audit(label_errors=errors), heads().items)
+    assert not any("mislabelled" in text for text in audit.warnings)
 
 
 def test_an_imbalance_is_told() -> None:

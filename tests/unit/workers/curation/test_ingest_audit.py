@@ -81,6 +81,8 @@ def test_every_data_set_is_audited_at_arrival(worker: Worker) -> None:
     assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
     assert "Near-duplicates with different labels" in page
+    assert "Likely label errors" in page
+    assert "Not looked for yet" in page
 
 
 def test_what_was_left_out_is_counted_and_named(worker: Worker) -> None:

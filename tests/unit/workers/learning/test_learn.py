@@ -18,7 +18,7 @@ from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.registry import classifying
 from tests.fakes.store import FakeArtefactStore
-from workers.curation.blobs import write_blob, write_items
+from workers.curation.blobs import read_items, write_blob, write_items
 from workers.evaluation.selective import LOWEST, NEVER
 from workers.learning.learn import learn
 from workers.learning.versions import library_versions
@@ -197,6 +197,22 @@ def test_a_recipe_that_cannot_fit_in_memory_is_not_tried(
         job.run()
 
     assert not job.epochs
+
+
+def test_a_cross_validation_answers_every_slice_once(job: Job) -> None:
+    answers = job.run(folds=2, epochs=1).out_of_fold
+
+    assert answers is not None
+    stored = read_items(job.store, job.dataset(8).digest)
+    assert sorted(answers.items, key=lambda item: item.path) == sorted(
+        stored, key=lambda item: item.path
+    )
+    assert answers.probabilities.shape == (len(stored), len(LABELS))
+    assert answers.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_without_folds_nothing_is_answered_out_of_fold(job: Job) -> None:
+    assert job.run(epochs=1).out_of_fold is None
 
 
 def test_a_segmenter_needs_masks(job: Job) -> None:

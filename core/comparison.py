@@ -64,7 +64,7 @@ def ends(interval: Interval) -> str:
 def recommend(
     versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison] = ()
 ) -> Recommendation:
-    """The version with the best macro-F1; within noise, the faster one. At least one version.
+    """The version with the best score; within noise, the faster one. At least one version.
 
     Two versions that were paired are within noise if the interval of their difference holds 0.
     Others are if they differ by at most one standard error of the accuracy on the smaller test
@@ -84,7 +84,7 @@ class _Field:
     def __init__(self, versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison]) -> None:
         self._pairs = _both_ways(pairs)
         self._noise = max(_standard_error(v) for v in versions)
-        ranked = sorted(versions, key=lambda v: v.evaluation.macro_f1, reverse=True)
+        ranked = sorted(versions, key=lambda v: v.evaluation.score, reverse=True)
         self.best = self._best_of(ranked)
         self._others = list(ranked)
         self._others.remove(self.best)
@@ -101,13 +101,13 @@ class _Field:
         found = self._pairs.get((other.name, self.best.name))
         if found is not None:
             return not found[0]
-        return self.best.evaluation.macro_f1 - other.evaluation.macro_f1 <= self._noise
+        return self.best.evaluation.score - other.evaluation.score <= self._noise
 
     def why_best(self) -> str:
         runner_up = self._others[0]
         reason = (
-            f"highest macro-F1 ({self.best.evaluation.macro_f1:.3f} against "
-            f"{runner_up.evaluation.macro_f1:.3f})"
+            f"highest {self.best.evaluation.score_name} ({self.best.evaluation.score:.3f} against "
+            f"{runner_up.evaluation.score:.3f})"
         )
         if runner_up in self.equals:
             return reason + (
@@ -120,8 +120,8 @@ class _Field:
     def why_faster(self, chosen: ModelVersion) -> str:
         best = self.best
         return (
-            f"its macro-F1 ({chosen.evaluation.macro_f1:.3f}) is within noise "
-            f"({self._evidence(chosen)}) of the best ({best.evaluation.macro_f1:.3f}) and it "
+            f"its {best.evaluation.score_name} ({chosen.evaluation.score:.3f}) is within noise "
+            f"({self._evidence(chosen)}) of the best ({best.evaluation.score:.3f}) and it "
             f"answers faster ({chosen.latency_ms:.1f} ms against {best.latency_ms:.1f} ms"
             f"{_work(chosen, best)})"
         )
@@ -155,7 +155,7 @@ def _work(chosen: ModelVersion, best: ModelVersion) -> str:
 
 
 def _standard_error(version: ModelVersion) -> float:
-    share, count = version.evaluation.accuracy, max(version.evaluation.test_size, 1)
+    share, count = version.evaluation.share_right, max(version.evaluation.test_size, 1)
     return float((max(share * (1 - share), 1 / (4 * count)) / count) ** 0.5)
 
 

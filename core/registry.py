@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from core.labels import TumourLabel
 from core.training import Backbone, Task
@@ -98,6 +98,99 @@ class Evaluation:
     control_accuracy: float | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
 
+    score_name: ClassVar[str] = "macro-F1"
+
+    @property
+    def score(self) -> float:
+        """What versions are ranked by, 0..1."""
+        return self.macro_f1
+
+    @property
+    def share_right(self) -> float:
+        """The mean, 0..1, of how right each slice's answer is."""
+        return self.accuracy
+
+
+SEGMENTATION_SCORES: Final = (
+    "dice",
+    "dice_median",
+    "iou",
+    "iou_median",
+    "hd95",
+    "missed_share",
+    "lesion_recall",
+    "box_map_50",
+    "box_map_50_95",
+    "healthy_with_regions",
+)
+"""Numbers of a :class:`SegmentationEvaluation`, in the order in which people read them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlineMetrics:
+    """Mean Dice and IoU, 0..1, of ``support`` slices."""
+
+    dice: float
+    iou: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeMetrics(OutlineMetrics):
+    """Of a third of the slices by the area of their tumour, at most ``up_to_px`` pixels."""
+
+    up_to_px: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationEvaluation:
+    """A segmenter's numbers on slices it never saw, in pixels of the pictures as they came.
+
+    ``dice``, ``iou`` and their medians are over ``test_size`` slices with a tumour, 0..1. ``hd95``
+    is the mean 95th percentile of the distances between found and true outline in pixels, over
+    slices in which something was found; ``missed_share`` is the share of the others. A lesion is
+    a connected part of a mask; ``lesion_recall`` is the share of those that were found.
+    ``box_map_50`` and ``box_map_50_95`` are COCO's mean average precision of the lesions' boxes.
+    ``healthy_with_regions`` is the share of ``healthy_size`` slices without a tumour in which the
+    segmenter alone, without a classifier before it, finds one; None without such slices.
+    ``per_size`` are thirds, small lesions first. ``protocol`` and ``intervals`` are as in
+    :class:`Evaluation`.
+    """
+
+    dice: float
+    dice_median: float
+    iou: float
+    iou_median: float
+    missed_share: float
+    lesion_recall: float
+    box_map_50: float
+    box_map_50_95: float
+    per_class: Mapping[TumourLabel, OutlineMetrics]
+    per_size: tuple[SizeMetrics, ...]
+    train_size: int
+    validation_size: int
+    test_size: int
+    healthy_size: int
+    protocol: str
+    hd95: float | None = None
+    healthy_with_regions: float | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+
+    score_name: ClassVar[str] = "Dice"
+
+    @property
+    def score(self) -> float:
+        """What versions are ranked by, 0..1."""
+        return self.dice
+
+    @property
+    def share_right(self) -> float:
+        """The mean, 0..1, of how right each slice's answer is."""
+        return self.dice
+
+
+AnyEvaluation = Evaluation | SegmentationEvaluation
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
@@ -105,7 +198,8 @@ class ModelVersion:
 
     ``digest`` is the content hash its artefact folder is named by; ``latency_ms`` is the median
     of single-slice inference on the machine that trained it, in milliseconds. ``flops`` are the
-    multiply-accumulates of one slice, 0 where they were not counted.
+    multiply-accumulates of one slice, 0 where they were not counted. ``evaluation`` is of the
+    kind that belongs to ``task``.
     """
 
     id: str
@@ -118,7 +212,7 @@ class ModelVersion:
     training_job: str
     spec: Mapping[str, Any]
     weights_source: str
-    evaluation: Evaluation
+    evaluation: AnyEvaluation
     parameters: int
     size_bytes: int
     train_seconds: float

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -55,6 +55,10 @@ class Precision(StrEnum):
 WEIGHTS_CHOICES: Final = ("auto", "imagenet", "package", "none")
 """Beside these, ``file:NAME`` reads NAME from the server's folder of weights, and a URI that ends
 in ``#sha256=HEX`` is fetched where the server's settings allow that."""
+
+
+SEGMENTER_STRIDE: Final = 32
+"""A segmenter halves its picture five times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +127,27 @@ class TrainingSpec:
         if violations:
             raise InvalidArgument(tuple(violations))
         spec = cls(**parsed)
-        tested, name = (1 / spec.folds, "folds") if spec.folds else (spec.test_share, "test_share")
-        if spec.validation_share + tested > 0.8:
-            raise InvalidArgument.of(
+        together = tuple(spec._violations())
+        if together:
+            raise InvalidArgument(together)
+        return spec
+
+    def _violations(self) -> Iterator[FieldViolation]:
+        """What each field may be, but not together."""
+        tested, name = (1 / self.folds, "folds") if self.folds else (self.test_share, "test_share")
+        if self.validation_share + tested > 0.8:
+            yield FieldViolation(
                 "spec.validation_share", f"with {name} it leaves less than 20 % for training"
             )
-        return spec
+        if self.task is not Task.SEGMENTATION:
+            return
+        for name in ("image_size", "first_image_size"):
+            if getattr(self, name) % SEGMENTER_STRIDE:
+                yield FieldViolation(
+                    f"spec.{name}", f"must be a multiple of {SEGMENTER_STRIDE} for a segmenter"
+                )
+        if self.folds:
+            yield FieldViolation("spec.folds", "must be 0 for a segmenter")
 
 
 def parsed_field(name: str, value: Any) -> Any:

@@ -23,7 +23,19 @@ from core.datasets import (
 from core.errors import RejectedFile
 from core.labels import LABELS, TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Review
-from core.registry import SCORES, AliasMove, ClassMetrics, Evaluation, Interval, ModelVersion
+from core.registry import (
+    SCORES,
+    SEGMENTATION_SCORES,
+    AliasMove,
+    AnyEvaluation,
+    ClassMetrics,
+    Evaluation,
+    Interval,
+    ModelVersion,
+    OutlineMetrics,
+    SegmentationEvaluation,
+    SizeMetrics,
+)
 from core.search import Choice, Dimension, Range, SearchSpec, SearchTrial, TrialState
 from core.training import (
     Backbone,
@@ -326,25 +338,40 @@ def model_from_row(row: tables.ModelVersionRow, aliases: tuple[str, ...]) -> Mod
 def metric_values(version: ModelVersion) -> dict[str, float]:
     """A version's numbers by name, such as ``recall/glioma``; those that are undefined are left
     out, since SQL has no place for NaN that both databases share."""
-    evaluation = version.evaluation
-    values: dict[str, float | None] = {n: getattr(evaluation, n) for n in (*SCORES, *_SIZES)}
+    values: dict[str, float | None] = {
+        **_scores(version.evaluation),
+        "latency_ms": version.latency_ms,
+        "flops": version.flops or None,
+    }
+    return {n: float(v) for n, v in values.items() if v is not None and math.isfinite(v)}
+
+
+def _scores(evaluation: AnyEvaluation) -> dict[str, float | None]:
+    is_segmenter = isinstance(evaluation, SegmentationEvaluation)
+    names = (*SEGMENTATION_SCORES, "healthy_size") if is_segmenter else SCORES
+    values: dict[str, float | None] = {n: getattr(evaluation, n) for n in (*names, *_SIZES)}
     for label, metrics in evaluation.per_class.items():
         values |= {f"{name}/{label}": value for name, value in asdict(metrics).items()}
-    values |= {"latency_ms": version.latency_ms, "flops": version.flops or None}
-    return {n: float(v) for n, v in values.items() if v is not None and math.isfinite(v)}
+    return values
 
 
 _SIZES: Final = ("train_size", "validation_size", "test_size")
 _EVALUATION_FIELDS: Final = frozenset(f.name for f in fields(Evaluation))
+_SEGMENTATION_FIELDS: Final = frozenset(f.name for f in fields(SegmentationEvaluation))
 
 
-def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_to_json(evaluation: AnyEvaluation) -> dict[str, Any]:
     per_class = {str(label): asdict(m) for label, m in evaluation.per_class.items()}
     return {**asdict(evaluation), "per_class": per_class}
 
 
-def evaluation_from_json(values: Mapping[str, Any]) -> Evaluation:
-    """Numbers that the version's software did not know are None; such as it alone knew go."""
+def evaluation_from_json(values: Mapping[str, Any]) -> AnyEvaluation:
+    """Numbers that the version's software did not know are None; such as it alone knew go.
+
+    A segmenter's are told by their Dice.
+    """
+    if "dice" in values:
+        return _segmentation_from_json(values)
     known = {name: value for name, value in values.items() if name in _EVALUATION_FIELDS}
     return Evaluation(
         **known
@@ -353,11 +380,27 @@ def evaluation_from_json(values: Mapping[str, Any]) -> Evaluation:
                 TumourLabel(label): ClassMetrics(**m) for label, m in values["per_class"].items()
             },
             "confusion": tuple(tuple(row) for row in values["confusion"]),
-            "intervals": {
-                name: Interval(**ends) for name, ends in values.get("intervals", {}).items()
-            },
+            "intervals": _intervals(values),
         }
     )
+
+
+def _segmentation_from_json(values: Mapping[str, Any]) -> SegmentationEvaluation:
+    known = {name: value for name, value in values.items() if name in _SEGMENTATION_FIELDS}
+    return SegmentationEvaluation(
+        **known
+        | {
+            "per_class": {
+                TumourLabel(label): OutlineMetrics(**m) for label, m in values["per_class"].items()
+            },
+            "per_size": tuple(SizeMetrics(**third) for third in values["per_size"]),
+            "intervals": _intervals(values),
+        }
+    )
+
+
+def _intervals(values: Mapping[str, Any]) -> dict[str, Interval]:
+    return {name: Interval(**ends) for name, ends in values.get("intervals", {}).items()}
 
 
 def move_values(move: AliasMove) -> dict[str, Any]:

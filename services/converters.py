@@ -34,7 +34,16 @@ from core.datasets import (
 from core.errors import FieldViolation, InvalidArgument
 from core.labels import LABELS, TumourLabel
 from core.prediction import NOTICE, AuditRecord, Decision, Outcome, Prediction, Region, Review
-from core.registry import SCORES, AliasMove, Evaluation, ModelVersion
+from core.registry import (
+    SCORES,
+    SEGMENTATION_SCORES,
+    AliasMove,
+    AnyEvaluation,
+    Evaluation,
+    Interval,
+    ModelVersion,
+    SegmentationEvaluation,
+)
 from core.search import Choice, Dimension, SearchSpec, SearchTrial, TrialState
 from core.training import (
     Backbone,
@@ -471,7 +480,7 @@ def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:
         training_job=full_name(TRAINING_JOBS, version.training_job),
         spec=training_spec_message(version.spec),
         weights_source=version.weights_source,
-        evaluation=evaluation_message(version.evaluation),
+        **_numbers(version.evaluation),
         parameter_count=version.parameters,
         size_bytes=version.size_bytes,
         train_duration=duration(seconds=version.train_seconds),
@@ -480,6 +489,39 @@ def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:
         flops=version.flops,
         aliases=version.aliases,
     )
+
+
+def _numbers(evaluation: AnyEvaluation) -> dict[str, Any]:
+    """Under the field that belongs to its kind."""
+    if isinstance(evaluation, SegmentationEvaluation):
+        return {"segmentation": segmentation_message(evaluation)}
+    return {"evaluation": evaluation_message(evaluation)}
+
+
+def segmentation_message(evaluation: SegmentationEvaluation) -> models_pb2.SegmentationEvaluation:
+    per_class = evaluation.per_class
+    return models_pb2.SegmentationEvaluation(
+        **{name: getattr(evaluation, name) for name in SEGMENTATION_SCORES},
+        per_class=[
+            models_pb2.OutlineMetrics(label=LABEL.to_proto(label), **asdict(per_class[label]))
+            for label in LABELS
+            if label in per_class
+        ],
+        per_size=[models_pb2.SizeMetrics(**asdict(third)) for third in evaluation.per_size],
+        train_size=evaluation.train_size,
+        validation_size=evaluation.validation_size,
+        test_size=evaluation.test_size,
+        healthy_size=evaluation.healthy_size,
+        protocol=evaluation.protocol,
+        intervals=_intervals(evaluation.intervals),
+    )
+
+
+def _intervals(intervals: Mapping[str, Interval]) -> list[models_pb2.MetricInterval]:
+    return [
+        models_pb2.MetricInterval(metric=name, low=interval.low, high=interval.high)
+        for name, interval in intervals.items()
+    ]
 
 
 def evaluation_message(evaluation: Evaluation) -> models_pb2.Evaluation:
@@ -499,10 +541,7 @@ def evaluation_message(evaluation: Evaluation) -> models_pb2.Evaluation:
         validation_size=evaluation.validation_size,
         test_size=evaluation.test_size,
         protocol=evaluation.protocol,
-        intervals=[
-            models_pb2.MetricInterval(metric=name, low=interval.low, high=interval.high)
-            for name, interval in evaluation.intervals.items()
-        ],
+        intervals=_intervals(evaluation.intervals),
     )
 
 

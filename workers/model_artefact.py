@@ -10,6 +10,9 @@ inside the graph. It gives ``logits``: float32 (n, classes) in the order of ``la
 ``activation_map``: float32 (n, h, w, classes), the last feature map weighted by each class's row
 of the dense layer (Zhou et al., CVPR 2016, "Learning Deep Features for Discriminative
 Localization"); and ``features``: float32 (n, d), the pooled features, by which strangers are told.
+
+A segmenter's graph gives ``mask`` instead: float32 (n, size, size, 1), the probability, 0..1, that
+a pixel of the square is tumour.
 """
 
 import hashlib
@@ -35,6 +38,7 @@ INPUT_NAME: Final = "image"
 LOGITS_NAME: Final = "logits"
 ACTIVATION_MAP_NAME: Final = "activation_map"
 FEATURES_NAME: Final = "features"
+MASK_NAME: Final = "mask"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,18 @@ class Calibration:
     abstain_below: float = 0.0
     target_risk: float | None = None
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionRule:
+    """How a segmenter's map becomes regions.
+
+    Pixels of at least ``threshold`` (0..1) that touch are one, if together they cover at least
+    ``smallest_share`` (0..1) of the head's square. Chosen on validation slices.
+    """
+
+    threshold: float = 0.5
+    smallest_share: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +90,23 @@ class ModelManifest:
     metrics: Mapping[str, Any]
     library_versions: Mapping[str, str]
     format: int = field(default=1)
+    regions: RegionRule | None = None
+    """Of a segmenter only."""
 
     def to_json(self) -> bytes:
         """Canonical JSON: the same manifest always gives the same bytes, hence digest."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1).encode()
+        values = asdict(self)
+        if self.regions is None:  # manifests from before there were segmenters keep their digests
+            del values["regions"]
+        return json.dumps(values, sort_keys=True, indent=1).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> "ModelManifest":
         values = json.loads(text)
         values["labels"] = tuple(values["labels"])
         values["calibration"] = Calibration(**values["calibration"])
+        if values.get("regions") is not None:
+            values["regions"] = RegionRule(**values["regions"])
         return cls(**values)
 
 

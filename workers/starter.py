@@ -23,6 +23,7 @@ from workers.model_artefact import MANIFEST, ModelManifest, store_model
 log = logging.getLogger(__name__)
 
 STARTER: Final = Path(__file__).parent / "starter.zip"
+STARTER_SEGMENTER: Final = Path(__file__).parent / "starter_segmenter.zip"
 CALLER: Final = "braintumor"
 _VERSION: Final = "version.json"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.datasets import Dataset
-from core.registry import Evaluation
+from core.registry import AnyEvaluation
 from core.search import SearchTrial
 from core.training import EpochProgress, TrainingJob
 from workers.curation.label_errors import OutOfFold
@@ -49,7 +49,7 @@ class LearnedModel:
 
     manifest: ModelManifest
     files: Mapping[str, bytes]
-    evaluation: Evaluation
+    evaluation: AnyEvaluation
     parameters: int
     train_seconds: float
     latency_ms: float

@@ -9,9 +9,11 @@ from services.cli.output import Column, Output, Row, when
 COLUMNS: Final = (
     Column("name", lambda row: row["name"]),
     Column("created", when),
+    Column("task", lambda row: row["task"] or ""),
     Column("backbone", lambda row: row["backbone"]),
     Column("accuracy", lambda row: _score(row, "accuracy"), right=True),
     Column("macro F1", lambda row: _score(row, "macro_f1"), right=True),
+    Column("Dice", lambda row: _number((row["segmentation"] or {}).get("dice")), right=True),
     Column("ms", lambda row: f"{row['latency_ms'] or 0:.1f}", right=True),
     Column("data set", lambda row: row["dataset"]),
     Column("aliases", lambda row: ", ".join(row["aliases"]), style=lambda _: "bold"),
@@ -53,11 +55,34 @@ _PAIR_COLUMNS: Final = (
 
 
 def show_version(out: Output, row: Row) -> None:
-    """Its facts, its numbers by class, and its confusion matrix."""
+    """Its facts and its numbers by class; of a classifier the confusion matrix, of a segmenter
+    the numbers by size."""
     out.fields(_facts(row))
-    evaluation = row["evaluation"]
-    if not evaluation:
-        return
+    if row["segmentation"]:
+        _show_outlines(out, row["segmentation"])
+    if row["evaluation"]:
+        _show_answers(out, row["evaluation"])
+
+
+def _show_outlines(out: Output, segmentation: Row) -> None:
+    out.line()
+    by_class = segmentation["per_class"]
+    out.table([{"name": n, **by_class[n]} for n in by_class], _outline_columns("class"))
+    out.line()
+    thirds = [{"name": f"{t['up_to_px']} px", **t} for t in segmentation["per_size"]]
+    out.table(thirds, _outline_columns("tumours up to"))
+
+
+def _outline_columns(heading: str) -> list[Column]:
+    return [
+        Column(heading, lambda row: row["name"]),
+        Column("Dice", lambda row: f"{row['dice']:.3f}", right=True),
+        Column("IoU", lambda row: f"{row['iou']:.3f}", right=True),
+        Column("scans", lambda row: str(row["support"]), right=True),
+    ]
+
+
+def _show_answers(out: Output, evaluation: Row) -> None:
     labels = list(evaluation["per_class"])
     out.line()
     out.table([{"label": n, **evaluation["per_class"][n]} for n in labels], _CLASS_COLUMNS)
@@ -92,7 +117,7 @@ def _confusion_columns(labels: list[str]) -> list[Column]:
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
-    evaluation = row["evaluation"] or {}
+    evaluation = row["evaluation"] or row["segmentation"] or {}
     return [
         ("name", row["name"]),
         ("aliases", ", ".join(row["aliases"]) or "none"),
@@ -129,6 +154,16 @@ _SCORE_NAMES: Final = (
     ("accuracy_at_80", "accuracy, surest 80 %"),
     ("majority_share", "commonest class"),
     ("control_accuracy", "no-picture control"),
+    ("dice", "Dice, mean"),
+    ("dice_median", "Dice, median"),
+    ("iou", "IoU, mean"),
+    ("iou_median", "IoU, median"),
+    ("hd95", "outline distance, px"),
+    ("missed_share", "tumours missed"),
+    ("lesion_recall", "lesions found"),
+    ("box_map_50", "box mAP at 0.50"),
+    ("box_map_50_95", "box mAP 0.50-0.95"),
+    ("healthy_with_regions", "healthy with a region"),
 )
 
 

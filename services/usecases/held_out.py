@@ -48,7 +48,7 @@ def _too_few(first: str, second: str) -> str:
 
 def _to_compare(versions: Sequence[ModelVersion]) -> list[tuple[str, str]]:
     """Pairs of names, each once: those with the first version before those with the best."""
-    best = sorted(versions, key=lambda v: v.evaluation.macro_f1, reverse=True)[:1]
+    best = sorted(versions, key=lambda v: v.evaluation.score, reverse=True)[:1]
     chosen: dict[frozenset[str], tuple[str, str]] = {}
     for pivot in (*versions[:1], *best):
         for other in versions:

@@ -77,6 +77,10 @@ class ModelUseCases:
             raise InvalidArgument.of("names", f"give 2 to {MAX_COMPARED} versions, each once")
         with self._uow_factory() as uow:
             versions = tuple(uow.models.get(version_id) for version_id in version_ids)
+        if len({version.task for version in versions}) > 1:
+            raise InvalidArgument.of(
+                "names", "give versions of one task, segmenters or classifiers"
+            )
         found = pair_versions(self._artefacts, versions)
         return Comparison(
             versions=versions,

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import structlog
 
+from core.datasets import Dataset
 from core.errors import (
     BrokerUnavailable,
     IllegalTransition,
     InvalidArgument,
-    NotSupported,
     RequestIdReused,
     StoreUnavailable,
     Unavailable,
@@ -69,12 +69,9 @@ class TrainingUseCases:
 
         With ``search`` the job looks for a better recipe instead of training a model.
         A broker that is away is no error: the job is safe, and a sweep sends it later. Raises
-        ``NotFound`` for the data set, ``RequestIdReused``, ``NotSupported``,
-        ``InvalidArgument``.
+        ``NotFound`` for the data set, ``RequestIdReused``, ``InvalidArgument``.
         """
         known_id = check_request_id(request_id)
-        if spec.task is not Task.CLASSIFICATION:
-            raise NotSupported("This version trains classifiers only. Use task=classification.")
         if search is not None and spec.folds:
             raise InvalidArgument.of(
                 "training_job.spec.folds",
@@ -164,7 +161,7 @@ class TrainingUseCases:
             earlier = _earlier(uow, job)
             if earlier is not None:
                 return earlier
-            uow.datasets.get(job.dataset)
+            check_masks(uow.datasets.get(job.dataset), job.spec)
             uow.jobs.add(job)
             uow.jobs.add_event(job.id, job.create_time, job.state, "waiting for a worker")
             uow.commit()
@@ -221,3 +218,13 @@ def _asked(job: TrainingJob) -> tuple[object, ...]:
 
 def _visible(job: TrainingJob) -> tuple[object, ...]:
     return job.state, job.progress, job.stage, job.attempt
+
+
+def check_masks(dataset: Dataset, spec: TrainingSpec) -> None:
+    """Raise ``InvalidArgument`` if outlines are to be learned where there are none."""
+    if spec.task is Task.SEGMENTATION and not dataset.mask_count:
+        raise InvalidArgument.of(
+            "training_job.dataset",
+            f"{dataset.name} has no tumour masks, which a segmenter learns from. Name them in the "
+            "column mask of its manifest.csv, or use task=classification.",
+        )

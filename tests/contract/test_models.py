@@ -11,8 +11,9 @@ from core.labels import TumourLabel
 from core.paging import PageRequest
 from core.ports import UnitOfWorkFactory
 from core.registry import AliasMove, ClassMetrics, Interval
+from core.training import Task
 from tests.fakes.records import NOW
-from tests.fakes.registry import a_model_version, an_evaluation
+from tests.fakes.registry import a_model_version, a_segmentation, an_evaluation, classifying
 
 LATER = NOW + timedelta(days=1)
 METRICS: Final[dict[str, Any]] = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}
@@ -28,6 +29,17 @@ def put(store: UnitOfWorkFactory, *version_ids: str) -> None:
 def test_a_version_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
     version = a_model_version(
         create_time=NOW, evaluation=an_evaluation(0.1 + 0.2), latency_ms=1 / 3, size_bytes=2**40
+    )
+    with store(write=True) as uow:
+        uow.models.add(version)
+        uow.commit()
+    with store() as uow:
+        assert uow.models.get("m1") == version
+
+
+def test_a_segmenter_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
+    version = a_model_version(
+        create_time=NOW, task=Task.SEGMENTATION, evaluation=a_segmentation(0.1 + 0.2)
     )
     with store(write=True) as uow:
         uow.models.add(version)
@@ -52,7 +64,7 @@ def test_every_number_comes_back_and_what_was_not_measured_stays_so(
         uow.commit()
     with store() as uow:
         assert uow.models.get("m1") == version
-        assert uow.models.get("m1").evaluation.specificity is None
+        assert classifying(uow.models.get("m1").evaluation).specificity is None
 
 
 def test_unknown_versions_are_named(store: UnitOfWorkFactory) -> None:

@@ -43,6 +43,31 @@ def tiny_network(
     return keras.Model(pixels, features, name="tiny")
 
 
+def halving_network(
+    *, include_top: bool, weights: Any, input_shape: tuple[int | None, ...]
+) -> keras.Model:
+    """As :func:`tiny_network`, but halving its picture five times, as a segmenter needs it."""
+    assert (include_top, weights) == (False, None)
+    pixels = layers.Input(input_shape)
+    features = layers.Rescaling(1 / 255)(pixels)
+    for number in range(1, 6):
+        features = layers.Conv2D(
+            8, 3, strides=2, padding="same", activation="relu", name=f"conv{number}"
+        )(features)
+    return keras.Model(pixels, features, name="halving")
+
+
+def use_halving_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ``efficientnet_b0`` mean :func:`halving_network`."""
+    spec = BackboneSpec(
+        build=halving_network,
+        normalise=lambda x: x,
+        weights_file="halving.weights.h5",
+        block=r"(conv\d)",
+    )
+    monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
+
+
 def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``efficientnet_b0`` mean :func:`tiny_network`."""
     spec = BackboneSpec(

@@ -265,6 +265,8 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             test_size=20,
             intervals=[models_pb2.MetricInterval(metric="ece", low=0.02, high=0.04)],
         )
+        if name.endswith("s1"):
+            return self._segmenter(name)
         return models_pb2.ModelVersion(
             name=name,
             create_time=NOW,
@@ -273,6 +275,20 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             aliases=["production"],
             latency=Duration(nanos=9_500_000),
             flops=390_000_000,
+        )
+
+    def _segmenter(self, name: str) -> models_pb2.ModelVersion:
+        glioma = models_pb2.OutlineMetrics(label=1, dice=0.81, iou=0.7, support=9)  # type: ignore[arg-type]
+        small = models_pb2.SizeMetrics(up_to_px=321, dice=0.6, iou=0.5, support=3)
+        segmentation = models_pb2.SegmentationEvaluation(
+            dice=0.852, box_map_50=0.93, per_class=[glioma], per_size=[small], test_size=9
+        )
+        return models_pb2.ModelVersion(
+            name=name,
+            create_time=NOW,
+            task=training_pb2.TASK_SEGMENTATION,
+            backbone=training_pb2.BACKBONE_EFFICIENTNET_B0,
+            segmentation=segmentation,
         )
 
     def GetModelVersion(self, request: Any, context: Any) -> Any:
@@ -635,6 +651,15 @@ def test_jobs_are_listed_shown_and_cancelled(world: World) -> None:
     assert "trainingJobs/j1" in world.run("jobs", "list").stdout
     assert world.rows("jobs", "show", "j1")[0]["model_version"] == "modelVersions/m1"
     assert world.rows("jobs", "cancel", "j1")[0]["state"] == "CANCELLING"
+
+
+def test_a_segmenter_is_shown_by_its_outlines(world: World) -> None:
+    shown = world.run("models", "show", "s1").stdout
+    for words in ("Dice, mean", "0.852", "box mAP at 0.50", "glioma", "0.810", "321 px"):
+        assert words in shown
+    (row,) = world.rows("models", "show", "s1")
+    assert row["evaluation"] is None
+    assert row["segmentation"]["per_class"]["glioma"]["support"] == 9
 
 
 def test_models_are_listed_shown_and_compared(world: World) -> None:

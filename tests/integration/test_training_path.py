@@ -34,6 +34,7 @@ from services.drain import Drain
 from services.sweeper import Sweeper
 from services.usecases.staging import Staging
 from services.usecases.training import TrainingUseCases
+from tests.fakes.registry import classifying
 from tests.integration.conftest import Worker, Workers, wait_for
 from workers.curation.ingest import ingest
 from workers.model_artefact import GRAPH, load_file, load_manifest
@@ -207,7 +208,7 @@ def test_a_job_becomes_a_registered_model_version(gateway: Gateway, workers: Wor
     version = gateway.version(job.model_version)
     assert (version.training_job, version.dataset) == (job.id, "brains")
     assert (version.backbone, version.weights_source) == (Backbone.VGG19, "none")
-    evaluation = version.evaluation
+    evaluation = classifying(version.evaluation)
     sizes = (evaluation.train_size, evaluation.validation_size, evaluation.test_size)
     assert sum(sizes) == len(LABELS) * PER_CLASS
     assert 0 <= evaluation.accuracy <= 1

@@ -2,30 +2,47 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workers.curation.manifest import MANIFEST
 
 
 def gather(sources: Sequence[Path], folder: Path) -> None:
-    """Make ``folder`` of folders with a manifest each (path, label, group), each one a part of it.
+    """Make ``folder`` of folders with a manifest each, and each one a part of it.
+
+    Manifests have path, label, group and, where there are masks, mask.
 
     Pictures are linked, or copied where they are on another disk. Groups keep their names: those
     of the same name in two sources are one group.
     """
-    rows = []
+    rows: list[dict[str, str]] = []
     for source in sources:
         with (source / MANIFEST).open(newline="") as manifest:
-            for row in csv.DictReader(manifest):
-                path = f"{source.name}/{row['path']}"
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                _link(source / row["path"], folder / path)
-                rows.append({"path": path, "label": row["label"], "group": row["group"]})
+            rows += [_taken_row(source, row, folder) for row in csv.DictReader(manifest)]
     with (folder / MANIFEST).open("w", newline="") as manifest:
-        writer = csv.DictWriter(manifest, ["path", "label", "group"])
+        writer = csv.DictWriter(manifest, ["path", "label", "group", "mask"])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _taken_row(source: Path, row: Mapping[str, str], folder: Path) -> dict[str, str]:
+    return {
+        "path": _taken(source, row["path"], folder),
+        "label": row["label"],
+        "group": row["group"],
+        "mask": _taken(source, row.get("mask", ""), folder),
+    }
+
+
+def _taken(source: Path, path: str, folder: Path) -> str:
+    """The picture's path in the folder; nothing for nothing."""
+    if not path:
+        return ""
+    taken = f"{source.name}/{path}"
+    (folder / taken).parent.mkdir(parents=True, exist_ok=True)
+    _link(source / path, folder / taken)
+    return taken
 
 
 def _link(source: Path, target: Path) -> None:

@@ -69,7 +69,7 @@ def render_report(facts: ReportFacts) -> bytes:
         labels=LABELS,
         scores=wording.score_rows(facts.judgement.evaluation),
         charts=_charts(facts.judgement),
-        training_charts=_training_charts(facts.history),
+        training_charts=training_charts(facts.history),
         example_rows=list(in_rows(facts.examples)),
         wording=wording,
     )
@@ -122,17 +122,18 @@ def _by_class(curves: Mapping[TumourLabel, Curve]) -> list[Series]:
     return [Series(name=label, points=curve, marked=False) for label, curve in curves.items()]
 
 
-def _training_charts(history: Sequence[EpochProgress]) -> Sequence[Markup]:
+def training_charts(history: Sequence[EpochProgress], score: str = "accuracy") -> Sequence[Markup]:
+    """Loss and accuracy by epoch; none where there is no history."""
     if not history:
         return ()
     epochs = (history[0].epoch, history[-1].epoch)
     highest = max(max(e.loss, e.val_loss) for e in history)
     loss = Axes(x_range=epochs, y_range=(0, highest), x_name="epoch", y_name="loss")
-    accuracy = Axes(x_range=epochs, y_range=(0, 1), x_name="epoch", y_name="accuracy")
+    accuracy = Axes(x_range=epochs, y_range=(0, 1), x_name="epoch", y_name=score)
     return (
         _two_lines("loss by epoch", loss, [(e.epoch, e.loss, e.val_loss) for e in history]),
         _two_lines(
-            "accuracy by epoch", accuracy, [(e.epoch, e.accuracy, e.val_accuracy) for e in history]
+            f"{score} by epoch", accuracy, [(e.epoch, e.accuracy, e.val_accuracy) for e in history]
         ),
     )
 

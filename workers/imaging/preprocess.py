@@ -47,6 +47,16 @@ class SquareGeometry:
     def side(self) -> int:
         return max(self.width, self.height)
 
+    def fitted(self, size: int) -> tuple[int, int]:
+        """Width and height of the part on a square of ``size``, in whole pixels of that."""
+        scale = size / self.side
+        return max(1, round(self.width * scale)), max(1, round(self.height * scale))
+
+    def place(self, size: int) -> tuple[int, int, int, int]:
+        """Where the part is on a square of ``size``: left, top, width, height."""
+        width, height = self.fitted(size)
+        return (size - width) // 2, (size - height) // 2, width, height
+
     def to_input(self, x: float, y: float, size: int) -> tuple[float, float]:
         """Where a point of the model's square (0..size) lies in the input picture, in pixels."""
         scale = self.side / size
@@ -69,10 +79,9 @@ def prepare(grey: NDArray[np.uint8], size: int) -> Prepared:
     geometry = head_geometry(grey)
     left, top = geometry.x0, geometry.y0
     head = grey[top : top + geometry.height, left : left + geometry.width]
-    stretched = _stretch(_fit(head, size), *_black_and_white(head))
+    stretched = _stretch(resized(head, geometry.fitted(size)), *_black_and_white(head))
     square = np.zeros((size, size, 1), np.float32)
-    height, width = stretched.shape
-    y, x = (size - height) // 2, (size - width) // 2
+    x, y, width, height = geometry.place(size)
     square[y : y + height, x : x + width, 0] = stretched
     return Prepared(pixels=square, geometry=geometry)
 
@@ -93,18 +102,15 @@ def head_geometry(grey: NDArray[np.uint8]) -> SquareGeometry:
     )
 
 
-def _fit(head: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resized with antialiasing until the longer side is ``size``.
+def resized(part: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """``part`` (height, width) with antialiasing at this width and height.
 
     Done before it is put on the square: a thin picture's own square could be enormous.
     """
-    height, width = head.shape
-    scale = size / max(height, width)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if fitted == (width, height):
-        return head
-    picture = Image.fromarray(head)
-    return np.asarray(picture.resize(fitted, Image.Resampling.BILINEAR, reducing_gap=3.0))
+    if shape == part.shape[::-1]:
+        return part
+    picture = Image.fromarray(part)
+    return np.asarray(picture.resize(shape, Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
 def _black_and_white(head: NDArray[np.uint8]) -> tuple[int, int]:

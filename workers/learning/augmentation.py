@@ -5,6 +5,7 @@ the same batch, whichever thread makes it and however often the job was interrup
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import tensorflow as tf
@@ -37,8 +38,14 @@ def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     ``seed`` is two integers.
     """
     seeds = tf.unstack(tf.random.split(seed, 4))
-    moved = _blur(_move(images, seeds[0]), seeds[1])
-    return _compress(_change_grey(moved, seeds[2]), seeds[3])
+    return _change_looks(_move(images, seeds[0]), seeds[1:])
+
+
+def augment_with_masks(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
+    """As :func:`augment`, with masks (n, size, size, 1) of 0..1 that move as their slices do."""
+    seeds = tf.unstack(tf.random.split(seed, 4))
+    moved = _move(tf.concat([images, masks], axis=3), seeds[0])
+    return _change_looks(moved[..., :1], seeds[1:]), moved[..., 1:]
 
 
 def mix(images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor) -> Batch:
@@ -51,6 +58,11 @@ def mix(images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor) ->
     weight = gammas[0] / (gammas[0] + gammas[1])
     mixed = [weight * x + (1 - weight) * tf.reverse(x, [0]) for x in (images, targets)]
     return mixed[0], mixed[1]
+
+
+def _change_looks(images: tf.Tensor, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
+    blurred = _blur(images, seeds[0])
+    return _compress(_change_grey(blurred, seeds[1]), seeds[2])
 
 
 def _blur(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Final
 
 import keras
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 
 from core.errors import TrainingFailed
 from workers.learning.classifier import backbone_of, with_explanation
+from workers.learning.unet import with_probabilities
 from workers.model_artefact import (
     ACTIVATION_MAP_NAME,
     FEATURES_NAME,
     INPUT_NAME,
     LOGITS_NAME,
+    MASK_NAME,
 )
 
 OPSET: Final = 17
@@ -39,6 +42,23 @@ def export_graph(model: keras.Model, image_size: int) -> bytes:
             FEATURES_NAME: features,
         }
 
+    return _converted(serve, image_size, {LOGITS_NAME, ACTIVATION_MAP_NAME, FEATURES_NAME})
+
+
+def export_segmenter(model: keras.Model, image_size: int) -> bytes:
+    """As :func:`export_graph`, of a segmenter."""
+    _freeze_normalisation(model)
+    served = with_probabilities(model)
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {MASK_NAME: served(image, training=False)}
+
+    return _converted(serve, image_size, {MASK_NAME})
+
+
+def _converted(
+    serve: Callable[[tf.Tensor], dict[str, tf.Tensor]], image_size: int, wanted: set[str]
+) -> bytes:
     shape = (None, image_size, image_size, 1)
     signature = [tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)]
     graph, _ = tf2onnx.convert.from_function(
@@ -46,7 +66,7 @@ def export_graph(model: keras.Model, image_size: int) -> bytes:
     )
     inputs = {node.name for node in graph.graph.input}
     outputs = {node.name for node in graph.graph.output}
-    if inputs != {INPUT_NAME} or outputs != {LOGITS_NAME, ACTIVATION_MAP_NAME, FEATURES_NAME}:
+    if inputs != {INPUT_NAME} or outputs != wanted:
         raise TrainingFailed(
             f"The exported graph has unexpected inputs {sorted(inputs)} or outputs "
             f"{sorted(outputs)}. Please report this with the job's recipe."
@@ -71,7 +91,18 @@ def check_parity(graph: bytes, model: keras.Model, pixels: NDArray[np.uint8]) ->
     images = pixels.astype(np.float32)
     (exported,) = _session(graph).run([LOGITS_NAME], {INPUT_NAME: images})
     original = keras.ops.convert_to_numpy(model(images, training=False))
-    difference = float(np.abs(_softmax(exported) - _softmax(original)).max())
+    return _checked(float(np.abs(_softmax(exported) - _softmax(original)).max()))
+
+
+def check_mask_parity(graph: bytes, model: keras.Model, pixels: NDArray[np.uint8]) -> float:
+    """As :func:`check_parity`, of a segmenter, over all pixels."""
+    images = pixels.astype(np.float32)
+    (exported,) = _session(graph).run([MASK_NAME], {INPUT_NAME: images})
+    original = tf.sigmoid(model(images, training=False)).numpy()
+    return _checked(float(np.abs(exported - original).max()))
+
+
+def _checked(difference: float) -> float:
     if not difference <= MAX_DIFFERENCE:
         raise TrainingFailed(
             f"The exported graph differs from the trained model by {difference:.2g}; at most "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +21,9 @@ from core.training import TrainingSpec
 from workers.curation.blobs import read_blob
 from workers.imaging.blank import is_blank
 from workers.imaging.decode import ImageLimits, decode_grey
-from workers.imaging.preprocess import prepare
-from workers.learning.augmentation import Batch, augment, mix
+from workers.imaging.masks import decode_mask, prepare_mask
+from workers.imaging.preprocess import SquareGeometry, prepare
+from workers.learning.augmentation import Batch, augment, augment_with_masks, mix
 from workers.learning.memory import GIB, available_memory
 
 _DECODERS: Final = 2
@@ -34,11 +35,13 @@ _MEMORY_SHARE: Final = 0.25
 class Slices:
     """Decoded slices: ``pixels`` (m, size, size, 1) of 0..255, ``labels`` (n,) into ``LABELS``.
 
-    ``places`` (n,) says where in ``pixels`` each slice is; without it they are in order.
+    ``masks`` has, where they were asked for, the share of each pixel that is tumour: as ``pixels``,
+    0..255. ``places`` (n,) says where in these each slice is; without it they are in order.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    masks: NDArray[np.uint8] | None = None
     places: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -47,6 +50,12 @@ class Slices:
     def pixels_of(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pixels of the slices of these numbers, 0..n-1."""
         return self.pixels[chosen if self.places is None else self.places[chosen]]
+
+    def masks_of(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Masks of the slices of these numbers. Raises ``ValueError`` if there are none."""
+        if self.masks is None:
+            raise ValueError("these slices were decoded without their masks")
+        return self.masks[chosen if self.places is None else self.places[chosen]]
 
 
 class DecodedSet:
@@ -60,7 +69,9 @@ class DecodedSet:
         """The items' slices, in their order; their pixels are shared, not copied."""
         places = np.array([self._places[item.path] for item in items], np.int64)
         whole = self._slices
-        return Slices(pixels=whole.pixels, labels=whole.labels[places], places=places)
+        return Slices(
+            pixels=whole.pixels, labels=whole.labels[places], masks=whole.masks, places=places
+        )
 
     def labels(self, items: Sequence[DatasetItem]) -> NDArray[np.int64]:
         """The items' labels, in their order: (n,)."""
@@ -73,20 +84,28 @@ def load_slices(
     size: int,
     limits: ImageLimits,
     on_slice: Callable[[], None],
+    *,
+    with_masks: bool = False,
 ) -> Slices:
     """Decode each slice once, as serving would. ``on_slice`` is called after each.
+
+    With masks, each goes where its slice does; a slice without one has an empty mask.
 
     Raises ``TrainingFailed`` if they fit neither in memory nor in the folder for temporary
     files, if one is above the limits now, or if a class shows nothing; ``ArtefactCorrupt`` if one
     was changed, and whatever ``on_slice`` raises.
     """
     pixels = allocate_pixels(len(items), size, available_memory())
+    masks = allocate_pixels(len(items), size, available_memory()) if with_masks else None
     shown: set[TumourLabel] = set()
 
     def load(numbered: tuple[int, DatasetItem]) -> TumourLabel | None:
         number, item = numbered
         grey = _grey(item, store, limits)
-        pixels[number] = prepare(grey, size).pixels
+        prepared = prepare(grey, size)
+        pixels[number] = prepared.pixels
+        if masks is not None:
+            masks[number] = _mask(item, store, limits, prepared.geometry, size)
         return None if is_blank(grey) else item.label
 
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
@@ -99,7 +118,20 @@ def load_slices(
             raise
     _check_shown({item.label for item in items}, shown)
     labels = np.array([LABELS.index(item.label) for item in items], np.int64)
-    return Slices(pixels=pixels, labels=labels)
+    return Slices(pixels=pixels, labels=labels, masks=masks)
+
+
+def _mask(
+    item: DatasetItem,
+    store: ArtefactStore,
+    limits: ImageLimits,
+    geometry: SquareGeometry,
+    size: int,
+) -> NDArray[np.uint8]:
+    if item.mask_sha256 is None:
+        return np.zeros((size, size, 1), np.uint8)
+    mask = decode_mask(read_blob(store, item.mask_sha256), limits)
+    return prepare_mask(mask, geometry, size)
 
 
 def _grey(item: DatasetItem, store: ArtefactStore, limits: ImageLimits) -> NDArray[np.uint8]:
@@ -168,6 +200,24 @@ def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) 
     return data.prefetch(tf.data.AUTOTUNE)
 
 
+def mask_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> tf.data.Dataset:
+    """As :func:`training_batches`, with masks (n, size, size, 1) of 0..1 for targets.
+
+    What mixes slices or smooths targets does not apply to masks.
+    """
+    order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
+
+    def prepared(step: tf.Tensor, batch: Batch) -> Batch:
+        images, masks = (_resized(part, size) for part in batch)
+        if spec.augmentation:
+            images, masks = augment_with_masks(images, masks, _seed(spec.seed, epoch, step))
+        return images, tf.clip_by_value(masks, 0.0, 1.0)
+
+    data = _masked_batches(slices, spec.batch_size, order).enumerate()
+    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
 def _resized(images: tf.Tensor, size: int) -> tf.Tensor:
     if images.shape[1] == size:
         return images
@@ -185,24 +235,54 @@ def plain_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
     return _batches(slices, batch_size, np.arange(len(slices))).prefetch(tf.data.AUTOTUNE)
 
 
+def plain_mask_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
+    """Batches in order, unchanged, with masks of 0..1."""
+    order = np.arange(len(slices))
+    return _masked_batches(slices, batch_size, order).prefetch(tf.data.AUTOTUNE)
+
+
 def _seed(seed: int, epoch: int, step: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int64), epoch * 2**32 + step])
 
 
 def _batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.data.Dataset:
-    """Gathered from the array batch by batch: TensorFlow never copies all of it."""
-    side = slices.pixels.shape[1]
-
-    def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            yield slices.pixels_of(chosen), slices.labels[chosen]
-
-    signature = (
-        tf.TensorSpec((None, side, side, 1), tf.uint8),
+    """Pixels and labels."""
+    data = _gathered(
+        slices,
+        batch_size,
+        order,
+        lambda chosen: slices.labels[chosen],
         tf.TensorSpec((None,), tf.int64),
     )
+    return data.map(lambda pixels, labels: (tf.cast(pixels, tf.float32), labels))
+
+
+def _masked_batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.data.Dataset:
+    """Pixels and masks, 0..1."""
+    side = slices.pixels.shape[1]
+    masks = tf.TensorSpec((None, side, side, 1), tf.uint8)
+    data = _gathered(slices, batch_size, order, slices.masks_of, masks)
+    return data.map(
+        lambda pixels, masks: (tf.cast(pixels, tf.float32), tf.cast(masks, tf.float32) / 255)
+    )
+
+
+def _gathered(
+    slices: Slices,
+    batch_size: int,
+    order: NDArray[np.int64],
+    targets_of: Callable[[NDArray[np.int64]], NDArray[Any]],
+    targets: tf.TensorSpec,
+) -> tf.data.Dataset:
+    """Gathered from the arrays batch by batch: TensorFlow never copies all of them."""
+    side = slices.pixels.shape[1]
+
+    def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[Any]]]:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield slices.pixels_of(chosen), targets_of(chosen)
+
+    signature = (tf.TensorSpec((None, side, side, 1), tf.uint8), targets)
     data = tf.data.Dataset.from_generator(generate, output_signature=signature)
     steps = steps_per_epoch(len(order), batch_size)
-    data = data.apply(tf.data.experimental.assert_cardinality(steps))
-    return data.map(lambda pixels, labels: (tf.cast(pixels, tf.float32), labels))
+    return data.apply(tf.data.experimental.assert_cardinality(steps))

@@ -24,8 +24,8 @@ from workers.evaluation.report import OodFacts
 from workers.evaluation.selective import decide_all
 from workers.learning.classifier import with_explanation
 from workers.learning.folds import FoldAnswers
+from workers.learning.inference import Answers
 from workers.learning.input_pipeline import Slices
-from workers.learning.trainer import Answers
 from workers.model_artefact import Calibration
 
 _STATISTICS_AT_ONCE: Final = 256

@@ -3,18 +3,16 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
 
 from core.datasets import Dataset, DatasetItem
-from core.errors import NotSupported
 from core.labels import LABELS
 from core.ports import ArtefactStore
 from core.settings import Settings
-from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
+from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.curation.label_errors import OutOfFold
 from workers.curation.splits import SplitPlan, fold_plans, split_dataset, split_for_final
@@ -31,7 +29,7 @@ from workers.learning.export import check_parity, export_graph, median_latency_m
 from workers.learning.fitting import Fitted, fit
 from workers.learning.flops import multiply_accumulates
 from workers.learning.folds import CrossValidation, FoldAnswers, out_of_fold
-from workers.learning.input_pipeline import DecodedSet, load_slices
+from workers.learning.input_pipeline import DecodedSet
 from workers.learning.judging import (
     Doubt,
     Part,
@@ -41,8 +39,10 @@ from workers.learning.judging import (
     ood_facts,
     pick_examples,
 )
+from workers.learning.learn_segmenter import learn_segmenter
+from workers.learning.reading import PARITY_SLICES, READ_UNTIL, TRAINED_AT, read_slices, stage
 from workers.learning.runtime import configure_runtime
-from workers.learning.trainer import stop_if_told
+from workers.learning.versions import library_versions, without_times
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
@@ -56,22 +56,6 @@ from workers.model_artefact import (
 from workers.training_hooks import LearnedModel, TrainingHooks
 
 log = logging.getLogger(__name__)
-
-READ_UNTIL: Final = 0.05
-_TRAINED_AT: Final = 0.95
-"""Shares of a job's progress: reading slices, then training, then checking and exporting."""
-_PARITY_SLICES: Final = 16
-_LIBRARIES: Final = (
-    "braintumor",
-    "keras",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "pillow",
-    "scikit-learn",
-    "tensorflow",
-    "tf2onnx",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +88,17 @@ def learn(
     ``TrainingFailed``, ``PretrainedWeightsUnavailable``, ``ArtefactCorrupt``, ``NotSupported``.
     """
     spec = job.spec
-    if spec.task is not Task.CLASSIFICATION:
-        raise NotSupported("This version trains classifiers only. Use task=classification.")
     configure_runtime(settings.training_threads)
+    if spec.task is Task.SEGMENTATION:
+        return learn_segmenter(
+            job, dataset, hooks, store=store, settings=settings, show_examples=show_examples
+        )
     items = read_items(store, dataset.digest)
     plan, plans = split_plans(
         items, spec
     )  # what cannot be split is told before anything is decoded
     data = read_slices(items, spec, hooks, store, ImageLimits.of(settings))
-    part = hooks.within(READ_UNTIL, _TRAINED_AT)
+    part = hooks.within(READ_UNTIL, TRAINED_AT)
     share = len(plans) / (len(plans) + 1)
     validation = CrossValidation(spec, data, job_id=job.id, store=store, settings=settings)
     folds = validation.run(plans, part.within(0.0, share)) if plans else []
@@ -125,21 +111,16 @@ def learn(
         settings=settings,
         hooks=part.within(share, 1.0),
     )
-    _stage(hooks, _TRAINED_AT, "testing")
+    stage(hooks, TRAINED_AT, "testing")
     judged = _judge(fitted, plan, folds, data, dataset, spec)
     if not show_examples:
         judged = replace(judged, examples=())
-    _stage(hooks, 0.97, "exporting")
+    stage(hooks, 0.97, "exporting")
     graph = export_graph(fitted.model, spec.image_size)
-    pixels = data.slices(plan.validation[:_PARITY_SLICES])
+    pixels = data.slices(plan.validation[:PARITY_SLICES])
     difference = check_parity(graph, fitted.model, pixels.pixels_of(np.arange(len(pixels))))
-    _stage(hooks, 0.99, "writing the report")
+    stage(hooks, 0.99, "writing the report")
     return _assemble(spec, dataset, fitted, judged, graph, difference)
-
-
-def _stage(hooks: TrainingHooks, share: float, name: str) -> None:
-    stop_if_told(hooks)
-    hooks.on_progress(share, name)
 
 
 def split_plans(
@@ -159,24 +140,6 @@ def split_plans(
     )
     final = split_for_final(items, validation_share=spec.validation_share, seed=spec.seed)
     return final, folds
-
-
-def read_slices(
-    items: Sequence[DatasetItem],
-    spec: TrainingSpec,
-    hooks: TrainingHooks,
-    store: ArtefactStore,
-    limits: ImageLimits,
-) -> DecodedSet:
-    """Decode the slices, for as long a part of the job as ``READ_UNTIL``."""
-    done = 0
-
-    def one_more() -> None:
-        nonlocal done
-        done += 1
-        _stage(hooks, READ_UNTIL * done / len(items), "reading slices")
-
-    return DecodedSet(items, load_slices(items, store, spec.image_size, limits, one_more))
 
 
 def _judge(
@@ -294,21 +257,5 @@ def _metrics(facts: ReportFacts) -> dict[str, Any]:
         "export_difference": facts.export_difference,
         "flops": facts.flops,
         "best_epoch": facts.best_epoch,
-        "history": [_without_times(epoch) for epoch in facts.history],
+        "history": [without_times(epoch) for epoch in facts.history],
     }
-
-
-def _without_times(epoch: EpochProgress) -> dict[str, float]:
-    names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
-    return {name: getattr(epoch, name) for name in names}
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what the model was made with; what is not installed is left out."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # TensorFlow has several package names
-            log.debug("no_version package=%s", name)
-    return found

@@ -1,4 +1,6 @@
-"""Makes the model that ships with the software: ``python -m workers.learning.make_starter DATA``.
+"""Makes the models that ship with the software: ``python -m workers.learning.make_starter DATA``.
+
+``--task segmentation`` makes the segmenter, else it is the classifier.
 
 DATA holds data sets, each a folder with a ``manifest.csv`` (path, label, group). They become one
 data set, so that a slice that is in several of them, re-encoded, stays on one side of the split.
@@ -7,6 +9,7 @@ epoch. Nothing of the pictures is in the result.
 """
 
 import argparse
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +18,7 @@ from uuid import uuid4
 from core.datasets import Dataset, OnBadFile
 from core.messages import IngestRequest, IngestSource
 from core.settings import Settings
-from core.training import TrainingJob, TrainingSpec
+from core.training import Task, TrainingJob, TrainingSpec
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
 from db.migrate import upgrade
@@ -34,13 +37,20 @@ from workers.model_artefact import (
     ModelManifest,
     sha256_hex,
 )
-from workers.starter import STARTER, Starter, write_starter
+from workers.starter import STARTER, STARTER_SEGMENTER, Starter, write_starter
 from workers.training_hooks import LearnedModel, TrainingHooks
 from workers.training_job import registered_version
 
 SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT)
-RECIPE: Final[dict[str, Any]] = {"validation_share": 0.1, "test_share": 0.1}
-"""Beside the defaults."""
+"""Those of them that a model of its task has."""
+SHARES: Final = {"validation_share": 0.1, "test_share": 0.1}
+RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {
+    Task.CLASSIFICATION: SHARES,
+    Task.SEGMENTATION: SHARES | {"task": Task.SEGMENTATION},
+}
+"""Beside the defaults. Both are split alike, so that neither learns from what the other is judged
+on."""
+OUTPUTS: Final = {Task.CLASSIFICATION: STARTER, Task.SEGMENTATION: STARTER_SEGMENTER}
 _DATASET: Final = "starter"
 
 
@@ -51,18 +61,20 @@ def main() -> None:
     )
     store = FsspecArtefactStore(settings.artefact_url)
     given = dict(pair.split("=", 1) for pair in arguments.set)
-    spec = TrainingSpec.validated(RECIPE | given)
+    spec = TrainingSpec.validated({**RECIPES[arguments.task], **given})
     dataset = _dataset(arguments.data, arguments.work, settings, store)
     job = _job(spec)
     learned = learn(job, dataset, _said(), store=store, settings=settings, show_examples=False)
-    write_starter(_starter(job, dataset, learned), arguments.output)
-    print(f"{arguments.output} has {arguments.output.stat().st_size:,} bytes")
+    output = arguments.output or OUTPUTS[arguments.task]
+    write_starter(_starter(job, dataset, learned), output)
+    print(f"{output} has {output.stat().st_size:,} bytes")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--output", type=Path, default=STARTER)
+    parser.add_argument("--task", type=Task, choices=Task, default=Task.CLASSIFICATION)
+    parser.add_argument("--output", type=Path)
     parser.add_argument("--work", type=Path, default=Path("~/.cache/braintumor-starter"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
@@ -96,7 +108,7 @@ def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactSt
 def _job(spec: TrainingSpec) -> TrainingJob:
     now = datetime.now(UTC)
     return TrainingJob(
-        id=_DATASET,
+        id=f"{_DATASET}-{spec.task}",
         create_time=now,
         update_time=now,
         request_id=None,
@@ -121,7 +133,7 @@ def _said() -> TrainingHooks:
 
 def _starter(job: TrainingJob, dataset: Dataset, learned: LearnedModel) -> Starter:
     """Without the training weights, which would double its size."""
-    files = {name: learned.files[name] for name in SHIPPED}
+    files = {name: learned.files[name] for name in SHIPPED if name in learned.files}
     values = vars(learned.manifest) | {"files": {n: sha256_hex(f) for n, f in files.items()}}
     manifest = ModelManifest(**values)
     digest = sha256_hex(manifest.to_json())

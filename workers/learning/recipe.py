@@ -5,13 +5,15 @@ from typing import Final
 
 import keras
 
-from core.training import Optimizer, Precision, TrainingSpec
+from core.training import Optimizer, Precision, Task, TrainingSpec
 
 _WARM_UP_SHARE: Final = 0.1
 _LOWEST_SHARE: Final = 0.01
 _MOMENTUM: Final = 0.9
 _LARGEST_GRADIENT: Final = 1.0
 """Global norm; large gradients of the first steps would undo what pretraining has learned."""
+_UNITS: Final = {Task.CLASSIFICATION: 16, Task.SEGMENTATION: 32}
+"""Pixels: a segmenter's way up must meet its way down."""
 _UNDECAYED: Final = ("bias", "gamma", "beta")
 """Shifts and scales: pulling them to zero helps nothing."""
 
@@ -33,18 +35,15 @@ def epoch_sizes(spec: TrainingSpec) -> list[int]:
 
     Small pictures teach the coarse things for a fraction of the work (Howard, fast.ai, 2018;
     Tan and Le, ICML 2021, "EfficientNetV2"). Sides between the first and the last are multiples
-    of 16, so that strides divide them.
+    of what strides divide.
     """
     first, last = spec.first_image_size, spec.image_size
     growing = spec.epochs // 2
     if not 0 < first < last:
         return [last] * spec.epochs
     grown = [first + (last - first) * epoch / growing for epoch in range(growing)]
-    return [_multiple_of_16(side) for side in grown] + [last] * (spec.epochs - growing)
-
-
-def _multiple_of_16(side: float) -> int:
-    return max(32, round(side / 16) * 16)
+    unit = _UNITS[spec.task]
+    return [max(32, round(side / unit) * unit) for side in grown] + [last] * (spec.epochs - growing)
 
 
 def build_optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:

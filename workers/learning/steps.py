@@ -1,47 +1,56 @@
 """One step of the optimizer, on one device or on several."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
-from core.labels import LABELS
-
 Learned = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
-"""Mean loss, how many were right, and the gradients of the scaled loss."""
+"""Mean loss, the sum of what was right, and the gradients of the scaled loss."""
+
+
+class Teaches(Protocol):
+    """What a step needs of an objective, see :mod:`workers.learning.objective`."""
+
+    targets: tf.TensorSpec
+
+    def losses(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """The loss (n,) of each slice."""
+        ...
+
+    def credits(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """How right each slice's answer is, 0..1: (n,)."""
+        ...
 
 
 class TrainingStep:
     """One step of the optimizer, as a graph.
 
-    The loss is cross-entropy with targets that may be smoothed or mixed; each class has a weight.
+    What is to be learned, the objective says.
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, weights: Sequence[float]
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Teaches
     ) -> None:
         self._model = model
         self._optimizer = optimizer
-        self._weights = tf.constant(weights, tf.float32)
+        self._objective = objective
         self._step = tf.function(
             self._run,
-            input_signature=[
-                tf.TensorSpec((None, None, None, 1)),
-                tf.TensorSpec((None, len(LABELS))),
-            ],
+            input_signature=[tf.TensorSpec((None, None, None, 1)), objective.targets],
         )
 
-    def __call__(self, images: tf.Tensor, targets: tf.Tensor, rate: float) -> tuple[float, int]:
-        """Learn from one batch; its mean loss and how many of its slices were right."""
+    def __call__(self, images: tf.Tensor, targets: tf.Tensor, rate: float) -> tuple[float, float]:
+        """Learn from one batch; its mean loss and the sum of what its slices got right."""
         self._optimizer.learning_rate = rate
-        loss, right = self._step(images, targets)
-        return float(loss), int(right)
+        loss, credit = self._step(images, targets)
+        return float(loss), float(credit)
 
     def _run(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        loss, right, gradients = self._learn(images, targets, tf.reduce_mean)
+        loss, credit, gradients = self._learn(images, targets, tf.reduce_mean)
         self._optimizer.apply(gradients, self._model.trainable_variables)
-        return loss, right
+        return loss, credit
 
     def _learn(
         self, images: tf.Tensor, targets: tf.Tensor, mean: Callable[[tf.Tensor], tf.Tensor]
@@ -49,12 +58,10 @@ class TrainingStep:
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._model(images, training=True)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-            loss = mean(losses * tf.linalg.matvec(targets, self._weights))
+            loss = mean(self._objective.losses(logits, targets))
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
-        return loss, tf.reduce_sum(tf.cast(right, tf.int32)), gradients
+        return loss, tf.reduce_sum(self._objective.credits(logits, targets)), gradients
 
 
 class MirroredStep(TrainingStep):
@@ -68,50 +75,50 @@ class MirroredStep(TrainingStep):
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        weights: Sequence[float],
+        objective: Teaches,
         strategy: tf.distribute.Strategy,
     ) -> None:
-        super().__init__(model, optimizer, weights)
+        super().__init__(model, optimizer, objective)
         self._strategy = strategy
         _take_summed_gradients(optimizer)
 
     def _run(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        loss, right = self._strategy.run(self._run_share, (images, targets))
-        return self._sum(loss), self._sum(right)
+        loss, credit = self._strategy.run(self._run_share, (images, targets))
+        return self._sum(loss), self._sum(credit)
 
     def _sum(self, parts: Any) -> tf.Tensor:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
     def _run_share(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """On each device: its part of the batch's mean loss and of how many were right."""
+        """On each device: its part of the batch's mean loss and of what was right."""
         replica = tf.distribute.get_replica_context()
         count = tf.shape(images)[0]
         with tf.device("CPU:0"):  # where batches are made: only its share goes to the device
             start = replica.replica_id_in_sync_group * count // replica.num_replicas_in_sync
             end = (replica.replica_id_in_sync_group + 1) * count // replica.num_replicas_in_sync
-            # Batch norms need a slice: a device that is left without takes one, with weight 0.
+            # Batch norms need a slice: a device that is left without takes one that does not count.
             share = slice(start, tf.maximum(end, start + 1))
             images, targets = images[share], targets[share]
         is_own = end > start
         weight = tf.cast(is_own, tf.float32) / tf.cast(count, tf.float32)
-        loss, right, gradients = self._learn(
+        loss, credit, gradients = self._learn(
             images, targets, lambda losses: weight * tf.reduce_sum(losses)
         )
         gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         self._optimizer.apply(gradients, self._model.trainable_variables)
-        return loss, right * tf.cast(is_own, tf.int32)
+        return loss, credit * tf.cast(is_own, tf.float32)
 
 
 def training_step(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    weights: Sequence[float],
+    objective: Teaches,
     strategy: tf.distribute.Strategy | None,
 ) -> TrainingStep:
     """The step for one device, or for all of the strategy's."""
     if strategy is None:
-        return TrainingStep(model, optimizer, weights)
-    return MirroredStep(model, optimizer, weights, strategy)
+        return TrainingStep(model, optimizer, objective)
+    return MirroredStep(model, optimizer, objective, strategy)
 
 
 def _take_summed_gradients(optimizer: keras.optimizers.Optimizer) -> None:

@@ -5,30 +5,20 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from core.errors import StoreUnavailable, TrainingCancelled, TrainingFailed
-from core.labels import LABELS
+from core.errors import StoreUnavailable, TrainingFailed
 from core.training import EpochProgress, Precision, TrainingSpec
-from workers.evaluation.metrics import cross_entropy, macro_f1
 from workers.learning.averaging import WeightAverage
 from workers.learning.backbones import set_variables
 from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
-from workers.learning.classifier import head_of, with_features
 from workers.learning.hardware import PLAIN, Hardware
-from workers.learning.head import fit_head
-from workers.learning.input_pipeline import (
-    Slices,
-    plain_batches,
-    steps_per_epoch,
-    training_batches,
-)
+from workers.learning.inference import stop_if_told
+from workers.learning.input_pipeline import Slices, steps_per_epoch
+from workers.learning.objective import Objective
 from workers.learning.recipe import (
     build_optimizer,
     epoch_sizes,
@@ -41,46 +31,6 @@ from workers.training_hooks import TrainingHooks
 log = logging.getLogger(__name__)
 
 
-def stop_if_told(hooks: TrainingHooks) -> None:
-    """Raise ``TrainingCancelled`` once the job is to stop."""
-    if hooks.should_stop():
-        raise TrainingCancelled()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What a model says of n slices: ``logits`` (n, classes) and ``features`` (n, d)."""
-
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32]
-
-
-class Inference:
-    """A model's answers to slices as they are. Built once: each building traces the graph."""
-
-    def __init__(self, model: keras.Model, batch_size: int, hooks: TrainingHooks) -> None:
-        self._batch_size = batch_size
-        self._hooks = hooks
-        both = with_features(model)
-        self._answer = tf.function(
-            lambda images: both(images, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 1))],
-        )
-
-    def answers(self, slices: Slices) -> Answers:
-        """Raises ``TrainingCancelled``."""
-        parts = []
-        for pixels, _ in plain_batches(slices, self._batch_size):
-            stop_if_told(self._hooks)
-            parts.append([part.numpy() for part in self._answer(pixels)])
-        logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Answers(logits=logits, features=features)
-
-    def logits(self, slices: Slices) -> NDArray[np.float32]:
-        """Logits (n, classes). Raises ``TrainingCancelled``."""
-        return self.answers(slices).logits
-
-
 class Trainer:
     """Trains one model by one recipe, from its beginning or from a checkpoint.
 
@@ -91,14 +41,14 @@ class Trainer:
         self,
         model: keras.Model,
         spec: TrainingSpec,
-        inference: Inference,
+        objective: Objective,
         checkpoints: Checkpoints,
         hooks: TrainingHooks,
         hardware: Hardware = PLAIN,
     ) -> None:
         self._model = model
         self._spec = spec
-        self._inference = inference
+        self._objective = objective
         self._checkpoints = checkpoints
         self._hooks = hooks
         self._hardware = hardware
@@ -121,13 +71,10 @@ class Trainer:
             set_variables(self._model, self._variables, start.last)
         else:
             set_variables(self._model, self._model.variables, start.last)
-            self._fit_head(train, validation)
+            self._begin(train, validation)
             self._average.begin_at_model()
         step = training_step(
-            self._model,
-            self._scaled_optimizer,
-            self._class_weights(train),
-            self._hardware.strategy,
+            self._model, self._scaled_optimizer, self._objective, self._hardware.strategy
         )
         while state.epoch < self._spec.epochs and not self._is_tired(state):
             state = self._one_epoch(state, step, train, validation)
@@ -162,31 +109,16 @@ class Trainer:
         steps = steps_per_epoch(slices, self._spec.batch_size)
         return WeightAverage(self._model, self._spec.ema_decay ** (1 / steps))
 
-    def _class_weights(self, train: Slices) -> list[float]:
-        return class_weights(train.labels) if self._spec.class_weights else [1.0] * len(LABELS)
-
     def _is_tired(self, state: TrainingState) -> bool:
         return 0 < self._spec.patience <= state.epoch - state.best_epoch
 
-    def _fit_head(self, train: Slices, validation: Slices) -> None:
-        """Train the last layer alone, on features computed once."""
-        if not self._spec.head_epochs:
-            return
-        self._hooks.on_progress(0.0, "computing features for the last layer")
+    def _begin(self, train: Slices, validation: Slices) -> None:
+        if self._spec.head_epochs:
+            self._hooks.on_progress(0.0, "computing features for the last layer")
         with _memory_errors():
-            features = self._inference.answers(train).features
-        kernel, bias = fit_head(
-            features,
-            train.labels,
-            class_weights=self._class_weights(train),
-            epochs=self._spec.head_epochs,
-            seed=self._spec.seed,
-        )
-        head_of(self._model).set_weights([kernel, bias])
-        accuracy = float((self._inference.logits(validation).argmax(1) == validation.labels).mean())
-        self._hooks.on_message(
-            f"the last layer alone reaches a validation accuracy of {accuracy:.3f}"
-        )
+            said = self._objective.begin(train, validation)
+        if said:
+            self._hooks.on_message(said)
 
     def _one_epoch(
         self, state: TrainingState, step: TrainingStep, train: Slices, validation: Slices
@@ -195,40 +127,36 @@ class Trainer:
         with _memory_errors():
             loss, accuracy = self._learn(state.epoch, step, train)
             with self._average.in_place():
-                logits = self._inference.logits(validation)
-        check_answers(logits)
-        labels, predicted = validation.labels, logits.argmax(axis=1)
-        val_loss = cross_entropy(logits, labels)
-        score = macro_f1(labels, predicted)
+                scores = self._objective.score(validation)
         seconds = time.monotonic() - started
         progress = EpochProgress(
             epoch=state.epoch + 1,
             epochs=self._spec.epochs,
             loss=loss,
             accuracy=accuracy,
-            val_loss=val_loss,
-            val_accuracy=float((predicted == labels).mean()),
+            val_loss=scores.loss,
+            val_accuracy=scores.accuracy,
             seconds=seconds,
             seconds_left=_seconds_left(state, seconds, self._spec.epochs),
-            val_macro_f1=score,
+            val_macro_f1=scores.macro_f1,
         )
-        return state.followed_by(progress, (score, -val_loss))
+        return state.followed_by(progress, (scores.macro_f1, -scores.loss))
 
     def _learn(self, epoch: int, step: TrainingStep, train: Slices) -> tuple[float, float]:
         """One pass over the training slices; its mean loss and accuracy."""
-        steps, loss_sum, right_sum = steps_per_epoch(len(train), self._spec.batch_size), 0.0, 0
-        batches = training_batches(train, self._spec, epoch, self._sizes[epoch])
+        steps, loss_sum, credit_sum = steps_per_epoch(len(train), self._spec.batch_size), 0.0, 0.0
+        batches = self._objective.batches(train, epoch, self._sizes[epoch])
         for number, (images, targets) in enumerate(batches):
             self._report(epoch, number / steps)
             rate = learning_rate_at(
                 epoch * steps + number, self._spec.epochs * steps, self._spec.learning_rate
             )
-            loss, right = step(images, targets, rate)
+            loss, credit = step(images, targets, rate)
             _check_number(loss, self._hardware.precision)
             self._average.follow()
             loss_sum += loss * len(targets)
-            right_sum += right
-        return loss_sum / len(train), right_sum / len(train)
+            credit_sum += credit
+        return loss_sum / len(train), credit_sum / len(train)
 
     def _report(self, epoch: int, share: float) -> None:
         stop_if_told(self._hooks)
@@ -244,16 +172,6 @@ class Trainer:
             self._hooks.on_message(f"the checkpoint of epoch {epoch} could not be written")
         else:
             self._hooks.on_saved()
-
-
-def class_weights(labels: NDArray[np.int64]) -> list[float]:
-    """A weight for each of ``LABELS`` that makes those with slices count alike in the loss.
-
-    Their mean over the slices is 1.
-    """
-    counts = np.bincount(labels, minlength=len(LABELS))
-    share = len(labels) / np.count_nonzero(counts)
-    return [share / int(count) if count else 0.0 for count in counts]
 
 
 @contextmanager
@@ -273,15 +191,6 @@ def _check_number(loss: float, precision: Precision) -> None:
         raise TrainingFailed(
             "The training loss is no longer a number. Lower learning_rate, or raise batch_size"
             f"{also}."
-        )
-
-
-def check_answers(logits: NDArray[np.float32]) -> None:
-    """Raise ``TrainingFailed`` if some are no numbers: the last step may have ruined the weights,
-    which no loss tells any more."""
-    if not np.isfinite(logits).all():
-        raise TrainingFailed(
-            "The model's answers are no longer numbers. Lower learning_rate, or raise batch_size."
         )
 
 

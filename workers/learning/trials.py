@@ -15,9 +15,11 @@ from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.imaging.decode import ImageLimits
 from workers.learning.checkpoints import Checkpoints
-from workers.learning.fitting import fit
+from workers.learning.fitting import fit, fit_segmenter
 from workers.learning.input_pipeline import Slices
-from workers.learning.learn import READ_UNTIL, read_slices, split_plans
+from workers.learning.learn import split_plans
+from workers.learning.learn_segmenter import outlined_plan
+from workers.learning.reading import READ_UNTIL, read_slices
 from workers.learning.runtime import configure_runtime
 from workers.learning.search import run_search
 from workers.model_artefact import sha256_hex
@@ -38,10 +40,14 @@ def search_recipe(
     That job's test slices are not even read. Raises ``TrainingCancelled``, ``TrainingFailed``,
     ``ArtefactCorrupt``, ``NotSupported``.
     """
-    if job.search is None or job.spec.task is not Task.CLASSIFICATION:
-        raise NotSupported("This version searches recipes of classifiers only.")
+    if job.search is None:
+        raise NotSupported("This job is no search.")
     configure_runtime(settings.training_threads)
-    plan, _ = split_plans(read_items(store, dataset.digest), job.spec)
+    found = read_items(store, dataset.digest)
+    if job.spec.task is Task.SEGMENTATION:
+        plan = outlined_plan(found, job.spec, hooks)
+    else:
+        plan, _ = split_plans(found, job.spec)
     items = [*plan.train, *plan.validation]
     data = read_slices(items, job.spec, hooks, store, ImageLimits.of(settings))
     fitter = StoredFitter(
@@ -78,7 +84,8 @@ class StoredFitter:
 
     def fit(self, number: int, spec: TrainingSpec, hooks: TrainingHooks) -> None:
         keras.backend.clear_session()
-        fit(
+        fit_one = fit_segmenter if spec.task is Task.SEGMENTATION else fit
+        fit_one(
             spec,
             self._train,
             self._validation,

@@ -66,6 +66,7 @@ class ModelVersion(_message.Message):
     LIBRARY_VERSIONS_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     FLOPS_FIELD_NUMBER: _builtins.int
+    SEGMENTATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """modelVersions/{model_version}."""
     task: _training_pb2.Task.ValueType
@@ -116,6 +117,10 @@ class ModelVersion(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point at it now."""
 
+    @_builtins.property
+    def segmentation(self) -> Global___SegmentationEvaluation:
+        """A segmenter's numbers on slices it never saw; evaluation is a classifier's."""
+
     def __init__(
         self,
         *,
@@ -137,14 +142,188 @@ class ModelVersion(_message.Message):
         library_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         flops: _builtins.int = ...,
+        segmentation: Global___SegmentationEvaluation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "latency", b"latency", "spec", b"spec", "train_duration", b"train_duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "latency", b"latency", "segmentation", b"segmentation", "spec", b"spec", "train_duration", b"train_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "create_time", b"create_time", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "evaluation", b"evaluation", "flops", b"flops", "latency", b"latency", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "size_bytes", b"size_bytes", "spec", b"spec", "task", b"task", "train_duration", b"train_duration", "training_job", b"training_job", "weights_source", b"weights_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "create_time", b"create_time", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "evaluation", b"evaluation", "flops", b"flops", "latency", b"latency", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "segmentation", b"segmentation", "size_bytes", b"size_bytes", "spec", b"spec", "task", b"task", "train_duration", b"train_duration", "training_job", b"training_job", "weights_source", b"weights_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class SegmentationEvaluation(_message.Message):
+    """A segmenter's numbers on held-out slices, in pixels of the pictures as they came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICE_FIELD_NUMBER: _builtins.int
+    DICE_MEDIAN_FIELD_NUMBER: _builtins.int
+    IOU_FIELD_NUMBER: _builtins.int
+    IOU_MEDIAN_FIELD_NUMBER: _builtins.int
+    HD95_FIELD_NUMBER: _builtins.int
+    MISSED_SHARE_FIELD_NUMBER: _builtins.int
+    LESION_RECALL_FIELD_NUMBER: _builtins.int
+    BOX_MAP_50_FIELD_NUMBER: _builtins.int
+    BOX_MAP_50_95_FIELD_NUMBER: _builtins.int
+    HEALTHY_WITH_REGIONS_FIELD_NUMBER: _builtins.int
+    PER_CLASS_FIELD_NUMBER: _builtins.int
+    PER_SIZE_FIELD_NUMBER: _builtins.int
+    TRAIN_SIZE_FIELD_NUMBER: _builtins.int
+    VALIDATION_SIZE_FIELD_NUMBER: _builtins.int
+    TEST_SIZE_FIELD_NUMBER: _builtins.int
+    HEALTHY_SIZE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    dice: _builtins.float
+    """Mean Dice coefficient of slices with a tumour, 0..1."""
+    dice_median: _builtins.float
+    """Its median."""
+    iou: _builtins.float
+    """Mean intersection over union of slices with a tumour, 0..1."""
+    iou_median: _builtins.float
+    """Its median."""
+    hd95: _builtins.float
+    """Mean 95th percentile of the distances between found and true outline, in pixels, of slices in
+    which something was found.
+    """
+    missed_share: _builtins.float
+    """Share of slices with a tumour in which nothing was found, 0..1."""
+    lesion_recall: _builtins.float
+    """Share of lesions, connected parts of a mask, that were found, 0..1."""
+    box_map_50: _builtins.float
+    """COCO's mean average precision of the lesions' boxes at an overlap of 0.5, 0..1."""
+    box_map_50_95: _builtins.float
+    """The same over overlaps of 0.50, 0.55 ... 0.95."""
+    healthy_with_regions: _builtins.float
+    """Share of slices without a tumour in which one was found, with no classifier before it, 0..1."""
+    train_size: _builtins.int
+    """Slices it learned from."""
+    validation_size: _builtins.int
+    """Slices that chose epoch and threshold."""
+    test_size: _builtins.int
+    """Slices with a tumour of these numbers."""
+    healthy_size: _builtins.int
+    """Slices without a tumour of these numbers."""
+    protocol: _builtins.str
+    """How the slices were held out, in words."""
+    @_builtins.property
+    def per_class(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutlineMetrics]:
+        """Each class that has a tumour."""
+
+    @_builtins.property
+    def per_size(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizeMetrics]:
+        """Thirds of the slices by the area of their tumour, small ones first."""
+
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricInterval]:
+        """95 % intervals of these numbers, resampled over groups of slices."""
+
+    def __init__(
+        self,
+        *,
+        dice: _builtins.float = ...,
+        dice_median: _builtins.float = ...,
+        iou: _builtins.float = ...,
+        iou_median: _builtins.float = ...,
+        hd95: _builtins.float | None = ...,
+        missed_share: _builtins.float = ...,
+        lesion_recall: _builtins.float = ...,
+        box_map_50: _builtins.float = ...,
+        box_map_50_95: _builtins.float = ...,
+        healthy_with_regions: _builtins.float | None = ...,
+        per_class: _abc.Iterable[Global___OutlineMetrics] | None = ...,
+        per_size: _abc.Iterable[Global___SizeMetrics] | None = ...,
+        train_size: _builtins.int = ...,
+        validation_size: _builtins.int = ...,
+        test_size: _builtins.int = ...,
+        healthy_size: _builtins.int = ...,
+        protocol: _builtins.str = ...,
+        intervals: _abc.Iterable[Global___MetricInterval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hd95", b"_hd95", "_healthy_with_regions", b"_healthy_with_regions", "hd95", b"hd95", "healthy_with_regions", b"healthy_with_regions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hd95", b"_hd95", "_healthy_with_regions", b"_healthy_with_regions", "box_map_50", b"box_map_50", "box_map_50_95", b"box_map_50_95", "dice", b"dice", "dice_median", b"dice_median", "hd95", b"hd95", "healthy_size", b"healthy_size", "healthy_with_regions", b"healthy_with_regions", "intervals", b"intervals", "iou", b"iou", "iou_median", b"iou_median", "lesion_recall", b"lesion_recall", "missed_share", b"missed_share", "per_class", b"per_class", "per_size", b"per_size", "protocol", b"protocol", "test_size", b"test_size", "train_size", b"train_size", "validation_size", b"validation_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hd95: _TypeAlias = _typing.Literal["hd95"]  # noqa: Y015
+    _WhichOneofArgType__hd95: _TypeAlias = _typing.Literal["_hd95", b"_hd95"]  # noqa: Y015
+    _WhichOneofReturnType__healthy_with_regions: _TypeAlias = _typing.Literal["healthy_with_regions"]  # noqa: Y015
+    _WhichOneofArgType__healthy_with_regions: _TypeAlias = _typing.Literal["_healthy_with_regions", b"_healthy_with_regions"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hd95) -> _WhichOneofReturnType__hd95 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__healthy_with_regions) -> _WhichOneofReturnType__healthy_with_regions | None: ...
+
+Global___SegmentationEvaluation: _TypeAlias = SegmentationEvaluation  # noqa: Y015
+
+@_typing.final
+class OutlineMetrics(_message.Message):
+    """How well the tumours of one class were outlined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    DICE_FIELD_NUMBER: _builtins.int
+    IOU_FIELD_NUMBER: _builtins.int
+    SUPPORT_FIELD_NUMBER: _builtins.int
+    label: _labels_pb2.TumorLabel.ValueType
+    """The class."""
+    dice: _builtins.float
+    """Mean Dice coefficient, 0..1."""
+    iou: _builtins.float
+    """Mean intersection over union, 0..1."""
+    support: _builtins.int
+    """Slices of this class."""
+    def __init__(
+        self,
+        *,
+        label: _labels_pb2.TumorLabel.ValueType = ...,
+        dice: _builtins.float = ...,
+        iou: _builtins.float = ...,
+        support: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dice", b"dice", "iou", b"iou", "label", b"label", "support", b"support"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutlineMetrics: _TypeAlias = OutlineMetrics  # noqa: Y015
+
+@_typing.final
+class SizeMetrics(_message.Message):
+    """How well the tumours of a third were outlined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_PX_FIELD_NUMBER: _builtins.int
+    DICE_FIELD_NUMBER: _builtins.int
+    IOU_FIELD_NUMBER: _builtins.int
+    SUPPORT_FIELD_NUMBER: _builtins.int
+    up_to_px: _builtins.int
+    """The largest area in it, in pixels of the picture."""
+    dice: _builtins.float
+    """Mean Dice coefficient, 0..1."""
+    iou: _builtins.float
+    """Mean intersection over union, 0..1."""
+    support: _builtins.int
+    """Slices of this third."""
+    def __init__(
+        self,
+        *,
+        up_to_px: _builtins.int = ...,
+        dice: _builtins.float = ...,
+        iou: _builtins.float = ...,
+        support: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dice", b"dice", "iou", b"iou", "support", b"support", "up_to_px", b"up_to_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SizeMetrics: _TypeAlias = SizeMetrics  # noqa: Y015
 
 @_typing.final
 class Evaluation(_message.Message):

@@ -255,3 +255,13 @@ def test_a_change_without_a_move() -> None:
     job = a_job()
     assert job.evolve(progress=0.5).progress == 0.5
     assert job.progress == 0.0
+
+
+def test_a_segmenters_recipe_is_checked_as_a_whole() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        TrainingSpec.validated(
+            {"task": "segmentation", "image_size": 150, "first_image_size": 100, "folds": 3}
+        )
+    fields_of = {violation.field for violation in refused.value.violations}
+    assert fields_of == {"spec.image_size", "spec.first_image_size", "spec.folds"}
+    assert TrainingSpec.validated({"task": "segmentation"}).task is Task.SEGMENTATION

@@ -52,7 +52,7 @@ from tests.fakes.records import (
     a_trial,
     an_entry,
 )
-from tests.fakes.registry import a_model_version, an_evaluation
+from tests.fakes.registry import a_model_version, a_segmentation, an_evaluation
 
 PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
     (converters.LABEL, TumourLabel, labels_pb2.TumorLabel),
@@ -301,6 +301,22 @@ def test_an_update_has_an_event_only_if_something_happened() -> None:
     quiet = converters.watch_response(JobUpdate(job=a_job(), event=replace(event, epoch=None)))
     assert not quiet.event.HasField("epoch")
     assert not converters.watch_response(JobUpdate(job=a_job(), event=None)).HasField("event")
+
+
+def test_a_segmenter_carries_numbers_of_its_own() -> None:
+    version = a_model_version("s1", task=Task.SEGMENTATION, evaluation=a_segmentation(0.85))
+    message = converters.model_version_message(version)
+    assert not message.HasField("evaluation")
+    found = message.segmentation
+    assert (found.dice, found.box_map_50, found.hd95) == (0.85, 0.93, 4.5)
+    assert not found.HasField("healthy_with_regions")
+    assert [metrics.label for metrics in found.per_class] == [
+        labels_pb2.TUMOR_LABEL_GLIOMA,
+        labels_pb2.TUMOR_LABEL_PITUITARY,
+    ]
+    assert [(third.up_to_px, third.support) for third in found.per_size] == [(400, 7)]
+    assert [(i.metric, i.low, i.high) for i in found.intervals] == [("dice", 0.8, 0.9)]
+    assert not converters.model_version_message(a_model_version()).HasField("segmentation")
 
 
 def test_a_version_carries_its_numbers() -> None:

@@ -13,6 +13,7 @@ from workers.model_artefact import (
     REPORT,
     Calibration,
     ModelManifest,
+    RegionRule,
     load_file,
     load_manifest,
     sha256_hex,
@@ -82,6 +83,12 @@ def test_equal_manifests_have_equal_bytes_in_whatever_order_they_were_made() -> 
 def test_reading_and_writing_a_manifest_keeps_its_bytes() -> None:
     text = a_manifest().to_json()
     assert ModelManifest.from_json(text).to_json() == text
+
+
+def test_a_segmenter_says_what_a_region_is() -> None:
+    manifest = a_manifest(task="segmentation", regions=RegionRule(threshold=0.4))
+    assert ModelManifest.from_json(manifest.to_json()) == manifest
+    assert b"regions" not in a_manifest().to_json()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from core.errors import (
     IllegalTransition,
     InvalidArgument,
     NotFound,
-    NotSupported,
     RequestIdReused,
     StoreUnavailable,
     Unavailable,
@@ -53,6 +52,7 @@ class World:
         )
         with self.store(write=True) as uow:
             uow.datasets.add(a_dataset("brains"))
+            uow.datasets.add(a_dataset("no-masks", mask_count=0))
             uow.commit()
 
     def create(
@@ -191,7 +191,7 @@ def test_the_same_request_on_two_connections_makes_one_job(world: World) -> None
     [
         ("nowhere", SPEC, "", NotFound),
         ("brains", SPEC, "7", InvalidArgument),
-        ("brains", TrainingSpec(task=Task.SEGMENTATION), "", NotSupported),
+        ("no-masks", TrainingSpec(task=Task.SEGMENTATION), "", InvalidArgument),
     ],
 )
 def test_bad_jobs_are_refused(

@@ -24,9 +24,9 @@ def test_each_source_becomes_a_part_of_the_folder(tmp_path: Path) -> None:
     with (tmp_path / "all" / MANIFEST).open(newline="") as manifest:
         rows = [tuple(row.values()) for row in csv.DictReader(manifest)]
     assert rows == [
-        ("first/a/1.png", "glioma", "p1"),
-        ("second/1.png", "no_tumor", "p1"),
-        ("second/2.png", "glioma", ""),
+        ("first/a/1.png", "glioma", "p1", ""),
+        ("second/1.png", "no_tumor", "p1", ""),
+        ("second/2.png", "glioma", "", ""),
     ]
     assert (tmp_path / "all/first/a/1.png").read_bytes() == b"a/1.png"
     assert (tmp_path / "all/second/2.png").read_bytes() == b"2.png"
@@ -36,3 +36,16 @@ def test_the_sources_stay_as_they_were(tmp_path: Path) -> None:
     source = a_source(tmp_path / "first", ("1.png", "glioma", "p1"))
     gather([source], tmp_path / "all")
     assert sorted(p.name for p in source.iterdir()) == ["1.png", MANIFEST]
+
+
+def test_masks_come_along(tmp_path: Path) -> None:
+    source = tmp_path / "first"
+    a_source(source, ("1.png", "glioma", "p1"))
+    (source / "m").mkdir()
+    (source / "m" / "1.png").write_bytes(b"mask")
+    (source / MANIFEST).write_text("path,mask,label,group\n1.png,m/1.png,glioma,p1\n")
+    gather([source], tmp_path / "all")
+    with (tmp_path / "all" / MANIFEST).open(newline="") as manifest:
+        (row,) = csv.DictReader(manifest)
+    assert row["mask"] == "first/m/1.png"
+    assert (tmp_path / "all" / row["mask"]).read_bytes() == b"mask"

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.fakes.learning import SIZE, some_slices
 from workers.learning import augmentation
-from workers.learning.augmentation import augment
+from workers.learning.augmentation import augment, augment_with_masks
 
 
 @pytest.fixture
@@ -75,3 +75,26 @@ def test_moves_keep_the_middle_in_sight() -> None:
     assert np.abs(down).max() < limit
     assert np.abs(across).max() < limit
     assert np.abs(down).max() > 1.5, "some are moved"
+
+
+def test_a_mask_moves_as_its_slice_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MAX_BRIGHTNESS", "MAX_CONTRAST", "MAX_NOISE", "BLURRED"):
+        monkeypatch.setattr(augmentation, name, 0.0)
+    monkeypatch.setattr(augmentation, "MAX_GAMMA", 1.0)
+    masks = np.zeros((6, 64, 64, 1), np.float32)
+    masks[:, 20:34, 12:30] = 1
+
+    images, moved = augment_with_masks(
+        tf.constant(masks * 255), tf.constant(masks), tf.constant([3, 4], tf.int64)
+    )
+
+    np.testing.assert_allclose(images.numpy() / 255, moved.numpy(), atol=1e-5)
+    assert np.abs(moved.numpy() - masks).max() > 0.5
+
+
+def test_a_slice_is_augmented_alike_with_a_mask_and_without(images: tf.Tensor) -> None:
+    seed = tf.constant([5, 6], tf.int64)
+
+    with_mask, _ = augment_with_masks(images, tf.zeros_like(images), seed)
+
+    np.testing.assert_array_equal(with_mask.numpy(), augment(images, seed).numpy())

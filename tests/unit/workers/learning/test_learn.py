@@ -10,16 +10,18 @@ import pytest
 from PIL import Image
 
 from core.datasets import Dataset, DatasetItem
-from core.errors import NotSupported, TrainingCancelled, TrainingFailed
+from core.errors import TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
 from core.training import EpochProgress, Optimizer, Precision, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
+from tests.fakes.registry import classifying
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import read_items, write_blob, write_items
 from workers.evaluation.selective import LOWEST, NEVER
-from workers.learning.learn import learn, library_versions
+from workers.learning.learn import learn
+from workers.learning.versions import library_versions
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
@@ -100,7 +102,7 @@ def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
 
 
 def test_every_slice_is_in_one_part_and_only_test_slices_judge(job: Job) -> None:
-    evaluation = job.run().evaluation
+    evaluation = classifying(job.run().evaluation)
 
     sizes = (evaluation.train_size, evaluation.validation_size, evaluation.test_size)
     assert sum(sizes) == 8 * len(LABELS)
@@ -115,7 +117,7 @@ def test_the_answer_is_calibrated(job: Job) -> None:
 
     assert learned.manifest.calibration.temperature > 0
     assert LOWEST <= learned.manifest.calibration.abstain_below <= NEVER
-    evaluation = learned.evaluation
+    evaluation = classifying(learned.evaluation)
     assert evaluation.ece is not None
     assert 0 <= evaluation.ece <= 1
     assert evaluation.coverage is not None
@@ -126,7 +128,7 @@ def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
     learned = job.run()
 
     metrics = learned.manifest.metrics
-    assert metrics["test"]["accuracy"] == learned.evaluation.accuracy
+    assert metrics["test"]["accuracy"] == classifying(learned.evaluation).accuracy
     assert [epoch["loss"] for epoch in metrics["history"]] == [e.loss for e in job.epochs]
     assert 1 <= metrics["best_epoch"] <= SPEC.epochs
     page = learned.files[REPORT].decode()
@@ -146,7 +148,7 @@ def test_the_job_hears_how_far_it_is(job: Job) -> None:
 def test_an_easy_task_is_learned(job: Job) -> None:
     learned = job.run(epochs=12, augmentation=False)
 
-    assert learned.evaluation.accuracy > 0.7
+    assert classifying(learned.evaluation).accuracy > 0.7
 
 
 @pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
@@ -213,6 +215,6 @@ def test_without_folds_nothing_is_answered_out_of_fold(job: Job) -> None:
     assert job.run(epochs=1).out_of_fold is None
 
 
-def test_a_segmenter_cannot_be_trained(job: Job) -> None:
-    with pytest.raises(NotSupported):
+def test_a_segmenter_needs_masks(job: Job) -> None:
+    with pytest.raises(TrainingFailed, match="tumour mask"):
         job.run(task=Task.SEGMENTATION)

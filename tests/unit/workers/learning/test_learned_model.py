@@ -15,7 +15,7 @@ from core.training import TrainingJob
 from services.usecases.promotion_gate import check_export
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
-from tests.fakes.registry import a_model_version
+from tests.fakes.registry import a_model_version, classifying
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import write_blob, write_items
 from workers.learning.learn import learn
@@ -88,7 +88,7 @@ def test_every_file_is_there_and_described(store: FakeArtefactStore, learned: Le
 
 
 def test_the_numbers_are_those_of_the_held_out_slices(learned: LearnedModel) -> None:
-    evaluation = learned.evaluation
+    evaluation = classifying(learned.evaluation)
     predictions = HeldOutPredictions.from_json(learned.files[FILE_NAME])
 
     assert len(predictions.slices) == evaluation.test_size

@@ -11,20 +11,33 @@ from core.labels import LABELS
 from core.training import Optimizer, Precision
 from tests.fakes.learning import SPEC, some_slices, use_tiny_network
 from workers.learning.classifier import build_classifier
+from workers.learning.inference import Inference
+from workers.learning.objective import NamesTumours
 from workers.learning.recipe import build_optimizer, with_loss_scale
 from workers.learning.runtime import seed_everything
 from workers.learning.steps import TrainingStep, training_step
+from workers.training_hooks import TrainingHooks
 
 SLICES = some_slices(4)
 IMAGES = tf.constant(SLICES.pixels, tf.float32)
 TARGETS = tf.one_hot(SLICES.labels, len(LABELS))
 WEIGHTS = (0.5, 1.0, 1.5, 2.0)
 STEPS = 3
+QUIET = TrainingHooks(
+    on_epoch=lambda _epoch: None,
+    on_progress=lambda _share, _stage: None,
+    on_message=lambda _message: None,
+    should_stop=lambda: False,
+)
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     use_tiny_network(monkeypatch)
+
+
+def objective(model: keras.Model) -> NamesTumours:
+    return NamesTumours(SPEC, Inference(model, 8, QUIET), WEIGHTS)
 
 
 def built(
@@ -54,7 +67,7 @@ def plain_step(
 def test_one_device_computes_exactly_the_plain_formula() -> None:
     model, optimizer = built()
     plain_model, plain_optimizer = built()
-    step = training_step(model, optimizer, WEIGHTS, None)
+    step = training_step(model, optimizer, objective(model), None)
     plain = plain_step(plain_model, plain_optimizer)
 
     losses = [step(IMAGES, TARGETS, SPEC.learning_rate)[0] for _ in range(STEPS)]
@@ -69,7 +82,7 @@ def test_one_device_computes_exactly_the_plain_formula() -> None:
 @pytest.mark.parametrize("optimizer", list(Optimizer))
 def test_fewer_bits_learn_nearly_the_same(precision: Precision, optimizer: Optimizer) -> None:
     model, exact = built(precision, optimizer), built(optimizer=optimizer)
-    steps = [training_step(*pair, WEIGHTS, None) for pair in (model, exact)]
+    steps = [training_step(*pair, objective(pair[0]), None) for pair in (model, exact)]
 
     losses, exact_losses = (
         [step(IMAGES, TARGETS, 1e-3)[0] for _ in range(STEPS)] for step in steps
@@ -80,7 +93,7 @@ def test_fewer_bits_learn_nearly_the_same(precision: Precision, optimizer: Optim
 
 def test_a_step_that_overflows_is_left_out_and_the_scale_halved() -> None:
     model, optimizer = built(Precision.MIXED_FLOAT16)
-    step = training_step(model, optimizer, WEIGHTS, None)
+    step = training_step(model, optimizer, objective(model), None)
     optimizer.dynamic_scale.assign(2.0**100)
     before = [variable.numpy() for variable in model.trainable_variables]
 

@@ -9,13 +9,16 @@ import pytest
 import tensorflow as tf
 
 from core.errors import StoreUnavailable, TrainingCancelled, TrainingFailed
+from core.labels import LABELS
 from core.training import Backbone, EpochProgress, Optimizer, TrainingSpec
 from tests.fakes.learning import SPEC, some_slices, use_tiny_network
 from tests.fakes.store import FakeArtefactStore
 from workers.learning.checkpoints import Checkpoints, TrainingState
 from workers.learning.classifier import build_classifier
+from workers.learning.inference import Inference
+from workers.learning.objective import NamesTumours, class_weights
 from workers.learning.runtime import seed_everything
-from workers.learning.trainer import Inference, Trainer, class_weights
+from workers.learning.trainer import Trainer
 from workers.training_hooks import TrainingHooks
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -57,7 +60,9 @@ def run(
     model = build_classifier(spec, pretrained=False)
     checkpoints = Checkpoints(store, "job1")
     inference = Inference(model, spec.batch_size, watcher.hooks)
-    trainer = Trainer(model, spec, inference, checkpoints, watcher.hooks)
+    weights = class_weights(TRAIN.labels) if spec.class_weights else [1.0] * len(LABELS)
+    objective = NamesTumours(spec, inference, weights)
+    trainer = Trainer(model, spec, objective, checkpoints, watcher.hooks)
     start = checkpoints.load() or trainer.beginning("none")
     return model, trainer.fit(TRAIN, VALIDATION, start)
 

@@ -17,7 +17,8 @@ from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactor
 from tests.unit.workers.learning.test_learn import Job
 from workers.curation.blobs import read_items
 from workers.learning import trials as learning
-from workers.learning.learn import read_slices, split_plans
+from workers.learning.learn import split_plans
+from workers.learning.reading import read_slices
 from workers.training_hooks import TrainingHooks
 from workers.training_job import (
     TrainingDeps,

@@ -28,6 +28,8 @@ from workers.learning.checkpoints import Checkpoints
 from workers.learning.classifier import build_classifier
 from workers.learning.export import check_parity, export_graph
 from workers.learning.hardware import PLAIN, Hardware
+from workers.learning.inference import Inference
+from workers.learning.objective import NamesTumours
 from workers.learning.recipe import build_optimizer, with_loss_scale
 from workers.learning.runtime import seed_everything
 from workers.learning.steps import MirroredStep, training_step
@@ -37,6 +39,14 @@ WEIGHTS: Final = (0.5, 1.0, 1.5, 2.0)
 BATCHES: Final = (6, 5, 1, 6)
 """Even shares, uneven ones, and one device without a slice of its own."""
 EXACT: Final = replace(SPEC, dropout=0.0, weight_decay=0.01)
+
+
+QUIET: Final = TrainingHooks(
+    on_epoch=lambda _epoch: None,
+    on_progress=lambda _share, _stage: None,
+    on_message=lambda _message: None,
+    should_stop=lambda: False,
+)
 
 
 def make_two_devices() -> tf.distribute.Strategy:
@@ -76,9 +86,14 @@ class Run:
             self.model = build_classifier(spec, pretrained=False, precision=hardware.precision)
             self.optimizer = with_loss_scale(build_optimizer(spec), hardware.precision)
             self.optimizer.build(self.model.trainable_variables)
-        self.step = training_step(self.model, self.optimizer, WEIGHTS, hardware.strategy)
+        self.step = training_step(
+            self.model,
+            self.optimizer,
+            NamesTumours(SPEC, Inference(self.model, 8, QUIET), WEIGHTS),
+            hardware.strategy,
+        )
 
-    def learn(self) -> list[tuple[float, int]]:
+    def learn(self) -> list[tuple[float, float]]:
         return [self.step(images, targets, 0.05) for images, targets in batches()]
 
     @property

@@ -1,0 +1,89 @@
+"""What a model says of slices as they are."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from core.errors import TrainingCancelled
+from workers.learning.classifier import with_features
+from workers.learning.input_pipeline import Slices, plain_batches, plain_mask_batches
+from workers.learning.mask_loss import hard_dice, mask_losses
+from workers.training_hooks import TrainingHooks
+
+
+def stop_if_told(hooks: TrainingHooks) -> None:
+    """Raise ``TrainingCancelled`` once the job is to stop."""
+    if hooks.should_stop():
+        raise TrainingCancelled()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a model says of n slices: ``logits`` (n, classes) and ``features`` (n, d)."""
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+class Inference:
+    """A model's answers to slices as they are. Built once: each building traces the graph."""
+
+    def __init__(self, model: keras.Model, batch_size: int, hooks: TrainingHooks) -> None:
+        self.model = model
+        self._batch_size = batch_size
+        self._hooks = hooks
+        both = with_features(model)
+        self._answer = tf.function(
+            lambda images: both(images, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, 1))],
+        )
+
+    def answers(self, slices: Slices) -> Answers:
+        """Raises ``TrainingCancelled``."""
+        parts = []
+        for pixels, _ in plain_batches(slices, self._batch_size):
+            stop_if_told(self._hooks)
+            parts.append([part.numpy() for part in self._answer(pixels)])
+        logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Answers(logits=logits, features=features)
+
+    def logits(self, slices: Slices) -> NDArray[np.float32]:
+        """Logits (n, classes). Raises ``TrainingCancelled``."""
+        return self.answers(slices).logits
+
+
+class MaskInference:
+    """A segmenter's answers to slices as they are. Built once, as :class:`Inference`."""
+
+    def __init__(self, model: keras.Model, batch_size: int, hooks: TrainingHooks) -> None:
+        self.model = model
+        self._batch_size = batch_size
+        self._hooks = hooks
+        self._answer = tf.function(
+            lambda images: model(images, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, 1))],
+        )
+
+    def probabilities(self, slices: Slices) -> NDArray[np.float32]:
+        """Of tumour, 0..1: (n, size, size). Raises ``TrainingCancelled``."""
+        parts = []
+        for pixels, _ in plain_batches(slices, self._batch_size):
+            stop_if_told(self._hooks)
+            parts.append(tf.sigmoid(self._answer(pixels))[..., 0].numpy())
+        return np.concatenate(parts)
+
+    def scores(self, slices: Slices) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Loss and Dice (n,) of each slice at the model's own size. Raises ``TrainingCancelled``.
+
+        Nothing is kept of the answers: those of many slices take much memory.
+        """
+        losses, overlaps = [], []
+        for pixels, masks in plain_mask_batches(slices, self._batch_size):
+            stop_if_told(self._hooks)
+            logits = self._answer(pixels)
+            losses.append(mask_losses(logits, masks).numpy())
+            overlaps.append(hard_dice(logits, masks).numpy())
+        return np.concatenate(losses), np.concatenate(overlaps)

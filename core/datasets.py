@@ -119,15 +119,16 @@ class LabelErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetAudit:
-    """What was found out about a data set when it arrived. Numbers are of slices unless named.
+    """What was found out about a data set, at its arrival. Numbers are of slices unless named.
 
     ``unreadable_count`` and ``contradictory_exact_count`` (equal pictures under different labels)
     were left out; everything else is about what was kept. Examples are a few of many. Components
     count sets of two or more near-duplicates, pairs count pairs of different files. ``leakage``
     is empty without a Training/Testing layout. ``class_ratio`` is the largest class over the
     smallest. ``kinds`` maps file format and colour mode, such as ``JPEG RGB``, to a number.
-    ``sizes`` has the commonest, of ``size_count`` in all. ``label_errors`` is None until a model
-    has predicted the set out of fold. ``page_sha256`` is the hex SHA-256 of the HTML page.
+    ``sizes`` has the commonest, of ``size_count`` in all. ``label_errors`` alone comes later: None
+    until a training job has cross-validated on the set, then what the last such job found.
+    ``page_sha256`` is the hex SHA-256 of the HTML page.
     """
 
     unreadable_count: int
@@ -159,7 +160,7 @@ class DatasetAudit:
 class Dataset:
     """A data set as it was accepted; it never changes. ``digest`` covers every item.
 
-    ``audit`` is None for data sets from before there was one.
+    ``audit`` is what is known of it, which may grow; None for data sets from before there was one.
     """
 
     id: str

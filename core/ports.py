@@ -40,6 +40,13 @@ class DatasetRepository(Protocol):
 
     def list(self, page: PageRequest) -> Page[Dataset]: ...
 
+    def save_audit(self, dataset: Dataset) -> bool:
+        """Write the data set's audit over the one it had; nothing else of it ever changes.
+
+        False, and nothing is written, if it is gone, even if another has its name by now.
+        """
+        ...
+
     def delete(self, dataset_id: str) -> None:
         """Raises ``NotFound``."""
         ...
@@ -68,15 +75,25 @@ class TrainingJobRepository(Protocol):
     def claim(self, job_id: str, worker: str, at: datetime) -> TrainingJob | None:
         """Take a QUEUED job with one conditional UPDATE: RUNNING, attempt + 1, heartbeat ``at``.
 
-        None if the job is not QUEUED (any more) or does not exist.
+        The attempt counts as futile until a heartbeat says otherwise. None if the job is not
+        QUEUED (any more) or does not exist.
         """
         ...
 
     def heartbeat(
-        self, job_id: str, worker: str, at: datetime, progress: float, stage: str
+        self,
+        job_id: str,
+        worker: str,
+        at: datetime,
+        progress: float,
+        stage: str,
+        *,
+        got_further: bool = False,
     ) -> JobState:
         """Record that ``worker`` is alive on the job, if it still owns it; the job's state.
 
+        Once it ``got_further``, so that the next attempt would not begin where this one did, no
+        attempt so far counts as futile.
         A worker that no longer owns the job (it was requeued) is told CANCELLED. Raises
         ``NotFound``.
         """

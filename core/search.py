@@ -31,8 +31,8 @@ SEARCHABLE: Final = frozenset(
     }
 )
 """Fields of ``TrainingSpec`` that may vary. Not among them: what decides the split (its shares, its
-seed), since the same slices must choose between all trials and test slices must stay unseen; and
-``image_size``, since slices are decoded once."""
+seed), since the same slices must choose between all trials and test slices must stay unseen;
+``image_size``, since slices are decoded once; and ``precision``, which follows the device."""
 
 MIN_TRIALS: Final = 2
 MAX_TRIALS: Final = 500

@@ -78,7 +78,7 @@ class Settings:
     training_stale_seconds: float = 30.0
     """A running job without a heartbeat for this long has lost its worker."""
     training_max_attempts: int = 3
-    """How often a job is started before a lost worker fails it."""
+    """How often a job may start and get no further before a lost worker fails it."""
     training_visibility_seconds: float = 7 * 24 * 3600.0
     """Redis redelivers an unacknowledged message after this; longer than any training job."""
     sweep_seconds: float = 3.0

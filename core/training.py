@@ -42,6 +42,16 @@ class BatchNorm(StrEnum):
     """They keep the statistics that they came with."""
 
 
+class Precision(StrEnum):
+    """What a training computes in. Weights, their averages and the trained model are float32."""
+
+    AUTO = "auto"
+    """What the device is fast in: float32 on a CPU, 16 bits on a GPU that has units for them."""
+    FLOAT32 = "float32"
+    MIXED_BFLOAT16 = "mixed_bfloat16"
+    MIXED_FLOAT16 = "mixed_float16"
+
+
 WEIGHTS_CHOICES: Final = ("auto", "imagenet", "package", "none")
 """Beside these, ``file:NAME`` reads NAME from the server's folder of weights, and a URI that ends
 in ``#sha256=HEX`` is fetched where the server's settings allow that."""
@@ -63,6 +73,7 @@ class TrainingSpec:
     ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are shares of the
     whole data set (``test_share`` is ignored where the data set brings its own test split).
     With ``folds`` above 1 the job first cross-validates, and the model's numbers come from that.
+    Where there are several GPUs each takes its share of ``batch_size`` slices.
     """
 
     backbone: Backbone = Backbone.EFFICIENTNET_B0
@@ -89,6 +100,7 @@ class TrainingSpec:
     test_share: float = 0.15
     folds: int = 0
     seed: int = 0
+    precision: Precision = Precision.AUTO
 
     @classmethod
     def validated(cls, values: Mapping[str, Any]) -> Self:
@@ -111,9 +123,10 @@ class TrainingSpec:
         if violations:
             raise InvalidArgument(tuple(violations))
         spec = cls(**parsed)
-        if spec.validation_share + spec.test_share > 0.8:
+        tested, name = (1 / spec.folds, "folds") if spec.folds else (spec.test_share, "test_share")
+        if spec.validation_share + tested > 0.8:
             raise InvalidArgument.of(
-                "spec.validation_share", "with test_share it leaves less than 20 % for training"
+                "spec.validation_share", f"with {name} it leaves less than 20 % for training"
             )
         return spec
 
@@ -223,6 +236,7 @@ _PARSERS: Final[Mapping[str, Any]] = {
     "test_share": _real(0.05, 0.5),
     "folds": _folds,
     "seed": _whole(0, 2**31 - 1),
+    "precision": _choice(Precision),
 }
 
 
@@ -261,6 +275,8 @@ _TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 class TrainingJob:
     """A job as its SQL row tells it. ``progress`` is 0..1; ``attempt`` counts claims from 1.
 
+    ``futile_attempts`` counts the latest claims that left nothing for the next one to go on from:
+    no epoch's checkpoint, no trial. Too many of them fail the job when its worker is lost.
     With ``search`` it looks for a better recipe than ``spec`` instead of training a model, and
     ends with ``result_job``, a job that trains by the best one found.
     """
@@ -277,6 +293,7 @@ class TrainingJob:
     progress: float = 0.0
     stage: str = ""
     attempt: int = 0
+    futile_attempts: int = 0
     worker: str | None = None
     heartbeat_time: datetime | None = None
     enqueue_time: datetime | None = None

@@ -164,6 +164,7 @@ def job_values(job: TrainingJob) -> dict[str, Any]:
         "spec": asdict(job.spec),
         "search": asdict(job.search) if job.search else None,
         "attempt": job.attempt,
+        "futile_attempts": job.futile_attempts,
         **mutable_job_values(job),
     }
 
@@ -201,6 +202,7 @@ def job_from_row(row: tables.TrainingJobRow) -> TrainingJob:
         progress=row.progress,
         stage=row.stage,
         attempt=row.attempt,
+        futile_attempts=row.futile_attempts,
         worker=row.worker,
         heartbeat_time=from_us(row.heartbeat_time),
         enqueue_time=from_us(row.enqueue_time),

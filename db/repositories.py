@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,6 +28,8 @@ from db.tables import (
 )
 
 T = TypeVar("T")
+_DATASET_IDENTITY: Final = ("id", "digest", "create_time")
+"""A name alone may belong to another data set by now."""
 _Listed = type[DatasetRow] | type[TrainingJobRow] | type[ModelVersionRow]
 
 
@@ -88,6 +90,13 @@ class SqlDatasets:
     def list(self, page: PageRequest) -> Page[Dataset]:
         return _mapped(*_page_of(self._session, DatasetRow, page), mappers.dataset_from_row)
 
+    def save_audit(self, dataset: Dataset) -> bool:
+        values = mappers.dataset_values(dataset)
+        identity = (getattr(DatasetRow, name) == values[name] for name in _DATASET_IDENTITY)
+        statement = update(DatasetRow).where(*identity).values(audit=values["audit"])
+        result: Any = self._session.execute(statement)
+        return bool(result.rowcount)
+
     def delete(self, dataset_id: str) -> None:
         self._session.delete(self._row(dataset_id))
         self._session.flush()
@@ -142,6 +151,7 @@ class SqlTrainingJobs:
                 state=str(JobState.RUNNING),
                 worker=worker,
                 attempt=TrainingJobRow.attempt + 1,
+                futile_attempts=TrainingJobRow.futile_attempts + 1,
                 heartbeat_time=to_us(at),
                 update_time=to_us(at),
                 start_time=func.coalesce(TrainingJobRow.start_time, to_us(at)),
@@ -150,8 +160,18 @@ class SqlTrainingJobs:
         return self.get(job_id) if changed else None
 
     def heartbeat(
-        self, job_id: str, worker: str, at: datetime, progress: float, stage: str
+        self,
+        job_id: str,
+        worker: str,
+        at: datetime,
+        progress: float,
+        stage: str,
+        *,
+        got_further: bool = False,
     ) -> JobState:
+        values = {"heartbeat_time": to_us(at), "update_time": to_us(at)}
+        if got_further:
+            values["futile_attempts"] = 0
         changed = self._update(
             update(TrainingJobRow)
             .where(
@@ -159,7 +179,7 @@ class SqlTrainingJobs:
                 TrainingJobRow.worker == worker,
                 TrainingJobRow.state.in_([str(JobState.RUNNING), str(JobState.CANCELLING)]),
             )
-            .values(heartbeat_time=to_us(at), update_time=to_us(at), progress=progress, stage=stage)
+            .values(progress=progress, stage=stage, **values)
         )
         state = self.get(job_id).state
         return state if changed else JobState.CANCELLED

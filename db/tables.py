@@ -114,6 +114,7 @@ class TrainingJobRow(Base):
     error_message: Mapped[str | None]
     search: Mapped[dict[str, Any] | None]
     result_job: Mapped[str | None]
+    futile_attempts: Mapped[int] = mapped_column(server_default="0")
 
 
 class JobEventRow(Base):

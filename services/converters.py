@@ -43,6 +43,7 @@ from core.training import (
     JobEvent,
     JobState,
     Optimizer,
+    Precision,
     Task,
     TrainingJob,
     TrainingSpec,
@@ -93,6 +94,7 @@ TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
 BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
 OPTIMIZER: Final = EnumPair(Optimizer, training_pb2.Optimizer, "OPTIMIZER")
 BATCH_NORM: Final = EnumPair(BatchNorm, training_pb2.BatchNorm, "BATCH_NORM")
+PRECISION: Final = EnumPair(Precision, training_pb2.Precision, "PRECISION")
 TRIAL_STATE: Final = EnumPair(TrialState, training_pb2.TrialState, "TRIAL_STATE")
 JOB_STATE: Final = EnumPair(JobState, training_pb2.JobState, "JOB_STATE")
 
@@ -291,6 +293,7 @@ _SPEC_ENUMS: Final[Mapping[str, EnumPair[Any]]] = {
     "backbone": BACKBONE,
     "optimizer": OPTIMIZER,
     "batch_norm": BATCH_NORM,
+    "precision": PRECISION,
 }
 _SPEC_FIELDS: Final = frozenset(training_pb2.TrainingSpec.DESCRIPTOR.fields_by_name)
 _SPEC_PATH: Final = "training_job"
@@ -356,6 +359,7 @@ def training_spec_message(values: Mapping[str, Any]) -> training_pb2.TrainingSpe
         "backbone": Backbone,
         "optimizer": Optimizer,
         "batch_norm": BatchNorm,
+        "precision": Precision,
     }
     for name in kinds.keys() & known.keys():
         known[name] = _SPEC_ENUMS[name].to_proto(kinds[name](known[name]))

@@ -137,14 +137,15 @@ class Sweeper:
         """Where a job goes whose worker was lost, and what its history says."""
         if job.state is JobState.CANCELLING:
             return job.moved_to(JobState.CANCELLED, now), "cancelled; its worker was lost"
-        if job.attempt < self._max_attempts:
+        if job.futile_attempts < self._max_attempts:
             waiting = job.moved_to(
                 JobState.QUEUED, now, worker=None, heartbeat_time=None, enqueue_time=None
             )
             return waiting, "its worker was lost; waiting for another, which resumes it"
         message = (
-            f"Its worker was lost {job.attempt} times. Look into the training worker's log: most "
-            "often memory ran out; then lower batch_size or image_size."
+            f"Its worker was lost, and {job.futile_attempts} attempts in a row got no further. "
+            "Look into the training worker's log: most often memory ran out; then lower batch_size "
+            "or image_size."
         )
         failed = job.moved_to(
             JobState.FAILED, now, error_reason="WORKER_LOST", error_message=message

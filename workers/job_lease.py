@@ -68,6 +68,7 @@ class JobLease:
         self._stop = threading.Event()
         self._stop_seen = 0.0
         self._lost = False
+        self._got_further = False
         self._progress = 0.0
         self._stage = "starting"
         self._lines: list[_Line] = []
@@ -94,7 +95,13 @@ class JobLease:
             on_progress=self._on_progress,
             on_message=self._on_message,
             should_stop=self._stop.is_set,
+            on_saved=self._on_saved,
         )
+
+    @property
+    def futile_attempts(self) -> int:
+        """How many attempts in a row, this one among them, have got no further."""
+        return 0 if self._got_further else self._job.futile_attempts
 
     def tried(self) -> tuple[SearchTrial, ...]:
         """What the job has tried, as soon as the database lets."""
@@ -196,14 +203,20 @@ class JobLease:
 
     def _record(self, trial: SearchTrial) -> None:
         with self._lock, self._uow_factory(write=True) as uow:
-            if self._lost or self._touch(uow) is JobState.CANCELLED:
+            if self._lost or self._touch(uow, got_further=True) is JobState.CANCELLED:
                 raise TrainingCancelled()
             uow.jobs.add_trial(self._job.id, trial)
             uow.commit()
+            self._got_further = True
 
-    def _touch(self, uow: UnitOfWork) -> JobState:
+    def _touch(self, uow: UnitOfWork, *, got_further: bool = False) -> JobState:
         return uow.jobs.heartbeat(
-            self._job.id, self._worker, self._clock.now(), self._progress, self._stage
+            self._job.id,
+            self._worker,
+            self._clock.now(),
+            self._progress,
+            self._stage,
+            got_further=got_further or self._got_further,
         )
 
     def _write_lines(self, uow: UnitOfWork) -> int:
@@ -244,6 +257,9 @@ class JobLease:
 
     def _on_progress(self, share: float, stage: str) -> None:
         self._progress, self._stage = min(max(share, 0.0), 1.0), stage
+
+    def _on_saved(self) -> None:
+        self._got_further = True
 
     def _on_message(self, message: str) -> None:
         self._lines.append(_Line(at=self._clock.now(), message=message))

@@ -11,6 +11,7 @@ from core.datasets import Dataset
 from core.registry import Evaluation
 from core.search import SearchTrial
 from core.training import EpochProgress, TrainingJob
+from workers.curation.label_errors import OutOfFold
 from workers.model_artefact import ModelManifest
 
 
@@ -19,13 +20,15 @@ class TrainingHooks:
     """What a trainer tells its job, and asks it; from any thread.
 
     ``on_progress`` takes a share of 0..1 and a stage in words; ``on_message`` a line for the
-    job's history; ``should_stop`` is asked after each batch and each decoded slice.
+    job's history; ``should_stop`` is asked after each batch and each decoded slice; ``on_saved``
+    hears that the next attempt would go on from further than this one did.
     """
 
     on_epoch: Callable[[EpochProgress], None]
     on_progress: Callable[[float, str], None]
     on_message: Callable[[str], None]
     should_stop: Callable[[], bool]
+    on_saved: Callable[[], None] = lambda: None
 
     def within(self, low: float, high: float) -> "TrainingHooks":
         """Hooks whose progress of 0..1 is a part of these hooks' progress."""
@@ -41,6 +44,7 @@ class LearnedModel:
     """A trained, checked model that is not stored yet.
 
     ``latency_ms`` and ``flops`` (multiply-accumulates, 0 if not counted) are for one slice.
+    ``out_of_fold`` has an answer to each slice of the data set if there was a cross-validation.
     """
 
     manifest: ModelManifest
@@ -50,6 +54,7 @@ class LearnedModel:
     train_seconds: float
     latency_ms: float
     flops: int = 0
+    out_of_fold: OutOfFold | None = None
 
 
 class Learn(Protocol):

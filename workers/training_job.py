@@ -17,6 +17,7 @@ from core.search import SearchTrial, with_recipe
 from core.settings import Settings
 from core.training import JobState, TrainingJob
 from workers.job_lease import Ending, JobLease
+from workers.label_check import check_labels
 from workers.model_artefact import GRAPH, store_model
 from workers.training_hooks import (
     Learn,
@@ -124,7 +125,7 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
         return lease.cancel()
     except StoreUnavailable as error:
         log.warning("job_without_store job=%s message=%s", job.id, error.message)
-        if job.attempt >= deps.settings.training_max_attempts:
+        if lease.futile_attempts >= deps.settings.training_max_attempts:
             return _fail(lease, deps.clock, error.reason, error.message)
         return _put_back(lease, deps.clock, error)
     except BrainTumorError as error:
@@ -146,7 +147,8 @@ def _learn(
     learned = lease.patiently(lambda: deps.learn(job, dataset, lease.hooks))
     lease.hooks.on_progress(1.0, "storing the model")
     version = lease.patiently(lambda: _stored(job, dataset, learned, deps))
-    return partial(_register, version, deps.clock), f"made {version.name}"
+    audited = check_labels(job, dataset, learned, lease, deps.store)
+    return partial(_register, version, audited, deps.clock), f"made {version.name}"
 
 
 def _search(
@@ -221,12 +223,18 @@ def version_id(job: TrainingJob, digest: str) -> str:
 
 
 def _register(
-    version: ModelVersion, clock: Clock, uow: UnitOfWork, job: TrainingJob
+    version: ModelVersion,
+    audited: Dataset | None,
+    clock: Clock,
+    uow: UnitOfWork,
+    job: TrainingJob,
 ) -> TrainingJob:
     try:
         uow.models.get(version.id)  # the same recipe may have given the same bytes before
     except NotFound:
         uow.models.add(version)
+    if audited is not None and not uow.datasets.save_audit(audited):
+        log.info("audit_not_kept job=%s dataset=%s: it was deleted", job.id, audited.id)
     return job.moved_to(
         JobState.SUCCEEDED, clock.now(), progress=1.0, stage="done", model_version=version.id
     )

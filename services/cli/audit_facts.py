@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from services.cli.output import Row
 
 _KINDS_SHOWN = 3
+_SUSPECTS_SHOWN = 5
 
 
 def audit_facts(audit: Row | None) -> list[tuple[str, str]]:
@@ -25,8 +26,20 @@ def _numbers(audit: Row) -> Iterator[tuple[str, str]]:
     yield "kinds", ", ".join(f"{kind} {count}" for kind, count in _commonest(audit["kinds"]))
     yield "blank", str(audit["blank_count"])
     yield "shortcut control", _shortcut(audit["shortcut_control"])
-    if audit["label_errors"]:
-        yield "likely mislabelled", str(audit["label_errors"]["count"])
+    yield from _label_errors(audit["label_errors"])
+
+
+def _label_errors(errors: Row | None) -> Iterator[tuple[str, str]]:
+    if errors is None:
+        yield "likely mislabelled", "not looked for yet: braintumor train --set folds=5 does"
+        return
+    yield "likely mislabelled", str(errors["count"] or "none")
+    shown = errors["suspects"][:_SUSPECTS_SHOWN]
+    for s in shown:
+        told = f"{s['label']}, the model says {s['suggested']} ({s['probability']:.0%})"
+        yield "suspect", f"{s['path']}: {told}"
+    if errors["count"] > len(shown):
+        yield "suspect", f"and {errors['count'] - len(shown)} more: see braintumor datasets audit"
 
 
 def _near_duplicates(audit: Row) -> str:

@@ -90,6 +90,7 @@ def spec_message(recipe: Mapping[str, Any]) -> "training_pb2.TrainingSpec":
         "task": (training_pb2.Task, "TASK_"),
         "optimizer": (training_pb2.Optimizer, "OPTIMIZER_"),
         "batch_norm": (training_pb2.BatchNorm, "BATCH_NORM_"),
+        "precision": (training_pb2.Precision, "PRECISION_"),
     }
     values = dict(recipe)
     for name, (enum, prefix) in enums.items():

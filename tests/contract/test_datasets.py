@@ -1,11 +1,12 @@
 """Data sets in every store."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
-from core.datasets import DatasetAudit
+from core.datasets import Dataset, DatasetAudit
 from core.errors import AlreadyExists, NotFound, RequestIdReused
 from core.paging import Cursor, PageRequest
 from core.ports import UnitOfWorkFactory
@@ -37,6 +38,61 @@ def test_an_audit_comes_back_to_the_last_bit(
     with store() as uow:
         assert uow.datasets.get("brains").audit == audit
         assert uow.datasets.list(PageRequest()).items[0].audit == audit
+
+
+def test_an_audit_is_replaced_and_nothing_else(store: UnitOfWorkFactory) -> None:
+    dataset = a_dataset(audit=an_audit(label_errors=None))
+    with store(write=True) as uow:
+        uow.datasets.add(dataset)
+        uow.datasets.add(a_dataset("other"))
+        uow.commit()
+    with store(write=True) as uow:
+        audit = an_audit(page_sha256="e" * 64)
+        assert uow.datasets.save_audit(replace(uow.datasets.get("brains"), audit=audit, source=""))
+        assert uow.datasets.get("brains").audit == audit
+        uow.commit()
+    with store() as uow:
+        assert uow.datasets.get("brains") == replace(dataset, audit=audit)
+        assert uow.datasets.get("other") == a_dataset("other")
+
+
+def test_an_audit_is_replaced_again(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset())
+        uow.commit()
+    for count in (1, 2):
+        with store(write=True) as uow:
+            assert uow.datasets.save_audit(a_dataset(audit=an_audit(blank_count=count)))
+            uow.commit()
+    with store() as uow:
+        assert uow.datasets.get("brains").audit == an_audit(blank_count=2)
+
+
+def test_an_audit_that_was_not_committed_is_not_replaced(store: UnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset())
+        uow.commit()
+    with store(write=True) as uow:
+        uow.datasets.save_audit(a_dataset(audit=an_audit(blank_count=7)))
+    with store() as uow:
+        assert uow.datasets.get("brains") == a_dataset()
+
+
+@pytest.mark.parametrize(
+    "successor",
+    [None, a_dataset(digest="e" * 64), a_dataset(create_time=NOW + timedelta(microseconds=1))],
+    ids=["gone", "other slices", "the same slices again"],
+)
+def test_the_audit_of_a_data_set_that_is_gone_goes_nowhere(
+    store: UnitOfWorkFactory, successor: Dataset | None
+) -> None:
+    with store(write=True) as uow:
+        if successor:
+            uow.datasets.add(successor)
+        assert not uow.datasets.save_audit(a_dataset(audit=an_audit(blank_count=7)))
+        uow.commit()
+    with store() as uow:
+        assert uow.datasets.list(PageRequest()).items == ((successor,) if successor else ())
 
 
 def test_an_unknown_data_set_is_named(store: UnitOfWorkFactory) -> None:

@@ -26,8 +26,9 @@ def put(store: UnitOfWorkFactory, *jobs: TrainingJob) -> None:
 def test_a_job_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
     job = a_job(
         request_id="7b0f", state=JobState.FAILED, progress=0.1 + 0.2, stage="epoch 2 of 3",
-        attempt=2, worker="w1", heartbeat_time=NOW, enqueue_time=NOW, start_time=NOW,
-        end_time=LATER, model_version="m1", error_reason="LOST", error_message="gone",
+        attempt=2, futile_attempts=1, worker="w1", heartbeat_time=NOW, enqueue_time=NOW,
+        start_time=NOW, end_time=LATER, model_version="m1", error_reason="LOST",
+        error_message="gone",
     )  # fmt: skip
     put(store, job)
     with store() as uow:
@@ -93,6 +94,7 @@ def test_a_queued_job_is_claimed_once(store: UnitOfWorkFactory) -> None:
     assert claimed == a_job(
         state=JobState.RUNNING,
         attempt=1,
+        futile_attempts=1,
         worker="w1",
         heartbeat_time=LATER,
         update_time=LATER,
@@ -121,6 +123,28 @@ def test_a_heartbeat_records_progress(store: UnitOfWorkFactory) -> None:
         job = uow.jobs.get("job1")
     assert (job.heartbeat_time, job.update_time) == (LATER, LATER)
     assert (job.progress, job.stage) == (0.25, "epoch 1")
+
+
+def test_attempts_are_futile_until_one_gets_further(store: UnitOfWorkFactory) -> None:
+    put(store, a_job())
+    for number in (1, 2):
+        with store(write=True) as uow:
+            claimed = uow.jobs.claim("job1", "w1", NOW)
+            assert claimed is not None
+            assert (claimed.attempt, claimed.futile_attempts) == (number, number)
+            uow.jobs.heartbeat("job1", "w1", LATER, 0.25, "epoch 1")
+            waiting = uow.jobs.get("job1").moved_to(JobState.QUEUED, LATER, worker=None)
+            uow.jobs.save(waiting, expected=JobState.RUNNING)
+            uow.commit()
+    with store(write=True) as uow:
+        uow.jobs.claim("job1", "w1", NOW)
+        uow.jobs.heartbeat("job1", "other", LATER, 0.5, "epoch 2", got_further=True)
+        assert uow.jobs.get("job1").futile_attempts == 3
+        uow.jobs.heartbeat("job1", "w1", LATER, 0.5, "epoch 2", got_further=True)
+        uow.commit()
+    with store() as uow:
+        job = uow.jobs.get("job1")
+    assert (job.attempt, job.futile_attempts) == (3, 0)
 
 
 def test_a_heartbeat_learns_of_cancelling(store: UnitOfWorkFactory) -> None:

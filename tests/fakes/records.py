@@ -1,5 +1,6 @@
 """Ready-made data sets, jobs and audit entries for tests."""
 
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -8,6 +9,7 @@ from core.datasets import (
     ClassLeakage,
     Dataset,
     DatasetAudit,
+    DatasetItem,
     LabelErrors,
     LabelSuspect,
     ShortcutControl,
@@ -42,6 +44,18 @@ def a_dataset(dataset_id: str = "brains", **changes: Any) -> Dataset:
         "audit": an_audit(),
     }
     return Dataset(**(values | changes))
+
+
+def an_item(path: str, **changes: Any) -> DatasetItem:
+    values: dict[str, Any] = {
+        "path": path,
+        "sha256": hashlib.sha256(path.encode()).hexdigest(),
+        "size_bytes": 1000,
+        "label": TumourLabel.GLIOMA,
+        "width": 128,
+        "height": 128,
+    }
+    return DatasetItem(**(values | changes))
 
 
 def an_audit(**changes: Any) -> DatasetAudit:

@@ -4,7 +4,7 @@ import copy
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
@@ -128,6 +128,15 @@ class FakeDatasets:
     def list(self, page: PageRequest) -> Page[Dataset]:
         return _page(self._state.datasets.values(), page, _by_time)
 
+    def save_audit(self, dataset: Dataset) -> bool:
+        kept = self._state.datasets.get(dataset.id)
+        if kept is None:
+            return False
+        if (kept.digest, kept.create_time) != (dataset.digest, dataset.create_time):
+            return False
+        self._state.datasets[dataset.id] = replace(kept, audit=dataset.audit)
+        return True
+
     def delete(self, dataset_id: str) -> None:
         del self._state.datasets[self.get(dataset_id).id]
 
@@ -163,7 +172,9 @@ class FakeTrainingJobs:
             raise NotFound(job.name)
         if current.state is not expected:
             raise IllegalTransition(job.name, current.state, job.state)
-        self._state.jobs[job.id] = job.evolve(attempt=current.attempt)
+        self._state.jobs[job.id] = job.evolve(
+            attempt=current.attempt, futile_attempts=current.futile_attempts
+        )
 
     def claim(self, job_id: str, worker: str, at: datetime) -> TrainingJob | None:
         job = self._state.jobs.get(job_id)
@@ -174,6 +185,7 @@ class FakeTrainingJobs:
             at,
             worker=worker,
             attempt=job.attempt + 1,
+            futile_attempts=job.futile_attempts + 1,
             heartbeat_time=at,
             start_time=job.start_time or at,
         )
@@ -181,13 +193,24 @@ class FakeTrainingJobs:
         return claimed
 
     def heartbeat(
-        self, job_id: str, worker: str, at: datetime, progress: float, stage: str
+        self,
+        job_id: str,
+        worker: str,
+        at: datetime,
+        progress: float,
+        stage: str,
+        *,
+        got_further: bool = False,
     ) -> JobState:
         job = self.get(job_id)
         if job.worker != worker or job.state not in {JobState.RUNNING, JobState.CANCELLING}:
             return JobState.CANCELLED
         self._state.jobs[job_id] = job.evolve(
-            heartbeat_time=at, update_time=at, progress=progress, stage=stage
+            heartbeat_time=at,
+            update_time=at,
+            progress=progress,
+            stage=stage,
+            futile_attempts=0 if got_further else job.futile_attempts,
         )
         return job.state
 

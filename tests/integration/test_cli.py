@@ -687,6 +687,7 @@ def test_an_audit_is_shown_in_lines_and_whole_as_json(world: World) -> None:
     assert shown["kinds"] == "JPEG RGB 8, PNG L 2"
     assert "accuracy 0.800, macro F1 0.750" in shown["shortcut control"]
     assert shown["likely mislabelled"] == "1"
+    assert shown["suspect"] == "glioma/2.png: glioma, the model says pituitary (33%)"
     assert sum(line.startswith("warning") for line in lines) == 2
     (row,) = world.rows("datasets", "show", "d0")
     assert row["audit"]["leakage"] == {"glioma": {"test_count": 3, "leaked_count": 1}}

@@ -13,6 +13,7 @@ from core.datasets import OnBadFile
 from core.labels import LABELS
 from core.messages import IngestRequest, IngestSource
 from core.registry import ModelVersion
+from core.search import Choice, SearchSpec, TrialState, best_trial
 from core.settings import MIB, Settings
 from core.training import (
     Backbone,
@@ -65,6 +66,16 @@ class Gateway:
         self.uows = SqlUnitOfWorkFactory(self._engine)
         self.artefacts = FsspecArtefactStore(settings.artefact_url)
         self.queue = CeleryJobQueue(settings)
+        self.sweeper = Sweeper(
+            uow_factory=self.uows,
+            queue=self.queue,
+            artefacts=self.artefacts,
+            staging=Staging(artefacts=self.artefacts, clock=self._clock),
+            clock=self._clock,
+            every_seconds=1,
+            stale_seconds=1,
+            max_attempts=3,
+        )
         self.jobs = TrainingUseCases(
             uow_factory=self.uows, queue=self.queue, clock=self._clock, drain=Drain()
         )
@@ -99,8 +110,10 @@ class Gateway:
             settings=self._settings,
         )
 
-    def submit(self, spec: TrainingSpec, dataset: str = "brains") -> str:
-        return self.jobs.create(dataset, spec, caller="ann").id
+    def submit(
+        self, spec: TrainingSpec, dataset: str = "brains", search: SearchSpec | None = None
+    ) -> str:
+        return self.jobs.create(dataset, spec, caller="ann", search=search).id
 
     def wait_until(self, job_id: str, state: JobState) -> TrainingJob:
         """The job once it is in that state; fails at once if it ends in another."""
@@ -135,22 +148,18 @@ class Gateway:
             return uow.models.get(version_id)
 
     def sweep_until_requeued(self, job_id: str) -> None:
-        sweeper = Sweeper(
-            uow_factory=self.uows,
-            queue=self.queue,
-            artefacts=self.artefacts,
-            staging=Staging(artefacts=self.artefacts, clock=self._clock),
-            clock=self._clock,
-            every_seconds=1,
-            stale_seconds=1,
-            max_attempts=3,
-        )
-
         def requeued() -> bool:
-            sweeper.sweep()
+            self.sweeper.sweep()
             return self.jobs.get(job_id).state is JobState.QUEUED
 
         wait_for(requeued, "nobody noticed that the worker was lost")
+
+    def sweep_until_sent(self, job_id: str) -> None:
+        def sent() -> bool:
+            self.sweeper.sweep()
+            return self.jobs.get(job_id).enqueue_time is not None
+
+        wait_for(sent, "nobody sent the job")
 
 
 @pytest.fixture
@@ -246,6 +255,7 @@ def test_after_a_worker_is_killed_another_goes_on_behind_the_last_checkpoint(
     job = gateway.wait_until(job_id, JobState.SUCCEEDED)
 
     assert job.attempt == gateway.starts(job_id) == 2
+    assert job.futile_attempts == 0
     assert gateway.version(job.model_version).training_job == job_id
     resumed = re.search(r"going on behind epoch (\d)", "\n".join(gateway.messages(job_id)))
     assert resumed
@@ -295,3 +305,33 @@ def test_a_message_that_the_broker_gives_out_again_does_not_run_its_job_twice(
     assert (job.state, job.attempt, gateway.starts(job_id)) == (JobState.RUNNING, 1, 1)
     gateway.jobs.cancel(job_id, caller="ann")
     gateway.wait_until(job_id, JobState.CANCELLED)
+
+
+@pytest.mark.timeout(2 * JOB_SECONDS + 60)  # two jobs, one after the other
+def test_a_search_keeps_its_trials_and_the_job_by_its_best_recipe_makes_a_model(
+    gateway: Gateway, workers: Workers
+) -> None:
+    workers.start("training")
+    search = SearchSpec(trials=2, space={"dropout": Choice(values=(0.1, 0.4))})
+    job = gateway.wait_until(
+        gateway.submit(replace(SPEC, epochs=1), search=search), JobState.SUCCEEDED
+    )
+
+    trials = gateway.jobs.trials(job)
+    assert [(t.number, t.state, len(t.scores)) for t in trials] == [
+        (1, TrialState.COMPLETE, 1),
+        (2, TrialState.COMPLETE, 1),
+    ]
+    assert sorted(t.recipe["dropout"] for t in trials) == [0.1, 0.4]
+    assert (job.attempt, job.model_version) == (1, None)
+    assert not gateway.artefacts.list("jobs"), "checkpoints are left"
+
+    best = best_trial(trials)
+    assert best is not None
+    assert job.result_job is not None
+    gateway.sweep_until_sent(job.result_job)
+    result = gateway.wait_until(job.result_job, JobState.SUCCEEDED)
+    assert result.spec == replace(SPEC, epochs=1, dropout=best.recipe["dropout"])
+    assert (result.search, result.dataset) == (None, "brains")
+    version = gateway.version(result.model_version)
+    assert (version.training_job, version.spec["dropout"]) == (result.id, result.spec.dropout)

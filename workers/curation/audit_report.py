@@ -3,18 +3,18 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from core.datasets import DatasetItem, SimilarPair
+from core.datasets import DatasetAudit, DatasetItem, LabelSuspect, SimilarPair
 from core.errors import RejectedFile
 from core.labels import LABELS, TumourLabel
 from core.ports import ArtefactStore
 from workers.curation.audit import Audited
-from workers.curation.blobs import read_blob
+from workers.curation.blobs import read_blob, write_audit_page
 from workers.imaging.decode import ImageLimits, decode_grey
 
 THUMBNAIL_SIDE: Final = 160
@@ -40,6 +40,25 @@ class _ShownPair:
     similarity: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ShownSuspect:
+    slice: _Shown
+    suggested: TumourLabel
+    probability: float
+
+
+def with_page(
+    dataset_id: str,
+    digest: str,
+    audited: Audited,
+    rejected: Sequence[RejectedFile],
+    store: ArtefactStore,
+) -> DatasetAudit:
+    """The audit, once its page is stored. An earlier page stays: it may be being read."""
+    page = render_audit(dataset_id, digest, audited, rejected, store)
+    return replace(audited.audit, page_sha256=write_audit_page(store, digest, page))
+
+
 def render_audit(
     dataset_id: str,
     digest: str,
@@ -62,6 +81,9 @@ def render_audit(
             rejected=rejected,
             contradictory=[gallery.pair(pair) for pair in audit.contradictory_examples],
             alike=[gallery.pair(pair) for pair in audit.near_duplicate_examples],
+            suspects=[gallery.suspect(s) for s in audit.label_errors.suspects]
+            if audit.label_errors
+            else [],
         )
     )
     return text.encode()
@@ -79,6 +101,13 @@ class _Gallery:
             first=self.shown(pair.first),
             second=self.shown(pair.second),
             similarity=pair.similarity,
+        )
+
+    def suspect(self, suspect: LabelSuspect) -> _ShownSuspect:
+        return _ShownSuspect(
+            slice=self.shown(suspect.path),
+            suggested=suspect.suggested,
+            probability=suspect.probability,
         )
 
     def shown(self, path: str) -> _Shown:

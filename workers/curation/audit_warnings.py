@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from core.datasets import DatasetAudit, DatasetItem, ShortcutControl
+from core.datasets import DatasetAudit, DatasetItem, ShortcutControl, Split
 
 MAX_CLASS_RATIO: Final = 3.0
 """Largest class over smallest; above this the smaller one needs care."""
@@ -17,6 +17,8 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
     """The audit with everything that the owner of the data set should know, worst first."""
     found = (
         *_contradictions(audit),
+        *_label_errors(audit),
+        *_one_sided(items),
         *_leaks(audit),
         *_shortcuts(audit, len(items)),
         *_blanks(audit),
@@ -38,6 +40,33 @@ def _contradictions(audit: DatasetAudit) -> Iterator[str]:
         yield (
             f"{_files(audit.contradictory_exact_count)} left out, because the same picture came "
             "under different labels."
+        )
+
+
+def _one_sided(items: Sequence[DatasetItem]) -> Iterator[str]:
+    """Classes that a Testing folder has alone, or lacks."""
+    tested = {item.label for item in items if item.split is Split.TEST}
+    taught = {item.label for item in items if item.split is not Split.TEST}
+    if not tested or not taught:
+        return
+    if untaught := sorted(tested - taught):
+        yield (
+            f"Only the Testing part has slices of {', '.join(untaught)}: there are none to learn "
+            "from. Training fails unless it is asked for folds, which split the whole data set."
+        )
+    if untested := sorted(taught - tested):
+        yield (
+            f"The Testing part has no slice of {', '.join(untested)}. Numbers measured on it say "
+            "nothing about that."
+        )
+
+
+def _label_errors(audit: DatasetAudit) -> Iterator[str]:
+    if audit.label_errors and audit.label_errors.count:
+        yield (
+            f"{_slices(audit.label_errors.count)} likely mislabelled: in cross-validation, models "
+            "that had not seen the slice took it for another class. Look at the suspects and mend "
+            "the labels that are wrong."
         )
 
 

@@ -27,8 +27,8 @@ from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
 from workers.curation.audit import Audited, LeftOut, audit_dataset
-from workers.curation.audit_report import render_audit
-from workers.curation.blobs import write_audit_page, write_blob, write_items
+from workers.curation.audit_report import with_page
+from workers.curation.blobs import write_blob, write_items
 from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
     MANIFEST,
@@ -122,7 +122,7 @@ def _take_in(
             "files to be skipped",
             tuple(rejected[:MAX_REJECTED]),
         )
-    _check_classes(items, rejected)
+    _check_classes(len(described.slices), items, rejected)
     looks = {picture.sha256: picture.look for picture in received.pictures.values()}
     _check_visible(items, looks)
     left_out = LeftOut(unreadable=len(damaged), contradictory=len(contradictory))
@@ -136,12 +136,17 @@ def _take_in(
 
 @dataclass(frozen=True, kw_only=True)
 class _Picture:
-    """A picture that was decoded without complaint and is in the store. Sides in pixels."""
+    """A picture that was decoded without complaint and is in the store.
+
+    Sides in pixels; ``darkest`` and ``brightest`` are the grey values, 0..255, of its pixels.
+    """
 
     sha256: str
     size_bytes: int
     width: int
     height: int
+    darkest: int
+    brightest: int
     look: Look
 
 
@@ -193,6 +198,8 @@ def _stored(data: bytes, store: ArtefactStore, limits: ImageLimits) -> _Picture 
         size_bytes=len(data),
         width=grey.shape[1],
         height=grey.shape[0],
+        darkest=int(grey.min()),
+        brightest=int(grey.max()),
         look=look_at(data, grey),
     )
 
@@ -268,12 +275,28 @@ def _checked(described: Described, received: _Received) -> DatasetItem | str:
     mask = received.pictures.get(described.mask)
     if mask is None:
         return f"its mask {described.mask}: {received.damaged[described.mask]}"
+    problem = _mask_problem(mask, picture, described.label)
+    if problem is not None:
+        return f"its mask {described.mask} {problem}"
+    return replace(item, mask_sha256=mask.sha256)
+
+
+def _mask_problem(mask: _Picture, picture: _Picture, label: TumourLabel) -> str | None:
+    """What is wrong with a mask, which is black but where the tumour is."""
     if (mask.width, mask.height) != (picture.width, picture.height):
         return (
-            f"its mask {described.mask} has {mask.width} x {mask.height} pixels, the picture "
+            f"has {mask.width} x {mask.height} pixels, the picture "
             f"{picture.width} x {picture.height}"
         )
-    return replace(item, mask_sha256=mask.sha256)
+    if mask.sha256 == picture.sha256:
+        return "is the picture itself"
+    if label is TumourLabel.NO_TUMOR:
+        return f"marks a tumour, but its label is {label}" if mask.brightest else None
+    if not mask.brightest:
+        return f"is black all over and marks no tumour, but its label is {label}"
+    if mask.darkest:
+        return "is nowhere black, so it marks the whole picture"
+    return None
 
 
 def _without_contradictions(
@@ -295,13 +318,19 @@ def _without_contradictions(
     return kept, rejected
 
 
-def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> None:
+def _check_classes(labelled: int, items: list[DatasetItem], rejected: list[RejectedFile]) -> None:
+    """``items`` are those of the labelled pictures that can be used."""
     counts = Counter(item.label for item in items)
     named = tuple(rejected[:MAX_REJECTED])
-    if not items:
+    if not labelled:
         raise DatasetRefused(
             "There is no labelled picture in it. Put the pictures in one folder per class "
             f"({', '.join(LABELS)}) or add a {MANIFEST}",
+            named,
+        )
+    if not items:
+        raise DatasetRefused(
+            f"None of its {labelled} labelled pictures can be used. Mend them and send it again",
             named,
         )
     if len(counts) == 1:
@@ -318,11 +347,16 @@ def _check_classes(items: list[DatasetItem], rejected: list[RejectedFile]) -> No
 
 
 def _check_visible(items: list[DatasetItem], looks: Mapping[str, Look]) -> None:
-    if all(looks[item.sha256].blank for item in items):
-        raise DatasetRefused(
-            "All of its pictures are blank: one shade all over, such as black. Check how they were "
-            "exported"
-        )
+    """A class of which nothing can be seen would be learned as what is blank."""
+    shown = {item.label for item in items if not looks[item.sha256].blank}
+    blank = sorted({item.label for item in items} - shown)
+    if not blank:
+        return
+    which = f"All pictures of the class {' and of the class '.join(blank)}"
+    raise DatasetRefused(
+        f"{which if shown else 'All of its pictures'} are blank: one shade all over, such as "
+        "black. Check how they were exported"
+    )
 
 
 # --- the record -------------------------------------------------------------------------------
@@ -338,7 +372,6 @@ def _dataset(
     items, audit = audited.items, audited.audit
     counts = Counter(item.label for item in items)
     digest = write_items(store, items)
-    page = render_audit(request.dataset_id, digest, audited, rejected, store)
     return Dataset(
         id=request.dataset_id,
         create_time=clock.now(),
@@ -354,5 +387,5 @@ def _dataset(
         has_given_split={item.split for item in items} >= set(Split),
         duplicate_count=audit.exact_duplicate_count,
         rejected=rejected,
-        audit=replace(audit, page_sha256=write_audit_page(store, digest, page)),
+        audit=with_page(request.dataset_id, digest, audited, rejected, store),
     )

@@ -1,15 +1,26 @@
 """Slices whose label a model that never saw them disagrees with, and is sure of it."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets import LabelErrors, LabelSuspect
+from core.datasets import DatasetItem, LabelErrors, LabelSuspect
 from core.labels import LABELS, TumourLabel
 
 MAX_SUSPECTS: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """Answers to slices by models that did not learn from them, nor from others of their group.
+
+    ``probabilities`` (n, classes) are calibrated, 0..1, each row of sum 1; columns as ``LABELS``.
+    """
+
+    items: tuple[DatasetItem, ...]
+    probabilities: NDArray[np.float64]
 
 
 def likely_label_errors(
@@ -42,21 +53,21 @@ def likely_label_errors(
     return np.asarray(found, np.int64)
 
 
-def label_errors(
-    paths: Sequence[str], labels: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]
-) -> LabelErrors:
-    """The part of an audit that tells them; labels and columns are places in ``LABELS``."""
-    found = likely_label_errors(labels, probabilities)
-    suspects = (_suspect(paths[i], int(labels[i]), probabilities[i]) for i in found[:MAX_SUSPECTS])
+def label_errors(answers: OutOfFold) -> LabelErrors:
+    """The part of an audit that tells them. Raises ``ValueError`` for what is no probability."""
+    labels = np.array([LABELS.index(item.label) for item in answers.items], np.int64)
+    found = likely_label_errors(labels, answers.probabilities)
+    named = found[:MAX_SUSPECTS]
+    suspects = (_suspect(answers.items[i], answers.probabilities[i]) for i in named)
     return LabelErrors(count=len(found), suspects=tuple(suspects))
 
 
-def _suspect(path: str, label: int, probabilities: NDArray[np.floating[Any]]) -> LabelSuspect:
-    others = np.where(np.arange(len(LABELS)) == label, -1.0, probabilities)
+def _suspect(item: DatasetItem, probabilities: NDArray[np.float64]) -> LabelSuspect:
+    others = np.where(np.arange(len(LABELS)) == LABELS.index(item.label), -1.0, probabilities)
     best = int(others.argmax())
     return LabelSuspect(
-        path=path,
-        label=TumourLabel(LABELS[label]),
+        path=item.path,
+        label=item.label,
         suggested=TumourLabel(LABELS[best]),
         probability=float(probabilities[best]),
     )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -23,6 +24,8 @@ _SPLITS: Final = {
     "testing": Split.TEST,
     "test": Split.TEST,
 }
+_MASK_FOLDERS: Final = frozenset({"mask", "masks"})
+_MASK_NAME: Final = re.compile(r".[ _-]mask([ _-]?\d+)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +82,26 @@ def _by_folder(paths: Sequence[str]) -> Description:
         if PurePosixPath(path).suffix.lower() not in PICTURE_SUFFIXES:
             continue
         label, split = _from_folders(path)
-        if label is None:
+        if _is_mask(path):
+            rejected.append(
+                RejectedFile(
+                    path,
+                    f"by its name it is a mask, no slice; name it in the column mask of {MANIFEST} "
+                    "or remove it",
+                )
+            )
+        elif label is None:
             rejected.append(RejectedFile(path, "no folder above it names a known class"))
         else:
             slices.append(Described(path=path, label=label, split=split))
     return Description(slices=tuple(slices), rejected=tuple(rejected))
+
+
+def _is_mask(path: str) -> bool:
+    """Whether a file would be taken for a slice although it shows where the tumour of one is."""
+    place = PurePosixPath(path)
+    in_folder = any(folder.lower() in _MASK_FOLDERS for folder in place.parts[:-1])
+    return in_folder or _MASK_NAME.search(place.stem) is not None
 
 
 def _from_folders(path: str) -> tuple[TumourLabel | None, Split | None]:
@@ -111,9 +129,10 @@ def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Descript
     slices: list[Described] = []
     rejected: list[RejectedFile] = []
     seen: set[str] = set()
+    masks = {_plain(row.get("mask", "")) for row in rows}
     for row in rows:
         path = _plain(row["path"])
-        described = _described(row, path, paths, seen)
+        described = _described(row, path, paths, seen, masks)
         seen.add(path)
         if isinstance(described, Described):
             slices.append(described)
@@ -128,16 +147,20 @@ def _plain(path: str) -> str:
 
 
 def _described(
-    row: Mapping[str, str], path: str, paths: set[str], seen: set[str]
+    row: Mapping[str, str], path: str, paths: set[str], seen: set[str], masks: set[str]
 ) -> Described | str:
-    """What the row says, or what is wrong with it."""
+    """What the row says, or what is wrong with it; ``masks`` are those of all rows."""
     label, mask = parse_label(row["label"]), _plain(row.get("mask", ""))
+    if not path:
+        return f"a row names no path{f', only the mask {mask}' if mask else ''}"
     if path in seen:
         return f"{MANIFEST} names it twice"
     if path not in paths:
         return f"{MANIFEST} names it, but it is not there"
     if label is None:
         return f"{MANIFEST} gives it the unknown label {row['label']!r}"
+    if path in masks and path != mask:
+        return f"{MANIFEST} names it as a slice and as the mask of another"
     if mask and mask not in paths:
         return f"its mask {mask} is not there"
     return Described(

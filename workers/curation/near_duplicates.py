@@ -16,6 +16,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from workers.imaging.blank import sampled
+
 THUMBNAIL_SIDE: Final = 32
 MAX_DISTANCE: Final = 8
 """Bits of 64 in which the hashes of a pair may differ."""
@@ -58,12 +60,6 @@ class NearDuplicates:
     contradictory_pair_count: int
     examples: tuple[Pair, ...]
     contradictory_examples: tuple[Pair, ...]
-
-
-def sampled(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every k-th row and column, some 128 of them: enough to tell brightness by, and quick."""
-    step = max(1, min(grey.shape) // 128)
-    return grey[::step, ::step]
 
 
 def head_crop(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

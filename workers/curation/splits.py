@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from core.datasets import DatasetItem, Split
 from core.errors import TrainingFailed
@@ -22,6 +23,17 @@ class SplitPlan:
     protocol: str
 
 
+@dataclass(frozen=True)
+class _TooFew:
+    """What is said of a class with too few groups: what cannot be done, and what to do."""
+
+    problem: str
+    remedy: str
+
+
+_TO_SPLIT: Final = _TooFew("The data set is too small to split", "Add slices.")
+
+
 def split_dataset(
     items: Sequence[DatasetItem], *, validation_share: float, test_share: float, seed: int
 ) -> SplitPlan:
@@ -30,19 +42,20 @@ def split_dataset(
     Slices that share either stay together, and so do chains of such slices.
 
     Shares are of all slices, 0..1. A Training/Testing layout that the data set brings is used as
-    it is. Raises ``TrainingFailed`` if a class has too few groups to be in every part.
+    it is. Raises ``TrainingFailed`` if a class has too few groups to be in every part, or would be
+    tested without having been taught.
     """
-    given_test = [item for item in items if item.split is Split.TEST]
-    rest = [item for item in items if item.split is not Split.TEST]
+    given_test = [item for item in items if _is_test(item)]
+    rest = [item for item in items if not _is_test(item)]
     if given_test and rest:
+        _check_taught(given_test, rest)
         share = validation_share / (1 - min(test_share, 0.5))
         train, validation = _parts(rest, [1 - share, share], seed)
         return SplitPlan(
             train=train,
             validation=validation,
             test=tuple(given_test),
-            protocol="the data set's own Testing folder, which may hold patients of Training; "
-            + _protocol(rest, seed),
+            protocol=_given(items, len(given_test)) + _protocol(rest, seed),
         )
     shares = [1 - validation_share - test_share, validation_share, test_share]
     train, validation, test = _parts(items, shares, seed)
@@ -58,12 +71,18 @@ def fold_plans(
     Training/Testing layout does not count here. Raises ``TrainingFailed`` if a class has fewer
     groups than there are folds, or too few for a validation part beside them.
     """
-    parts = _parts(items, [1 / folds] * folds, seed)
+    too_few = _TooFew(f"The data set is too small for {folds} folds", "Add slices, or lower folds.")
+    parts = _parts(items, [1 / folds] * folds, seed, too_few)
     share = validation_share / (1 - 1 / folds)
+    left = _TooFew(
+        f"The data set is too small for {folds} folds: what a fold does not test has to be split "
+        "again",
+        "Add slices, or change folds.",
+    )
     plans = []
     for number, test in enumerate(parts):
         rest = [item for other, part in enumerate(parts) if other != number for item in part]
-        train, validation = _parts(rest, [1 - share, share], seed)
+        train, validation = _parts(rest, [1 - share, share], seed, left)
         plans.append(
             SplitPlan(
                 train=train,
@@ -84,6 +103,20 @@ def split_for_final(
     return SplitPlan(train=train, validation=validation, test=(), protocol=_protocol(items, seed))
 
 
+def _given(items: Sequence[DatasetItem], tested: int) -> str:
+    """What a layout that came along is worth, in words that stand beside the numbers."""
+    mixed = [group for group in linked_groups(items) if len({_is_test(i) for i in group}) > 1]
+    known = sum(_is_test(item) for group in mixed for item in group)
+    return (
+        f"the data set's own Testing folder, of whose {tested} slices {known} are known from "
+        "Training (the same picture, a near-duplicate, or the same group); validation "
+    )
+
+
+def _is_test(item: DatasetItem) -> bool:
+    return item.split is Split.TEST
+
+
 def _protocol(items: Sequence[DatasetItem], seed: int) -> str:
     return f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
 
@@ -99,10 +132,13 @@ def _kind(items: Sequence[DatasetItem]) -> str:
 
 
 def _parts(
-    items: Sequence[DatasetItem], shares: Sequence[float], seed: int
+    items: Sequence[DatasetItem],
+    shares: Sequence[float],
+    seed: int,
+    too_few: _TooFew = _TO_SPLIT,
 ) -> list[tuple[DatasetItem, ...]]:
     groups = linked_groups(items)
-    _check_enough(groups, len(shares))
+    _check_enough(groups, len(shares), too_few)
     parts: list[list[DatasetItem]] = [[] for _ in shares]
     for number, chosen in _assign(groups, shares, seed):
         parts[number].extend(chosen)
@@ -147,21 +183,31 @@ def linked_groups(items: Sequence[DatasetItem]) -> list[Group]:
     return [tuple(group) for group in members.values()]
 
 
+def _check_taught(test: Sequence[DatasetItem], rest: Sequence[DatasetItem]) -> None:
+    missing = sorted({item.label for item in test} - {item.label for item in rest})
+    if missing:
+        raise TrainingFailed(
+            f"The Testing folder has slices of {', '.join(missing)}, and there are none outside of "
+            "it to learn from. Mend the folders and upload the data set again, or set folds, which "
+            "splits it anew."
+        )
+
+
 def group_names(items: Iterable[DatasetItem]) -> list[str]:
     """Each slice's patient, or the nearest thing known; else it is a group of its own."""
     return [item.group or item.component or item.sha256 for item in items]
 
 
-def _check_enough(groups: Sequence[Group], parts: int) -> None:
+def _check_enough(groups: Sequence[Group], parts: int, too_few: _TooFew) -> None:
     counts: Counter[TumourLabel] = Counter()
     for group in groups:
         counts.update({item.label for item in group})
     short = [f"{label} has {n}" for label, n in sorted(counts.items()) if n < parts]
     if short:
         raise TrainingFailed(
-            f"The data set is too small to split: each class needs at least {parts} groups of "
-            "slices (patients, or pictures that are not copies of each other), but "
-            f"{', '.join(short)}. Add slices."
+            f"{too_few.problem}: each class needs at least {parts} groups of slices (patients, or "
+            f"pictures that are not copies of each other), but {', '.join(short)}. "
+            f"{too_few.remedy}"
         )
 
 

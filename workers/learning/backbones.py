@@ -15,8 +15,9 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from core.errors import TrainingFailed
-from core.training import Backbone, TrainingSpec
+from core.training import Backbone, Precision, TrainingSpec
 from workers.learning.efficientnet_lite import efficientnet_lite0
+from workers.learning.hardware import computing_in
 
 Normalise = Callable[[KerasTensor], KerasTensor]
 
@@ -99,17 +100,26 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
 
 
 def build_backbone(
-    backbone: Backbone, image_size: int | None = None, weights: str | None = None
+    backbone: Backbone,
+    image_size: int | None = None,
+    weights: str | None = None,
+    precision: Precision = Precision.FLOAT32,
 ) -> keras.Model:
     """The network without its top, for (n, size, size, 3) inputs in its own convention.
 
-    Without a size it takes pictures of any. Raises ``TrainingFailed`` if they are too small.
+    Without a size it takes pictures of any. Whatever the precision, its weights and what it
+    does to pixels before the first convolution are float32. Raises ``TrainingFailed`` if the
+    pictures are too small.
     """
     spec = BACKBONES[backbone]
     if image_size is not None:
         check_image_size(backbone, image_size)
     shape = (image_size, image_size, 3)
-    return spec.build(include_top=False, weights=weights, input_shape=shape)
+    with computing_in(precision):
+        network = spec.build(include_top=False, weights=weights, input_shape=shape)
+    if precision is not Precision.FLOAT32:
+        _keep_pixels_exact(network)
+    return network
 
 
 def check_image_size(backbone: Backbone, image_size: int) -> None:
@@ -195,6 +205,14 @@ def activation_bytes(spec: TrainingSpec) -> int:
     backbone = build_backbone(spec.backbone, spec.image_size)
     outputs = (layer.output for layer in backbone.layers)
     return 4 * sum(math.prod(side or 1 for side in output.shape) for output in outputs)
+
+
+def _keep_pixels_exact(network: keras.Model) -> None:
+    # bfloat16 has whole numbers only above 128, and pixels go up to 255.
+    for layer in network.layers:
+        if isinstance(layer, layers.Rescaling | layers.Normalization):
+            layer.dtype_policy = str(Precision.FLOAT32)
+    _take_up_statistics(network)
 
 
 def _take_up_statistics(backbone: keras.Model) -> None:

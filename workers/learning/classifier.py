@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from core.labels import LABELS
-from core.training import BatchNorm, TrainingSpec
+from core.training import BatchNorm, Precision, TrainingSpec
 from workers.learning.backbones import (
     BACKBONES,
     build_backbone,
@@ -24,15 +24,18 @@ _MOMENTUM: Final = 0.9
 """Keras' 0.99 needs hundreds of steps before validation sees sensible statistics."""
 
 
-def build_classifier(spec: TrainingSpec, *, pretrained: bool) -> keras.Model:
+def build_classifier(
+    spec: TrainingSpec, *, pretrained: bool, precision: Precision = Precision.FLOAT32
+) -> keras.Model:
     """A model from (n, size, size, 1) grey values 0..255, of any size, to logits (n, classes).
 
     What the recipe freezes is frozen where there is something to keep: in a pretrained backbone.
+    Only the backbone computes in ``precision``; features and logits are float32.
     """
     check_image_size(spec.backbone, spec.image_size)
     grey = layers.Input((None, None, 1), name=INPUT_NAME)
     three = layers.Concatenate(name="grey_to_rgb")([grey, grey, grey])
-    backbone = build_backbone(spec.backbone)
+    backbone = build_backbone(spec.backbone, precision=precision)
     quicken_statistics(backbone, _MOMENTUM)
     if pretrained:
         freeze_blocks(backbone, spec.backbone, spec.frozen_blocks)

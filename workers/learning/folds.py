@@ -13,6 +13,7 @@ from core.errors import NotFound
 from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import TrainingSpec
+from workers.curation.label_errors import OutOfFold
 from workers.curation.splits import SplitPlan, group_names
 from workers.evaluation.calibration import calibrate
 from workers.evaluation.metrics import macro_f1, softmax
@@ -42,6 +43,14 @@ class FoldAnswers:
     def probabilities(self) -> NDArray[np.float64]:
         """Calibrated on the fold's own validation slices: (n, classes)."""
         return softmax(self.logits, self.calibration.temperature)
+
+
+def out_of_fold(folds: Sequence[FoldAnswers]) -> OutOfFold:
+    """The answers of all folds, of which there must be one, in their order."""
+    return OutOfFold(
+        items=tuple(item for fold in folds for item in fold.plan.test),
+        probabilities=np.concatenate([fold.probabilities for fold in folds]),
+    )
 
 
 class CrossValidation:

@@ -14,11 +14,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core.datasets import DatasetItem
-from core.errors import TrainingFailed
-from core.labels import LABELS
+from core.errors import ImageRefused, TrainingFailed
+from core.labels import LABELS, TumourLabel
 from core.ports import ArtefactStore
 from core.training import TrainingSpec
 from workers.curation.blobs import read_blob
+from workers.imaging.blank import is_blank
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
 from workers.learning.augmentation import Batch, augment, mix
@@ -76,24 +77,50 @@ def load_slices(
     """Decode each slice once, as serving would. ``on_slice`` is called after each.
 
     Raises ``TrainingFailed`` if they fit neither in memory nor in the folder for temporary
-    files, ``ArtefactCorrupt`` if one was changed, and whatever ``on_slice`` raises.
+    files, if one is above the limits now, or if a class shows nothing; ``ArtefactCorrupt`` if one
+    was changed, and whatever ``on_slice`` raises.
     """
     pixels = allocate_pixels(len(items), size, available_memory())
+    shown: set[TumourLabel] = set()
 
-    def load(numbered: tuple[int, DatasetItem]) -> None:
+    def load(numbered: tuple[int, DatasetItem]) -> TumourLabel | None:
         number, item = numbered
-        grey = decode_grey(read_blob(store, item.sha256), limits)
+        grey = _grey(item, store, limits)
         pixels[number] = prepare(grey, size).pixels
+        return None if is_blank(grey) else item.label
 
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
         try:
-            for _ in pool.map(load, enumerate(items)):
+            for label in pool.map(load, enumerate(items)):
+                shown |= {label} if label else set()
                 on_slice()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    _check_shown({item.label for item in items}, shown)
     labels = np.array([LABELS.index(item.label) for item in items], np.int64)
     return Slices(pixels=pixels, labels=labels)
+
+
+def _grey(item: DatasetItem, store: ArtefactStore, limits: ImageLimits) -> NDArray[np.uint8]:
+    data = read_blob(store, item.sha256)
+    try:
+        return decode_grey(data, limits)
+    except ImageRefused as exc:  # it was decoded when the data set came in
+        raise TrainingFailed(
+            f"The slice {item.path} was accepted under other limits than the training worker has: "
+            f"{exc.message} Ask the operator to raise them, or upload the data set without it."
+        ) from exc
+
+
+def _check_shown(labels: set[TumourLabel], shown: set[TumourLabel]) -> None:
+    """A model would learn of the others that they are the ones with something to see."""
+    if blank := sorted(labels - shown):
+        raise TrainingFailed(
+            f"All slices of {', '.join(blank)} are blank: one shade all over, such as black. "
+            "Nothing can be learned from them. Check how they were exported, then upload the data "
+            "set again."
+        )
 
 
 def allocate_pixels(count: int, size: int, memory: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets import DatasetItem
+from core.errors import TrainingFailed
 from core.labels import LABELS
 from core.prediction import Decision
 from workers.curation.splits import group_names
@@ -64,9 +65,18 @@ class Part:
 
 
 def learn_doubt(train: Part, validation: Part) -> Doubt:
-    """Fit what is normal to training slices; choose every limit on validation slices."""
+    """Fit what is normal to training slices; choose every limit on validation slices.
+
+    Raises ``TrainingFailed`` if the model sees no difference between slices.
+    """
     calibration = calibrate(validation.answers.logits, validation.slices.labels, validation.groups)
-    fitted = ood.fit(train.answers.features, train.slices.labels, train.statistics)
+    try:
+        fitted = ood.fit(train.answers.features, train.slices.labels, train.statistics)
+    except ValueError as exc:  # features that are all alike: training has killed the network
+        raise TrainingFailed(
+            "The trained model sees no difference between slices, so it is of no use. Lower "
+            "learning_rate; if that does not help, look whether the slices are all alike."
+        ) from exc
     features, statistics = validation.answers.features, validation.statistics
     strangers = ood.with_threshold(fitted, features, statistics)
     refused = strangers.strange(features, statistics)

@@ -16,6 +16,7 @@ from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
+from workers.curation.label_errors import OutOfFold
 from workers.curation.splits import SplitPlan, fold_plans, split_dataset, split_for_final
 from workers.evaluation.examples import Example
 from workers.evaluation.judge import Judgement
@@ -29,7 +30,7 @@ from workers.learning.classifier import weights_bytes
 from workers.learning.export import check_parity, export_graph, median_latency_ms
 from workers.learning.fitting import Fitted, fit
 from workers.learning.flops import multiply_accumulates
-from workers.learning.folds import CrossValidation, FoldAnswers
+from workers.learning.folds import CrossValidation, FoldAnswers, out_of_fold
 from workers.learning.input_pipeline import DecodedSet, load_slices
 from workers.learning.judging import (
     Doubt,
@@ -82,6 +83,8 @@ class Judged:
     test: Part | None
     """Test slices of this very model; None where the numbers come from cross-validation."""
     examples: Sequence[Example]
+    out_of_fold: OutOfFold | None = None
+    """Cross-validation's answers to every slice."""
 
 
 def learn(
@@ -191,7 +194,13 @@ def _judge(
     if folds:
         labels = np.concatenate([data.labels(fold.plan.test) for fold in folds])
         judgement = judge_folds(folds, labels, control_accuracy=control_accuracy, seed=spec.seed)
-        return Judged(doubt=doubt, judgement=judgement, test=None, examples=())
+        return Judged(
+            doubt=doubt,
+            judgement=judgement,
+            test=None,
+            examples=(),
+            out_of_fold=out_of_fold(folds),
+        )
     test = _part(fitted, plan.test, data)
     judgement = judge_test(
         test,
@@ -254,6 +263,7 @@ def _assemble(
         train_seconds=sum(epoch.seconds for epoch in fitted.state.history),
         latency_ms=facts.latency_ms,
         flops=facts.flops,
+        out_of_fold=judged.out_of_fold,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import keras
 
-from core.training import Optimizer, TrainingSpec
+from core.training import Optimizer, Precision, TrainingSpec
 
 _WARM_UP_SHARE: Final = 0.1
 _LOWEST_SHARE: Final = 0.01
@@ -57,6 +57,19 @@ def build_optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:
     if spec.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=list(_UNDECAYED))
     return optimizer
+
+
+def with_loss_scale(
+    optimizer: keras.optimizers.Optimizer, precision: Precision
+) -> keras.optimizers.Optimizer:
+    """The optimizer, over a scaled loss where small gradients would be 0 otherwise.
+
+    The scale is halved, and the step left out, whenever a gradient overflows. Micikevicius et
+    al., ICLR 2018, "Mixed Precision Training".
+    """
+    if precision is not Precision.MIXED_FLOAT16:
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def _optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 def configure_runtime(threads: int) -> None:
     """Bound TensorFlow's threads (0: all cores) and let it take a GPU's memory as it needs it.
 
-    Which GPU it is, ``CUDA_VISIBLE_DEVICES`` says. Once a process: the runtime cannot be changed
-    after it has started.
+    Which GPUs there are, ``CUDA_VISIBLE_DEVICES`` says. Once a process: the runtime cannot be
+    changed after it has started.
     """
     keep_freed_memory()
     if threads:

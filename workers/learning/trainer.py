@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from core.errors import StoreUnavailable, TrainingCancelled, TrainingFailed
 from core.labels import LABELS
-from core.training import EpochProgress, TrainingSpec
+from core.training import EpochProgress, Precision, TrainingSpec
 from workers.evaluation.metrics import cross_entropy, macro_f1
 from workers.learning.averaging import WeightAverage
 from workers.learning.backbones import set_variables
 from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
 from workers.learning.classifier import head_of, with_features
+from workers.learning.hardware import PLAIN, Hardware
 from workers.learning.head import fit_head
 from workers.learning.input_pipeline import (
     Slices,
@@ -28,7 +29,13 @@ from workers.learning.input_pipeline import (
     steps_per_epoch,
     training_batches,
 )
-from workers.learning.recipe import build_optimizer, epoch_sizes, learning_rate_at
+from workers.learning.recipe import (
+    build_optimizer,
+    epoch_sizes,
+    learning_rate_at,
+    with_loss_scale,
+)
+from workers.learning.steps import TrainingStep, training_step
 from workers.training_hooks import TrainingHooks
 
 log = logging.getLogger(__name__)
@@ -74,46 +81,11 @@ class Inference:
         return self.answers(slices).logits
 
 
-class TrainingStep:
-    """One step of the optimizer, as a graph.
-
-    The loss is cross-entropy with targets that may be smoothed or mixed; each class has a weight.
-    """
-
-    def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, weights: Sequence[float]
-    ) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._weights = tf.constant(weights, tf.float32)
-        self._step = tf.function(
-            self._run,
-            input_signature=[
-                tf.TensorSpec((None, None, None, 1)),
-                tf.TensorSpec((None, len(LABELS))),
-            ],
-        )
-
-    def __call__(self, images: tf.Tensor, targets: tf.Tensor, rate: float) -> tuple[float, int]:
-        """Learn from one batch; its mean loss and how many of its slices were right."""
-        self._optimizer.learning_rate = rate
-        loss, right = self._step(images, targets)
-        return float(loss), int(right)
-
-    def _run(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self._model(images, training=True)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-            loss = tf.reduce_mean(losses * tf.linalg.matvec(targets, self._weights))
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        self._optimizer.apply(gradients, variables)
-        right = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
-        return loss, tf.reduce_sum(tf.cast(right, tf.int32))
-
-
 class Trainer:
-    """Trains one model by one recipe, from its beginning or from a checkpoint."""
+    """Trains one model by one recipe, from its beginning or from a checkpoint.
+
+    The model was built for ``hardware``, in its scope.
+    """
 
     def __init__(
         self,
@@ -122,14 +94,18 @@ class Trainer:
         inference: Inference,
         checkpoints: Checkpoints,
         hooks: TrainingHooks,
+        hardware: Hardware = PLAIN,
     ) -> None:
         self._model = model
         self._spec = spec
         self._inference = inference
         self._checkpoints = checkpoints
         self._hooks = hooks
-        self._optimizer = build_optimizer(spec)
-        self._optimizer.build(model.trainable_variables)
+        self._hardware = hardware
+        with hardware.scope():
+            self._optimizer = build_optimizer(spec)
+            self._scaled_optimizer = with_loss_scale(self._optimizer, hardware.precision)
+            self._scaled_optimizer.build(model.trainable_variables)
         self._average = WeightAverage(model, 0.0)
         self._sizes = epoch_sizes(spec)
 
@@ -147,7 +123,12 @@ class Trainer:
             set_variables(self._model, self._model.variables, start.last)
             self._fit_head(train, validation)
             self._average.begin_at_model()
-        step = TrainingStep(self._model, self._optimizer, self._class_weights(train))
+        step = training_step(
+            self._model,
+            self._scaled_optimizer,
+            self._class_weights(train),
+            self._hardware.strategy,
+        )
         while state.epoch < self._spec.epochs and not self._is_tired(state):
             state = self._one_epoch(state, step, train, validation)
             if state.best_epoch == state.epoch:
@@ -155,8 +136,6 @@ class Trainer:
                     best = self._model.get_weights()
             self._keep(Checkpoint(state=state, last=self._values(), best=best))
             self._hooks.on_epoch(state.history[-1])
-        if not state.best_epoch:
-            raise TrainingFailed("The model's answers are no numbers. Lower learning_rate.")
         self._model.set_weights(best)
         return state
 
@@ -169,7 +148,11 @@ class Trainer:
     @property
     def _variables(self) -> list[Any]:
         """Everything that training changes: weights, statistics, random states, moments, and the
-        average of the weights."""
+        average of the weights.
+
+        Not the scale of the loss, which is found again within a few steps: another worker can go
+        on, whatever its devices and precision are.
+        """
         return [*self._model.variables, *self._optimizer.variables, *self._average.variables]
 
     def _values(self) -> list[Any]:
@@ -213,6 +196,7 @@ class Trainer:
             loss, accuracy = self._learn(state.epoch, step, train)
             with self._average.in_place():
                 logits = self._inference.logits(validation)
+        check_answers(logits)
         labels, predicted = validation.labels, logits.argmax(axis=1)
         val_loss = cross_entropy(logits, labels)
         score = macro_f1(labels, predicted)
@@ -240,7 +224,7 @@ class Trainer:
                 epoch * steps + number, self._spec.epochs * steps, self._spec.learning_rate
             )
             loss, right = step(images, targets, rate)
-            _check_number(loss)
+            _check_number(loss, self._hardware.precision)
             self._average.follow()
             loss_sum += loss * len(targets)
             right_sum += right
@@ -258,6 +242,8 @@ class Trainer:
             epoch = checkpoint.state.epoch
             log.warning("checkpoint_not_written epoch=%d message=%s", epoch, exc.message)
             self._hooks.on_message(f"the checkpoint of epoch {epoch} could not be written")
+        else:
+            self._hooks.on_saved()
 
 
 def class_weights(labels: NDArray[np.int64]) -> list[float]:
@@ -281,10 +267,21 @@ def _memory_errors() -> Iterator[None]:
         ) from exc
 
 
-def _check_number(loss: float) -> None:
+def _check_number(loss: float, precision: Precision) -> None:
     if not math.isfinite(loss):
+        also = ", or use precision=float32" if precision is Precision.MIXED_FLOAT16 else ""
         raise TrainingFailed(
-            "The training loss is no longer a number. Lower learning_rate, or raise batch_size."
+            "The training loss is no longer a number. Lower learning_rate, or raise batch_size"
+            f"{also}."
+        )
+
+
+def check_answers(logits: NDArray[np.float32]) -> None:
+    """Raise ``TrainingFailed`` if some are no numbers: the last step may have ruined the weights,
+    which no loss tells any more."""
+    if not np.isfinite(logits).all():
+        raise TrainingFailed(
+            "The model's answers are no longer numbers. Lower learning_rate, or raise batch_size."
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import keras
 
 from core.errors import InvalidArgument, PretrainedWeightsUnavailable
@@ -150,19 +151,41 @@ def _from_file(spec: TrainingSpec, folder: Path, name: str) -> StartWeights:
     path = _resolve(folder, name)
     digest = _sha256(path)
     if expected not in {"", digest}:
-        raise PretrainedWeightsUnavailable(f"{name} has the SHA-256 {digest}, not {expected}.")
+        raise _other_hash(name, digest, expected)
     return _taken_from(_loaded(spec, path, name), f"file:{name} sha256:{digest}")
+
+
+def _other_hash(name: str, digest: str, expected: str) -> PretrainedWeightsUnavailable:
+    return PretrainedWeightsUnavailable(
+        f"{name} has the SHA-256 {digest}, not {expected}. It is another file or was damaged: "
+        "fetch it again, or name the hash of the file that you mean."
+    )
 
 
 def _loaded(spec: TrainingSpec, path: Path, name: str) -> keras.Model:
     backbone = build_backbone(spec.backbone)
     try:
         backbone.load_weights(path)  # HDF5 arrays only: nothing in it is run
+        _check_all_taken(path, backbone)
     except Exception as exc:  # h5py and Keras raise many kinds for a file that does not fit
         raise PretrainedWeightsUnavailable(
-            f"{name} does not hold weights of {spec.backbone} without its top. {_ALTERNATIVES}"
+            f"{name} does not hold weights of {spec.backbone} without its top. Name the backbone "
+            f"that it belongs to, or another file. {_ALTERNATIVES}"
         ) from exc
     return backbone
+
+
+def _check_all_taken(path: Path, backbone: keras.Model) -> None:
+    """Raise ``ValueError`` if the file holds more: Keras passes over what a deeper network has."""
+    if not path.name.endswith(".weights.h5"):  # of the older layout Keras itself counts the layers
+        return
+    arrays: list[str] = []
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, o: arrays.append(name) if isinstance(o, h5py.Dataset) else None
+        )
+    if len(arrays) != len(backbone.get_weights()):
+        raise ValueError(f"{len(arrays)} arrays for {len(backbone.get_weights())} weights")
 
 
 def _from_uri(spec: TrainingSpec, uri: str, settings: Settings) -> StartWeights:
@@ -174,7 +197,7 @@ def _from_uri(spec: TrainingSpec, uri: str, settings: Settings) -> StartWeights:
         raise PretrainedWeightsUnavailable(f"{place}: {exc.message} {_ALTERNATIVES}") from exc
     digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
-        raise PretrainedWeightsUnavailable(f"{place} has the SHA-256 {digest}, not {expected}.")
+        raise _other_hash(place, digest, expected)
     with tempfile.TemporaryDirectory() as folder:
         # Keras tells the two layouts of .h5 files apart by their names.
         modern = place.endswith(".weights.h5")

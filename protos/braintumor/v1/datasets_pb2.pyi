@@ -96,8 +96,8 @@ class Dataset(_message.Message):
 
     @_builtins.property
     def audit(self) -> Global___DatasetAudit:
-        """What was found out about it when it arrived. Left out of lists, and absent from data sets that
-        were accepted before there were audits.
+        """What was found out about it. Left out of lists, and absent from data sets that were accepted
+        before there were audits.
         """
 
     def __init__(
@@ -127,8 +127,8 @@ Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
 
 @_typing.final
 class DatasetAudit(_message.Message):
-    """What was found out about a data set when it arrived. Counts are of slices unless they say
-    otherwise; examples are a few of many.
+    """What was found out about a data set when it arrived, and once a training job has cross-validated
+    on it. Counts are of slices unless they say otherwise; examples are a few of many.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -226,7 +226,7 @@ class DatasetAudit(_message.Message):
 
     @_builtins.property
     def label_errors(self) -> Global___LabelErrors:
-        """Likely label errors; absent until a model has predicted the data set out of fold."""
+        """Likely label errors, found by the last training job with folds; absent until there was one."""
 
     def __init__(
         self,

@@ -133,6 +133,38 @@ BATCH_NORM_FROZEN: BatchNorm.ValueType  # 2
 """Keep the statistics that they came with."""
 Global___BatchNorm: _TypeAlias = BatchNorm  # noqa: Y015
 
+class _Precision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    """The server's default."""
+    PRECISION_AUTO: _Precision.ValueType  # 1
+    """What the worker's device is fast in."""
+    PRECISION_FLOAT32: _Precision.ValueType  # 2
+    """32 bits everywhere."""
+    PRECISION_MIXED_BFLOAT16: _Precision.ValueType  # 3
+    """Layers in bfloat16."""
+    PRECISION_MIXED_FLOAT16: _Precision.ValueType  # 4
+    """Layers in float16, with a scaled loss."""
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+    """What a training computes in. Weights and the trained model are float32 in any case."""
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+"""The server's default."""
+PRECISION_AUTO: Precision.ValueType  # 1
+"""What the worker's device is fast in."""
+PRECISION_FLOAT32: Precision.ValueType  # 2
+"""32 bits everywhere."""
+PRECISION_MIXED_BFLOAT16: Precision.ValueType  # 3
+"""Layers in bfloat16."""
+PRECISION_MIXED_FLOAT16: Precision.ValueType  # 4
+"""Layers in float16, with a scaled loss."""
+Global___Precision: _TypeAlias = Precision  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -231,6 +263,7 @@ class TrainingSpec(_message.Message):
     BATCH_NORM_FIELD_NUMBER: _builtins.int
     PATIENCE_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
     task: Global___Task.ValueType
     """What to learn."""
     backbone: Global___Backbone.ValueType
@@ -244,7 +277,7 @@ class TrainingSpec(_message.Message):
     epochs: _builtins.int
     """Passes over the training split, 1 to 1000."""
     batch_size: _builtins.int
-    """Slices per step, 1 to 512."""
+    """Slices per step, 1 to 512, of all GPUs together."""
     image_size: _builtins.int
     """Side of the square the model sees, in pixels, 32 to 1024."""
     optimizer: Global___Optimizer.ValueType
@@ -286,7 +319,11 @@ class TrainingSpec(_message.Message):
     patience: _builtins.int
     """Stop after this many epochs without a better validation macro-F1; 0 never stops early."""
     folds: _builtins.int
-    """Cross-validate with this many folds before the model itself is trained: 2 to 20, or 0."""
+    """Cross-validate with this many folds before the model itself is trained: 2 to 20, or 0. Likely
+    label errors are then added to the data set's audit.
+    """
+    precision: Global___Precision.ValueType
+    """What to compute in."""
     def __init__(
         self,
         *,
@@ -314,10 +351,11 @@ class TrainingSpec(_message.Message):
         batch_norm: Global___BatchNorm.ValueType = ...,
         patience: _builtins.int | None = ...,
         folds: _builtins.int | None = ...,
+        precision: Global___Precision.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "patience", b"patience", "seed", b"seed", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "optimizer", b"optimizer", "patience", b"patience", "seed", b"seed", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015

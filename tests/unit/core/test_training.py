@@ -179,6 +179,14 @@ def test_something_must_be_left_to_train_on() -> None:
     assert TrainingSpec.validated({"validation_share": 0.4, "test_share": 0.4}).test_share == 0.4
 
 
+def test_folds_and_validation_leave_something_to_learn_from() -> None:
+    assert refused_fields(validation_share=0.5, folds=2) == ["spec.validation_share"]
+    assert refused_fields(validation_share=0.31, folds=2) == ["spec.validation_share"]
+    # With folds there is no test share.
+    spec = TrainingSpec.validated({"validation_share": 0.5, "test_share": 0.5, "folds": 4})
+    assert spec.folds == 4
+
+
 values = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.binary(max_size=4)
 )

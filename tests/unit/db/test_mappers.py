@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.labels import TumourLabel
 from core.registry import SCORES
-from core.training import Backbone, Optimizer, TrainingSpec
+from core.training import Backbone, Optimizer, Precision, TrainingSpec
 from db.mappers import (
     from_us,
     metric_values,
@@ -110,7 +110,8 @@ def test_a_spec_survives_the_way_through_sql() -> None:
 
 def test_a_spec_of_another_version_can_be_read() -> None:
     values = stored(TrainingSpec()) | {"epochs": 5000, "test_share": 0.01, "from_the_future": [1]}
-    del values["weight_decay"]
+    del values["weight_decay"], values["precision"]
     spec = spec_from_json(values)
     assert (spec.epochs, spec.test_share) == (5000, 0.01)
     assert spec.weight_decay == TrainingSpec().weight_decay
+    assert spec.precision is Precision.AUTO

@@ -26,7 +26,16 @@ from core.prediction import (
 )
 from core.registry import AliasMove, Interval
 from core.search import TrialState
-from core.training import Backbone, EpochProgress, JobEvent, JobState, Optimizer, Task, TrainingSpec
+from core.training import (
+    Backbone,
+    EpochProgress,
+    JobEvent,
+    JobState,
+    Optimizer,
+    Precision,
+    Task,
+    TrainingSpec,
+)
 from services import converters
 from services.usecases.audit import Verdict
 from services.usecases.classify import ClassifyAnswer
@@ -182,6 +191,7 @@ def test_a_recipe_goes_there_and_back() -> None:
         validation_share=0.2,
         test_share=0.25,
         seed=0,
+        precision=Precision.MIXED_BFLOAT16,
     )
     assert converters.training_spec(converters.training_spec_message(asdict(spec))) == spec
 

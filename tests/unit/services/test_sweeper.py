@@ -74,6 +74,7 @@ class World:
             "state": JobState.RUNNING,
             "worker": "worker",
             "attempt": 1,
+            "futile_attempts": 1,
             "heartbeat_time": self.clock.now() - timedelta(hours=3),
             "enqueue_time": self.clock.now(),
         }
@@ -217,19 +218,26 @@ def test_a_job_that_lost_its_worker_is_sent_in_the_same_round(world: World) -> N
 
 
 def test_a_job_that_lost_its_worker_too_often_fails(world: World) -> None:
-    job = world.lose(attempt=3)
+    job = world.lose(attempt=5, futile_attempts=3)
     world.sweeper.sweep()
     failed = world.job(job)
     assert (failed.state, failed.error_reason) == (JobState.FAILED, "WORKER_LOST")
     assert failed.error_message == world.messages(job)[0]
-    assert failed.error_message.startswith("Its worker was lost 3 times.")
+    assert failed.error_message.startswith("Its worker was lost, and 3 attempts in a row got no")
     assert world.queue.sent == []
     assert not world.has_checkpoints(job)
 
 
+def test_a_job_that_gets_further_each_time_may_lose_any_number_of_workers(world: World) -> None:
+    job = world.lose(attempt=50, futile_attempts=0)
+    world.sweeper.sweep()
+    assert world.job(job).state is JobState.QUEUED
+    assert world.queue.sent == [job.id]
+
+
 @pytest.mark.parametrize("attempt", [1, 3])
 def test_a_job_that_is_being_cancelled_needs_no_worker_to_end(world: World, attempt: int) -> None:
-    job = world.lose(state=JobState.CANCELLING, attempt=attempt)
+    job = world.lose(state=JobState.CANCELLING, futile_attempts=attempt)
     world.sweeper.sweep()
     assert world.job(job).state is JobState.CANCELLED
     assert world.messages(job) == ["cancelled; its worker was lost"]
@@ -238,7 +246,7 @@ def test_a_job_that_is_being_cancelled_needs_no_worker_to_end(world: World, atte
 
 def test_other_jobs_keep_their_checkpoints(world: World) -> None:
     other = world.add(state=JobState.RUNNING, heartbeat_time=None)
-    world.lose(attempt=3)
+    world.lose(futile_attempts=3)
     world.sweeper.sweep()
     assert world.has_checkpoints(other)
 

@@ -8,7 +8,7 @@ import pytest
 from core.errors import StoreUnavailable
 from core.ports import UnitOfWork
 from core.training import EpochProgress, JobState, TrainingJob
-from tests.fakes.records import a_job
+from tests.fakes.records import a_job, a_trial
 from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
 from workers.job_lease import CANCEL_GRACE_SECONDS, STORE_PATIENCE_SECONDS, JobLease
 
@@ -282,3 +282,16 @@ def test_the_thread_beats_by_itself(running: Stack) -> None:
 
     assert running.lease.cancel()
     assert running.job.state is JobState.CANCELLED
+
+
+def test_an_attempt_is_futile_until_something_is_saved(stack: Stack) -> None:
+    stack.lease.hooks.on_epoch(EPOCH)
+    assert (stack.lease.futile_attempts, stack.job.futile_attempts) == (1, 1)
+    stack.lease.hooks.within(0.5, 1.0).on_saved()
+    stack.lease.beat()
+    assert (stack.lease.futile_attempts, stack.job.futile_attempts) == (0, 0)
+
+
+def test_a_trial_is_progress(stack: Stack) -> None:
+    stack.lease.record(a_trial())
+    assert (stack.lease.futile_attempts, stack.job.futile_attempts) == (0, 0)

@@ -3,13 +3,15 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.datasets import Dataset
+from core.datasets import Dataset, DatasetAudit
 from core.errors import (
+    ArtefactCorrupt,
     PretrainedWeightsUnavailable,
     StoreUnavailable,
     TrainingCancelled,
@@ -20,6 +22,7 @@ from core.registry import ModelVersion, artefact_prefix
 from core.search import SearchTrial, TrialState
 from core.settings import Settings
 from core.training import EpochProgress, JobState, TrainingJob
+from tests.fakes.audited import an_audited_dataset, answers_out_of_fold, page_of
 from tests.fakes.records import a_dataset, a_job, a_search, a_trial
 from tests.fakes.registry import an_evaluation
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
@@ -172,6 +175,32 @@ class Stack:
         with self.uows(write=True) as uow:
             job = uow.jobs.get("job1").moved_to(JobState.QUEUED, self.clock.now())
             uow.jobs.save(job, expected=JobState.RUNNING)
+            uow.commit()
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.uows.state.datasets["brains"]
+
+    @property
+    def audit(self) -> DatasetAudit:
+        assert self.dataset.audit is not None
+        return self.dataset.audit
+
+    def cross_validate(self, *doubted: str, before_end: Callable[[], None] | None = None) -> None:
+        """Run the job on an audited data set; its models doubt some labels, by path."""
+        self.uows.state.datasets["brains"] = an_audited_dataset(self.store)
+
+        def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+            answers = answers_out_of_fold(dataset, self.store, doubted)
+            if before_end:
+                before_end()
+            return replace(a_learned_model(dataset), out_of_fold=answers)
+
+        self.run(learn)
+
+    def delete_dataset(self) -> None:
+        with self.uows(write=True) as uow:
+            uow.datasets.delete("brains")
             uow.commit()
 
     @property
@@ -356,11 +385,29 @@ def test_a_store_that_stays_away_too_often_fails_the_job(
     monkeypatch.setattr("workers.job_lease.STORE_PATIENCE_SECONDS", 0.0)
     break_store(stack, monkeypatch, times=1_000_000)
     last = stack.settings.training_max_attempts
-    stack.uows.state.jobs["job1"] = stack.job.evolve(attempt=last - 1)
+    stack.uows.state.jobs["job1"] = stack.job.evolve(futile_attempts=last - 1)
 
     stack.run(learn_well)
 
     assert (stack.job.state, stack.job.error_reason) == (JobState.FAILED, "STORE_UNAVAILABLE")
+    assert not stack.versions
+
+
+def test_an_attempt_that_got_further_is_not_the_last(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.job_lease.STORE_PATIENCE_SECONDS", 0.0)
+    break_store(stack, monkeypatch, times=1_000_000)
+    last = stack.settings.training_max_attempts
+    stack.uows.state.jobs["job1"] = stack.job.evolve(futile_attempts=last - 1)
+
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        hooks.on_saved()
+        return learn_well(job, dataset, hooks)
+
+    stack.run(learn)
+
+    assert (stack.job.state, stack.job.futile_attempts) == (JobState.QUEUED, 0)
     assert not stack.versions
 
 
@@ -454,6 +501,108 @@ def test_files_are_stored_under_their_digest(stack: Stack) -> None:
     (version,) = stack.versions
     names = {key.rsplit("/", 1)[-1] for key in stack.store.list(artefact_prefix(version.digest))}
     assert names == {GRAPH, REPORT, "manifest.json"}
+
+
+# --- likely label errors ----------------------------------------------------------------------
+
+
+def test_a_cross_validation_completes_the_audit(stack: Stack) -> None:
+    stack.cross_validate("004.png", "007.png")
+
+    errors = stack.audit.label_errors
+    assert errors is not None
+    assert {suspect.path for suspect in errors.suspects} == {"004.png", "007.png"}
+    assert "004.png<br>labelled" in page_of(stack.dataset, stack.audit, stack.store)
+    assert stack.dataset == replace(an_audited_dataset(stack.store), audit=stack.audit)
+    assert stack.job.state is JobState.SUCCEEDED
+    assert stack.messages[1:] == [
+        "2 slices are likely mislabelled; see the audit of datasets/brains",
+        f"made modelVersions/{stack.versions[0].id}",
+    ]
+
+
+def test_labels_that_nothing_speaks_against_are_told_too(stack: Stack) -> None:
+    stack.cross_validate()
+
+    assert stack.audit.label_errors is not None
+    assert "no slice is likely mislabelled" in stack.messages
+
+
+def test_without_cross_validation_the_audit_stays(stack: Stack) -> None:
+    before = stack.dataset
+
+    stack.run(learn_well)
+
+    assert stack.dataset == before
+
+
+def test_a_data_set_from_before_audits_stays_without(stack: Stack) -> None:
+    old = replace(an_audited_dataset(stack.store), audit=None)
+    answers = answers_out_of_fold(old, stack.store, ("004.png",))
+    stack.uows.state.datasets["brains"] = old
+
+    def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
+        return replace(a_learned_model(dataset), out_of_fold=answers)
+
+    stack.run(learn)
+
+    assert stack.dataset == old
+    assert stack.job.state is JobState.SUCCEEDED
+
+
+def test_a_data_set_that_was_deleted_meanwhile_costs_nothing(stack: Stack) -> None:
+    stack.cross_validate("004.png", before_end=stack.delete_dataset)
+
+    assert stack.job.state is JobState.SUCCEEDED
+    assert stack.versions
+    assert not stack.uows.state.datasets
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ImportError("a secret path"), "Ask the operator to look for job1 in the log."),
+        (MemoryError(), "Ask the operator to look for job1 in the log."),
+        (ArtefactCorrupt("datasets/d/items.jsonl"), "datasets/d/items.jsonl"),
+    ],
+    ids=["no cleanlab", "memory", "items"],
+)
+def test_an_audit_that_fails_is_told_and_the_model_kept(
+    stack: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    told: str,
+) -> None:
+    def fails(*_: object) -> DatasetAudit:
+        raise error
+
+    monkeypatch.setattr("workers.label_check.audit_labels", fails)
+
+    stack.cross_validate("004.png")
+
+    assert stack.job.state is JobState.SUCCEEDED
+    assert stack.versions
+    assert stack.audit.label_errors is None
+    (message,) = [text for text in stack.messages if "without likely label errors" in text]
+    assert told in message
+    assert "secret" not in message
+    assert "labels_not_checked job=job1" in caplog.text
+
+
+def test_a_store_that_hiccups_while_the_page_is_written_costs_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.cross_validate("004.png", before_end=lambda: break_store(stack, monkeypatch, times=3))
+
+    assert stack.audit.label_errors is not None
+
+
+def test_a_job_that_is_cancelled_records_nothing(stack: Stack) -> None:
+    stack.cross_validate("004.png", before_end=stack.cancel)
+
+    assert stack.job.state is JobState.CANCELLED
+    assert stack.audit.label_errors is None
 
 
 # --- searches ---------------------------------------------------------------------------------

@@ -13,10 +13,13 @@ def recipe(*settings: str) -> training_pb2.TrainingSpec:
 
 
 def test_only_what_was_given_is_sent() -> None:
-    spec = recipe("epochs=3", "augmentation=off", "learning_rate=1e-3", "optimizer=SGD")
+    spec = recipe(
+        "epochs=3", "augmentation=off", "learning_rate=1e-3", "optimizer=SGD", "precision=float32"
+    )
     assert spec.backbone == training_pb2.BACKBONE_VGG19
     assert spec.task == training_pb2.TASK_CLASSIFICATION
     assert spec.optimizer == training_pb2.OPTIMIZER_SGD
+    assert spec.precision == training_pb2.PRECISION_FLOAT32
     assert spec.epochs == 3
     assert spec.augmentation is False
     assert spec.HasField("augmentation")
@@ -30,6 +33,7 @@ def test_only_what_was_given_is_sent() -> None:
     [
         ("epochs=0", "epochs: must be a whole number from 1 to 1000"),
         ("epoch=1", "epoch: unknown; use one of"),
+        ("precision=half", "precision: must be one of auto, float32, mixed_bfloat16"),
         ("epochs", "key=value"),
         ("=3", "key=value"),
         ("weights=../etc/passwd", "weights: must be one of"),

@@ -2,12 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from core.datasets import ClassLeakage, DatasetItem, Split
+import pytest
+
+from core.datasets import ClassLeakage, DatasetItem, LabelErrors, Split
 from core.labels import TumourLabel
+from tests.fakes.records import an_audit
 from tests.fakes.slices import a_head, framed, jpeg, png
 from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.audit_warnings import with_warnings
 from workers.curation.looks import Look, look_at
 from workers.imaging.decode import ImageLimits, decode_grey
 
@@ -142,6 +147,19 @@ def test_a_layout_that_does_not_leak_is_reported_as_such() -> None:
     assert warned(found, "No patients") == []
 
 
+def test_classes_on_one_side_of_a_given_layout_are_named() -> None:
+    made = heads(2)
+    made.items[0] = replace(made.items[0], split=Split.TRAIN)
+    made.items[1] = replace(made.items[1], split=Split.TEST)
+    found = made.audited()
+    assert warned(found, "Only the Testing part has slices of pituitary: there are none to learn")
+    assert warned(found, "The Testing part has no slice of glioma.")
+    made.add("t.png", GLIOMA, png(a_head(7)), split=Split.TEST)
+    made.add("l.png", PITUITARY, png(a_head(8)), split=Split.TRAIN)
+    assert not warned(made.audited(), "The Testing part has no slice")
+    assert not warned(heads().audited(), "Testing part")
+
+
 def test_blank_slices_are_named_and_are_no_copies() -> None:
     made = heads()
     for number in range(2):
@@ -161,6 +179,24 @@ def test_a_shortcut_is_told_with_what_gives_it_away() -> None:
         made.add(f"{seed}.png", label, png(a_head(seed, size)))
     (text,) = warned(made.audited(), "told from the file alone: 100% right from")
     assert "always naming the commonest class gives 50%" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1 slice is likely mislabelled"), (1200, "1,200 slices are likely mislabelled")],
+)
+def test_likely_label_errors_are_told_behind_what_is_certain(count: int, words: str) -> None:
+    errors = LabelErrors(count=count, suspects=())
+    audit = with_warnings(an_audit(label_errors=errors), heads().items)
+    assert "with different labels" in audit.warnings[0]
+    assert [words in text for text in audit.warnings].index(True) == 2
+    assert "The Testing part leaks" in audit.warnings[3]
+
+
+@pytest.mark.parametrize("errors", [None, LabelErrors(count=0, suspects=())])
+def test_no_label_errors_are_no_warning(errors: LabelErrors | None) -> None:
+    audit = with_warnings(an_audit(label_errors=errors), heads().items)
+    assert not any("mislabelled" in text for text in audit.warnings)
 
 
 def test_an_imbalance_is_told() -> None:

@@ -207,7 +207,7 @@ def test_a_uri_that_may_not_be_read_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("top", ["", "set/"])
 def test_a_manifest_is_read_wherever_it_lies(world: World, top: str) -> None:
-    files = {f"{n}.png": a_picture(n) for n in range(6)} | {"mask.png": a_picture(9)}
+    files = {f"{n}.png": a_picture(n) for n in range(6)} | {"mask.png": a_mask()}
     rows = [f"{n}.png,{'glioma' if n < 3 else 'healthy'},patient {n // 2}," for n in range(6)]
     rows[0] += "mask.png"
     placed = {f"{top}{path}": data for path, data in files.items()}
@@ -238,6 +238,80 @@ def test_a_broken_mask_is_refused(world: World) -> None:
     rows = rows_for(files, mask="mask.png")
     error = world.refusal(with_manifest(files | {"mask.png": b"broken"}, rows))
     assert problems(error)["glioma/0.png"].startswith("its mask mask.png: ")
+
+
+def a_mask(background: object = 0, mark: object = 255, mode: str = "L", kind: str = "PNG") -> bytes:
+    """A mask of the size of :func:`a_picture`."""
+    picture = Image.new(mode, (20, 16), background)  # type: ignore[arg-type]
+    picture.paste(mark, (5, 5, 9, 9))  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        a_mask(),
+        a_mask(mark=1),
+        a_mask(mark=1, mode="1"),
+        a_mask((0, 0, 0), (255, 0, 0), "RGB"),
+        a_mask((0, 0, 0, 0), (0, 255, 0, 255), "RGBA"),
+        a_mask(0, 3000, "I;16"),
+        a_mask(kind="JPEG"),
+    ],
+    ids=["grey", "faint", "1 bit", "colour", "transparent", "16 bit", "JPEG"],
+)
+def test_whatever_is_not_black_marks_the_tumour(world: World, mask: bytes) -> None:
+    files = some_pictures()
+    dataset = world.upload(with_manifest(files | {"m.png": mask}, rows_for(files, mask="m.png")))
+    assert (dataset.mask_count, dataset.rejected) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (a_mask(mark=0), "is black all over and marks no tumour, but its label is glioma"),
+        (a_mask(255, 255), "is nowhere black, so it marks the whole picture"),
+        (a_mask((0, 0, 255), (255, 0, 0), "RGB"), "is nowhere black, so it marks the whole"),
+        (a_picture(0), "is the picture itself"),
+    ],
+    ids=["black", "white", "coloured background", "the picture"],
+)
+def test_a_mask_that_marks_no_place_is_refused(world: World, mask: bytes, problem: str) -> None:
+    files = some_pictures(each=4)
+    placed = with_manifest(files | {"m.png": mask}, rows_for(files, mask="m.png"))
+    error = world.refusal(placed)
+    assert problems(error).keys() == {"glioma/0.png"}
+    assert problems(error)["glioma/0.png"].startswith(f"its mask m.png {problem}")
+    dataset = world.upload(placed, on_bad_file=OnBadFile.SKIP)
+    assert (dataset.item_count, dataset.mask_count) == (7, 0)
+    assert problems(dataset) == problems(error)
+
+
+@pytest.mark.parametrize("mark", [0, 255])
+def test_a_mask_of_a_slice_without_a_tumour_marks_nothing(world: World, mark: int) -> None:
+    files = some_pictures(["no_tumor", "glioma"])
+    placed = with_manifest(files | {"m.png": a_mask(mark=mark)}, rows_for(files, mask="m.png"))
+    if not mark:
+        assert world.upload(placed).mask_count == 1
+    else:
+        said = "its mask m.png marks a tumour, but its label is no_tumor"
+        assert problems(world.refusal(placed)) == {"no_tumor/0.png": said}
+
+
+def test_a_mask_that_is_not_there_is_refused(world: World) -> None:
+    files = some_pictures()
+    error = world.refusal(with_manifest(files, rows_for(files, mask="m.png")))
+    assert problems(error) == {"glioma/0.png": "its mask m.png is not there"}
+
+
+def test_a_mask_whose_picture_is_not_there_is_refused(world: World) -> None:
+    files = some_pictures(each=4)
+    rows = rows_for(files, mask="m.png")
+    del files["glioma/0.png"]
+    error = world.refusal(with_manifest(files | {"m.png": a_mask()}, rows))
+    assert problems(error) == {"glioma/0.png": "manifest.csv names it, but it is not there"}
 
 
 def test_a_broken_picture_that_no_row_names_does_no_harm(world: World) -> None:
@@ -355,6 +429,16 @@ def test_skipping_may_leave_too_little(world: World) -> None:
     error = world.refusal(files, on_bad_file=OnBadFile.SKIP)
     assert error.message.startswith("The class glioma has 2 pictures")
     assert list(problems(error)) == ["glioma/0.png"]
+
+
+def test_a_data_set_of_which_nothing_can_be_read_is_refused_by_what_is_wrong(world: World) -> None:
+    files = dict.fromkeys(some_pictures(), b"not a picture")
+    error = world.refusal(files, on_bad_file=OnBadFile.SKIP)
+    assert error.message.startswith("None of its 6 labelled pictures can be used. Mend them")
+    assert "glioma/0.png: The bytes are not a picture" in error.message
+    assert problems(error).keys() == files.keys()
+    error = world.refusal(files)
+    assert error.message.startswith("6 of its files cannot be used")
 
 
 # --- all or nothing -----------------------------------------------------------------------------

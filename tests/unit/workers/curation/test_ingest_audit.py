@@ -81,6 +81,8 @@ def test_every_data_set_is_audited_at_arrival(worker: Worker) -> None:
     assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
     assert "Near-duplicates with different labels" in page
+    assert "Likely label errors" in page
+    assert "Not looked for yet" in page
 
 
 def test_what_was_left_out_is_counted_and_named(worker: Worker) -> None:
@@ -122,6 +124,14 @@ def test_a_data_set_that_shows_nothing_is_refused(worker: Worker, level: int) ->
     with pytest.raises(DatasetRefused, match="All of its pictures are blank"):
         worker.take(files)
     assert worker.uow_factory.state.datasets == {}
+
+
+def test_a_class_that_shows_nothing_is_refused_by_name(worker: Worker) -> None:
+    black = {f"no/{side}.png": png(np.zeros((side, 64), np.uint8)) for side in (50, 60, 70)}
+    with pytest.raises(DatasetRefused, match="All pictures of the class no_tumor are blank"):
+        worker.take({**clean(), **black})
+    assert worker.uow_factory.state.datasets == {}
+    assert worker.take({**clean(), **black, "no/head.png": png(a_head(9))}, "seen").item_count == 12
 
 
 def test_some_blank_slices_are_a_warning(worker: Worker) -> None:

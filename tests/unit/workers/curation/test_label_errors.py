@@ -5,8 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from core.labels import TumourLabel
-from workers.curation.label_errors import MAX_SUSPECTS, label_errors, likely_label_errors
+from core.labels import LABELS, TumourLabel
+from tests.fakes.records import an_item
+from workers.curation.label_errors import (
+    MAX_SUSPECTS,
+    OutOfFold,
+    label_errors,
+    likely_label_errors,
+)
 
 
 def predictions(truth: np.ndarray, sure: Sequence[int] = ()) -> np.ndarray:
@@ -82,9 +88,13 @@ def test_what_is_no_probability_is_refused(labels: np.ndarray, probabilities: np
         likely_label_errors(labels, probabilities)
 
 
+def answers(labels: np.ndarray, probabilities: np.ndarray) -> OutOfFold:
+    items = (an_item(f"{i}.png", label=LABELS[label]) for i, label in enumerate(labels))
+    return OutOfFold(items=tuple(items), probabilities=probabilities)
+
+
 def test_suspects_are_named_with_what_they_look_like() -> None:
-    paths = [f"{i}.png" for i in range(200)]
-    found = label_errors(paths, mislabelled(), predictions(TRUTH, WRONG))
+    found = label_errors(answers(mislabelled(), predictions(TRUTH, WRONG)))
     assert found.count == 3
     by_path = {suspect.path: suspect for suspect in found.suspects}
     suspect = by_path["5.png"]
@@ -96,5 +106,5 @@ def test_only_so_many_are_named() -> None:
     truth = np.arange(2000) % 4
     labels = truth.copy()
     labels[:120] = (labels[:120] + 1) % 4
-    found = label_errors([""] * 2000, labels, predictions(truth, range(120)))
+    found = label_errors(answers(labels, predictions(truth, range(120))))
     assert (found.count, len(found.suspects)) == (120, MAX_SUSPECTS)

@@ -135,7 +135,12 @@ def test_backslashes_in_a_path_mean_folders() -> None:
         ("a.png,lymphoma,,", "a.png", "manifest.csv gives it the unknown label 'lymphoma'"),
         ("a.png,,,", "a.png", "manifest.csv gives it the unknown label ''"),
         ("a.png,glioma,,masks/z.png", "a.png", "its mask masks/z.png is not there"),
-        (",glioma,,", "manifest.csv", "manifest.csv names it, but it is not there"),
+        (",glioma,,", "manifest.csv", "a row names no path"),
+        (
+            ",glioma,,masks/a.png",
+            "manifest.csv",
+            "a row names no path, only the mask masks/a.png",
+        ),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_stay(row: str, path: str, problem: str) -> None:
@@ -192,3 +197,35 @@ def test_shared_folders_count_until_one_that_means_something(paths: list[str], c
 def test_a_mask_is_spelt_as_freely_as_a_picture(mask: str) -> None:
     found = describe(["a.png", "masks/a.png"], f"path,label,mask\na.png,glioma,{mask}".encode())
     assert [described.mask for described in found.slices] == ["masks/a.png"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["glioma/masks/1.png", "Masks/glioma/1.png", "glioma/1_mask.png", "glioma/a (1)-Mask_2.png"],
+)
+def test_a_mask_without_a_manifest_is_no_slice(path: str) -> None:
+    description = describe([path, "glioma/1.png"], None)
+    assert [found.path for found in description.slices] == ["glioma/1.png"]
+    assert rejected(description) == {
+        path: "by its name it is a mask, no slice; name it in the column mask of manifest.csv or "
+        "remove it"
+    }
+
+
+@pytest.mark.parametrize("path", ["glioma/unmasked.png", "glioma/mask.png", "no mask/glioma/1.png"])
+def test_not_every_name_with_a_mask_in_it_is_one(path: str) -> None:
+    assert [found.path for found in describe([path], None).slices] == [path]
+
+
+def test_a_manifest_may_call_a_slice_what_it_likes() -> None:
+    assert describe(["masks/1_mask.png"], b"path,label\nmasks/1_mask.png,glioma").rejected == ()
+
+
+def test_a_mask_is_no_slice_too() -> None:
+    description = by_manifest(
+        "path,label,mask", "a.png,glioma,masks/a.png", "masks/a.png,glioma,", "b.png,healthy,"
+    )
+    assert rejected(description) == {
+        "masks/a.png": "manifest.csv names it as a slice and as the mask of another"
+    }
+    assert [found.path for found in description.slices] == ["a.png", "b.png"]

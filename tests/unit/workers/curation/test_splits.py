@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.datasets import DatasetItem, Split
 from core.errors import TrainingFailed
 from core.labels import LABELS, TumourLabel
-from workers.curation.splits import SplitPlan, split_dataset
+from workers.curation.splits import SplitPlan, fold_plans, split_dataset
 
 GLIOMA, HEALTHY = TumourLabel.GLIOMA, TumourLabel.NO_TUMOR
 
@@ -184,3 +184,68 @@ def test_the_protocol_says_how_it_was_split() -> None:
     patients = [replace(item, group=item.path) for item in some_items(3)]
     assert "grouped by given group" in split(patients).protocol
     assert split(given_split(3, 1)).protocol.startswith("the data set's own Testing folder")
+
+
+@pytest.mark.parametrize("untaught", [[HEALTHY], [HEALTHY, GLIOMA]], ids=["one", "all but one"])
+def test_a_class_that_is_only_in_the_testing_folder_fails_by_name(
+    untaught: list[TumourLabel],
+) -> None:
+    labels = [TumourLabel.PITUITARY, GLIOMA, HEALTHY]
+    items = [
+        replace(item, split=Split.TEST if item.label in untaught or n % 5 == 0 else Split.TRAIN)
+        for n, item in enumerate(some_items(10, labels))
+    ]
+    names = ", ".join(sorted(untaught))
+    with pytest.raises(TrainingFailed, match=rf"has slices of {names}, and there are none .*folds"):
+        split(items)
+    assert len(fold_plans(items, folds=2, validation_share=0.2, seed=0)) == 2
+
+
+def test_a_class_that_the_testing_folder_does_not_have_can_be_taught() -> None:
+    items = [
+        replace(item, split=Split.TEST if item.label is GLIOMA and n < 4 else Split.TRAIN)
+        for n, item in enumerate(some_items(10, [GLIOMA, HEALTHY]))
+    ]
+    assert set(classes(split(items).test)) == {GLIOMA}
+
+
+# --- folds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_each_slice_is_tested_once_and_taught_or_chosen_by_otherwise(folds: int) -> None:
+    items = some_items(10)
+    plans = fold_plans(items, folds=folds, validation_share=0.2, seed=0)
+    assert sorted(i.path for plan in plans for i in plan.test) == sorted(i.path for i in items)
+    for plan in plans:
+        assert sorted(i.path for part in parts_of(plan) for i in part) == sorted(
+            i.path for i in items
+        )
+        assert all(set(classes(part)) == set(LABELS) for part in parts_of(plan))
+
+
+def test_a_class_smaller_than_the_folds_fails_by_name() -> None:
+    items = some_items(20, [HEALTHY]) + [an_item(1000 + n) for n in range(4)]
+    with pytest.raises(
+        TrainingFailed,
+        match=r"too small for 5 folds: .* at least 5 groups .* glioma has 4\..* folds",
+    ):
+        fold_plans(items, folds=5, validation_share=0.1, seed=0)
+
+
+def test_a_class_that_folds_leave_too_little_of_fails_by_name() -> None:
+    items = some_items(20, [HEALTHY]) + [an_item(1000 + n) for n in range(2)]
+    with pytest.raises(
+        TrainingFailed, match=r"too small for 2 folds: what a fold does not test .* glioma has 1\."
+    ):
+        fold_plans(items, folds=2, validation_share=0.1, seed=0)
+
+
+def test_what_a_given_layout_leaks_stands_beside_its_numbers() -> None:
+    clean = split(given_split(3, 1)).protocol
+    assert "0 are known from Training" in clean
+    items = given_split(3, 1)
+    taught = next(item for item in items if item.split is Split.TRAIN)
+    tested = next(item for item in items if item.split is Split.TEST and item.label is taught.label)
+    copied = [replace(item, sha256=taught.sha256) if item is tested else item for item in items]
+    assert "1 are known from Training" in split(copied).protocol

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 
 from core.errors import TrainingFailed
 from core.labels import LABELS
-from core.training import BatchNorm
-from tests.fakes.learning import SIZE, SPEC, some_slices, use_tiny_network
+from core.training import BatchNorm, Precision
+from tests.fakes.learning import SIZE, SPEC, some_slices, tiny_network, use_tiny_network
+from workers.learning.backbones import BACKBONES
 from workers.learning.classifier import (
     backbone_of,
     build_classifier,
     weights_bytes,
     with_explanation,
+    with_features,
 )
 from workers.model_artefact import LOGITS_NAME
 
@@ -110,3 +113,36 @@ def test_weights_can_be_loaded_into_another_model(tmp_path: Path) -> None:
     other.load_weights(file)
 
     np.testing.assert_array_equal(other(IMAGES, training=False), model(IMAGES, training=False))
+
+
+@pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
+def test_fewer_bits_are_for_the_backbones_layers_alone(precision: Precision) -> None:
+    model = build_classifier(SPEC, pretrained=False, precision=precision)
+    backbone = backbone_of(model)
+
+    logits, evidence, features = with_explanation(model)(IMAGES, training=False)
+
+    assert backbone.get_layer("conv").compute_dtype == str(precision).removeprefix("mixed_")
+    assert {variable.dtype for variable in backbone.trainable_variables} == {"float32"}
+    assert {answer.dtype.name for answer in (logits, evidence, features)} == {"float32"}
+
+
+def test_pixels_are_exact_up_to_the_first_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scaled_pixels(**build: Any) -> keras.Model:
+        network = tiny_network(**build)
+        return keras.Model(network.input, network.layers[1].output, name="tiny")
+
+    tiny = BACKBONES[SPEC.backbone]
+    monkeypatch.setitem(
+        BACKBONES,
+        SPEC.backbone,
+        replace(tiny, build=scaled_pixels),
+    )
+    grey = np.full((1, SIZE, SIZE, 1), 200.3, np.float32)
+
+    exact, mixed = (
+        with_features(build_classifier(SPEC, pretrained=False, precision=precision))(grey)[1]
+        for precision in (Precision.FLOAT32, Precision.MIXED_BFLOAT16)
+    )
+
+    np.testing.assert_array_equal(mixed, exact)

@@ -90,6 +90,32 @@ def test_decoding_stops_when_told(store: FakeArtefactStore) -> None:
         load_slices(items, store, 24, LIMITS, stop)
 
 
+def put_blank(store: FakeArtefactStore, label: TumourLabel, shade: int) -> DatasetItem:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((30, 40), shade, np.uint8)).save(buffer, format="PNG")
+    sha256 = write_blob(store, buffer.getvalue())
+    return replace(put(store, label, 1), path=f"{label}/{shade}.png", sha256=sha256)
+
+
+def test_a_class_that_shows_nothing_is_refused_by_name(store: FakeArtefactStore) -> None:
+    blank = [put_blank(store, TumourLabel.NO_TUMOR, shade) for shade in (0, 90)]
+    items = [put(store, TumourLabel.GLIOMA, 1), *blank]
+
+    with pytest.raises(TrainingFailed, match="All slices of no_tumor are blank"):
+        load_slices(items, store, 24, LIMITS, lambda: None)
+
+    seen = [*items, put(store, TumourLabel.NO_TUMOR, 2)]
+    assert len(load_slices(seen, store, 24, LIMITS, lambda: None)) == 4
+
+
+def test_a_slice_above_the_limits_of_now_is_named(store: FakeArtefactStore) -> None:
+    items = [put(store, TumourLabel.GLIOMA, 1)]
+    limits = replace(LIMITS, max_pixels=100)
+
+    with pytest.raises(TrainingFailed, match=r"glioma/1\.png .* at most 100 .* Ask the operator"):
+        load_slices(items, store, 24, limits, lambda: None)
+
+
 def test_few_slices_stay_in_memory() -> None:
     pixels = allocate_pixels(3, 8, memory=2**20)
 

@@ -13,11 +13,11 @@ from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingCancelled, TrainingFailed
 from core.labels import LABELS
 from core.settings import Settings
-from core.training import EpochProgress, Task, TrainingSpec
+from core.training import EpochProgress, Optimizer, Precision, Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, slice_of, use_tiny_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.store import FakeArtefactStore
-from workers.curation.blobs import write_blob, write_items
+from workers.curation.blobs import read_items, write_blob, write_items
 from workers.evaluation.selective import LOWEST, NEVER
 from workers.learning.learn import learn, library_versions
 from workers.model_artefact import (
@@ -137,7 +137,7 @@ def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
 def test_the_job_hears_how_far_it_is(job: Job) -> None:
     job.run()
 
-    assert job.messages == ["starting from weights: none"]
+    assert job.messages == ["precision float32 on the CPU", "starting from weights: none"]
     assert [epoch.epoch for epoch in job.epochs] == list(range(1, SPEC.epochs + 1))
     assert job.shares == sorted(job.shares)
     assert job.shares[-1] == pytest.approx(0.99)
@@ -147,6 +147,15 @@ def test_an_easy_task_is_learned(job: Job) -> None:
     learned = job.run(epochs=12, augmentation=False)
 
     assert learned.evaluation.accuracy > 0.7
+
+
+@pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
+def test_what_was_trained_in_fewer_bits_serves_in_float32(job: Job, precision: Precision) -> None:
+    learned = job.run(precision=precision)
+
+    assert job.messages[0] == f"precision {precision} on the CPU"
+    assert learned.manifest.metrics["export_difference"] < 1e-4
+    assert learned.manifest.spec["precision"] == str(precision)
 
 
 def test_a_cancelled_job_goes_on_where_it_was_as_if_nothing_had_happened(job: Job) -> None:
@@ -169,6 +178,39 @@ def test_nothing_is_trained_on_too_few_slices(job: Job) -> None:
         job.run(per_class=2)
 
     assert not job.epochs
+
+
+def test_a_model_that_training_killed_is_not_kept(job: Job) -> None:
+    # The only step is so large that what the slices show is lost in what it left.
+    with pytest.raises(TrainingFailed, match=r"no difference between slices.*Lower learning_rate"):
+        job.run(epochs=1, batch_size=64, optimizer=Optimizer.SGD, learning_rate=1e30, ema_decay=0)
+
+
+def test_a_recipe_that_cannot_fit_in_memory_is_not_tried(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.learning.fitting.available_memory", lambda: 1000)
+
+    with pytest.raises(TrainingFailed, match=r"0\.0 GiB are free\. Lower batch_size or image_size"):
+        job.run()
+
+    assert not job.epochs
+
+
+def test_a_cross_validation_answers_every_slice_once(job: Job) -> None:
+    answers = job.run(folds=2, epochs=1).out_of_fold
+
+    assert answers is not None
+    stored = read_items(job.store, job.dataset(8).digest)
+    assert sorted(answers.items, key=lambda item: item.path) == sorted(
+        stored, key=lambda item: item.path
+    )
+    assert answers.probabilities.shape == (len(stored), len(LABELS))
+    assert answers.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_without_folds_nothing_is_answered_out_of_fold(job: Job) -> None:
+    assert job.run(epochs=1).out_of_fold is None
 
 
 def test_a_segmenter_cannot_be_trained(job: Job) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from core.errors import StoreUnavailable, TrainingCancelled, TrainingFailed
 from core.training import Backbone, EpochProgress, Optimizer, TrainingSpec
@@ -35,6 +36,7 @@ class Watcher:
     epochs: list[EpochProgress] = field(default_factory=list)
     progress: list[tuple[float, str]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    saved: list[int] = field(default_factory=list)
 
     @property
     def hooks(self) -> TrainingHooks:
@@ -43,6 +45,7 @@ class Watcher:
             on_progress=lambda share, stage: self.progress.append((share, stage)),
             on_message=self.messages.append,
             should_stop=lambda: self.stop_when(self),
+            on_saved=lambda: self.saved.append(len(self.epochs) + 1),
         )
 
 
@@ -101,6 +104,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(store: FakeArtefa
     model, resumed = run(SPEC, store, second)
 
     assert len(first.epochs) == 2
+    assert (first.saved, second.saved) == ([1, 2], [1])
     assert [epoch.epoch for epoch in second.epochs] == [3]
     assert resumed.history[:2] == tuple(first.epochs)
     assert resumed.best_epoch == straight.best_epoch
@@ -150,6 +154,30 @@ def test_a_loss_that_is_no_number_fails_with_advice(store: FakeArtefactStore) ->
         run(replace(SPEC, optimizer=Optimizer.SGD, learning_rate=1e30), store, Watcher())
 
 
+def test_memory_that_runs_out_on_the_way_says_what_to_do(
+    store: FakeArtefactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Inference, "logits", too_much)
+
+    with pytest.raises(TrainingFailed, match=r"does not hold a training step. Lower batch_size"):
+        run(replace(SPEC, epochs=1), store, Watcher())
+
+
+def test_answers_that_the_last_step_made_no_numbers_fail_with_advice(
+    store: FakeArtefactStore,
+) -> None:
+    # Of the only step the loss is that of the weights before it.
+    spec = replace(SPEC, epochs=1, batch_size=64, optimizer=Optimizer.SGD, learning_rate=1e38)
+
+    with pytest.raises(TrainingFailed, match=r"answers are no longer numbers. Lower learning_rate"):
+        run(spec, store, Watcher())
+
+    assert not store.list("jobs")
+
+
 def test_a_checkpoint_that_cannot_be_written_stops_nothing(
     store: FakeArtefactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +191,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_nothing(
 
     assert state.epoch == 1
     assert watcher.messages == ["the checkpoint of epoch 1 could not be written"]
+    assert watcher.saved == []
 
 
 def test_classes_count_alike() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+import keras
 import numpy as np
 import pytest
 
@@ -87,6 +88,42 @@ def test_files_that_do_not_fit_are_refused(settings: Settings, tmp_path: Path, n
     (settings.weights_dir / "link.h5").symlink_to(tmp_path / "outside.h5")
     with pytest.raises(PretrainedWeightsUnavailable, match=name.replace(".", r"\.")):
         start_weights(replace(SPEC, weights=f"file:{name}"), settings)
+
+
+@pytest.mark.parametrize("name", ["deeper.weights.h5", "wider.weights.h5"])
+def test_weights_of_another_backbone_are_refused(settings: Settings, name: str) -> None:
+    channels = 3 if name.startswith("deeper") else 4
+    network = tiny_network(include_top=False, weights=None, input_shape=(16, 16, channels))
+    if name.startswith("deeper"):
+        more = keras.layers.Conv2D(8, 3, name="conv_3")(network.output)
+        network = keras.Model(network.input, more)
+    network.save_weights(settings.weights_dir / name)
+    with pytest.raises(PretrainedWeightsUnavailable, match="does not hold weights of efficientnet"):
+        start_weights(replace(SPEC, weights=f"file:{name}"), settings)
+
+
+def test_a_file_of_another_hash_is_refused(settings: Settings) -> None:
+    path = settings.weights_dir / "tiny.weights.h5"
+    write_weights(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    named = f"file:{path.name}#sha256="
+    assert start_weights(replace(SPEC, weights=named + digest), settings).pretrained
+    with pytest.raises(PretrainedWeightsUnavailable, match=f"{digest}, not 0000.* fetch it again"):
+        start_weights(replace(SPEC, weights=named + "0" * 64), settings)
+
+
+def test_weights_from_elsewhere_are_held_to_their_hash(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.weights.h5"
+    write_weights(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    allowed = replace(settings, import_roots=str(tmp_path))
+    first = start_weights(replace(SPEC, weights=f"{path.as_uri()}#sha256={digest}"), allowed)
+    assert first.source == f"{path.as_uri()} sha256:{digest}"
+    other = replace(SPEC, weights=f"{path.as_uri()}#sha256={'0' * 64}")
+    with pytest.raises(PretrainedWeightsUnavailable, match=f"{digest}, not 0000.* fetch it again"):
+        start_weights(other, allowed)
+    with pytest.raises(PretrainedWeightsUnavailable, match=r"may not read there.*file:NAME"):
+        start_weights(other, settings)
 
 
 def test_what_keras_has_downloaded_needs_no_internet(

@@ -1,0 +1,25 @@
+"""The part of a data set's audit that comes after a cross-validation: likely label errors."""
+
+from dataclasses import replace
+
+from core.datasets import Dataset, DatasetAudit
+from core.ports import ArtefactStore
+from workers.curation.audit import Audited
+from workers.curation.audit_report import with_page
+from workers.curation.audit_warnings import with_warnings
+from workers.curation.blobs import read_items
+from workers.curation.label_errors import OutOfFold, label_errors
+
+
+def audit_labels(
+    dataset: Dataset, audit: DatasetAudit, answers: OutOfFold, store: ArtefactStore
+) -> DatasetAudit:
+    """The data set's audit with its likely label errors, instead of any told before.
+
+    Its page is stored, its warnings are told anew. Raises ``ValueError`` for answers that are no
+    probabilities, ``ArtefactCorrupt``, ``StoreUnavailable``.
+    """
+    items = read_items(store, dataset.digest)
+    audit = replace(audit, label_errors=label_errors(answers))
+    audited = Audited(items=items, audit=with_warnings(audit, items))
+    return with_page(dataset.id, dataset.digest, audited, dataset.rejected, store)

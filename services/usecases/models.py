@@ -185,7 +185,7 @@ def _check_task(version: ModelVersion, alias: str) -> None:
     """Raises ``WrongTask`` if what serves by the alias has another task."""
     for task, served_by in SERVING.items():
         if alias == served_by and version.task is not task:
-            raise WrongTask(version.name, version.task, task, f"the alias '{alias}'")
+            raise WrongTask(version.name, str(version.task), str(task), f"the alias '{alias}'")
 
 
 def _checked_reason(reason: str) -> str:

@@ -71,7 +71,7 @@ def store_brightness_model(store: ArtefactStore) -> str:
 
 def brightness_segmenter_graph() -> bytes:
     """``mask`` is brightness, 0..1: what is bright is tumour."""
-    shape = ["n", "s", "s", 1]
+    shape: list[str | int | None] = ["n", "s", "s", 1]
     graph = helper.make_graph(
         [helper.make_node("Mul", ["image", "scale"], ["mask"])],
         "bright-places",

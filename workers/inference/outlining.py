@@ -1,12 +1,13 @@
 """What a segmenter says of pictures in which the classifier found a tumour."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.prediction import MaskFormat, Region
+from core.prediction import Region
 from workers.imaging.decode import alone_if_huge
 from workers.imaging.mask_formats import encoded_mask
 from workers.imaging.masks import on_input
@@ -58,10 +59,9 @@ def _regions(
 
 
 def _region(found: FoundRegion, picture: ReadyPicture) -> Region:
-    wanted: MaskFormat | None = picture.item.mask_format
-    return Region(
-        box=found.box,
-        score=found.score,
-        area_px=found.area_px,
-        mask=wanted and encoded_mask(found, wanted, width=picture.width, height=picture.height),
-    )
+    region = Region(box=found.box, score=found.score, area_px=found.area_px)
+    wanted = picture.item.mask_format
+    if wanted is None:
+        return region
+    mask = encoded_mask(found, wanted, width=picture.width, height=picture.height)
+    return replace(region, mask=mask)

@@ -27,7 +27,9 @@ def through_msgpack(payload: dict[str, Any]) -> Any:
 
 
 def a_region(mask_format: MaskFormat | None) -> Region:
-    mask = mask_format and RegionMask(format=mask_format, width=3, height=4, data=b"\x00\xff")
+    mask = None
+    if mask_format is not None:
+        mask = RegionMask(format=mask_format, width=3, height=4, data=b"\x00\xff")
     return Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.1 + 0.2, area_px=4, mask=mask)
 
 

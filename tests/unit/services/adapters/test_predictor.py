@@ -118,7 +118,8 @@ async def test_pictures_to_outline_hold_up_no_others() -> None:
     segmenters = (None, None, "s1", None, "s1", "s2")
     asked = []
     for name in segmenters:
-        asked.append(ask(predictor, segmenter=name and Segmenter(version=name, digest=name)))
+        segmenter = Segmenter(version=name, digest=name) if name else None
+        asked.append(ask(predictor, segmenter=segmenter))
         await settle()
     for _ in range(9):
         channel.gate.release()

@@ -24,7 +24,8 @@ from core.labels import LABELS, TumourLabel
 from core.messages import InferenceBatch, InferenceItem, Segmenter
 from core.prediction import Box, Decision, MaskFormat, Prediction
 from tests.fakes.graphs import WEIGHTS, brightness_manifest, segmenter_manifest
-from workers.imaging.decode import ImageLimits
+from workers.imaging.decode import ImageLimits, decode_grey
+from workers.imaging.preprocess import Prepared, prepare
 from workers.inference import pictures
 from workers.inference.batch import BatchRunner, Result
 from workers.inference.outlining import MAX_REGIONS
@@ -139,7 +140,7 @@ def an_item(
 
 
 def close_to(box: Box, wanted: Box, slack: int = 3) -> bool:
-    return all(abs(a - b) <= slack for a, b in zip(vars(box).values(), vars(wanted).values()))
+    return all(abs(getattr(box, name) - value) <= slack for name, value in vars(wanted).items())
 
 
 def test_a_tumour_is_outlined_in_pixels_of_the_picture(stack: Stack) -> None:
@@ -178,10 +179,19 @@ def test_without_a_segmenter_nothing_is_outlined(stack: Stack) -> None:
 def test_the_picture_is_decoded_once_whatever_the_sizes(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded, prepared = [], []
-    decode, prepare = pictures.decode_grey, pictures.prepare
-    monkeypatch.setattr(pictures, "decode_grey", lambda *a: (decoded.append(1), decode(*a))[1])
-    monkeypatch.setattr(pictures, "prepare", lambda *a: (prepared.append(a[1]), prepare(*a))[1])
+    decoded: list[int] = []
+    prepared: list[int] = []
+
+    def decode(image: bytes, limits: ImageLimits) -> NDArray[np.uint8]:
+        decoded.append(len(image))
+        return decode_grey(image, limits)
+
+    def preparing(grey: NDArray[np.uint8], size: int) -> Prepared:
+        prepared.append(size)
+        return prepare(grey, size)
+
+    monkeypatch.setattr(pictures, "decode_grey", decode)
+    monkeypatch.setattr(pictures, "prepare", preparing)
     stack.predict(an_item())
     assert (len(decoded), prepared) == (1, [32, 64])
     stack.manifests["s"] = segmenter_manifest(image_size=32)

@@ -19,9 +19,9 @@ WEIGHTS = (1.0, -1.0, 0.5, 0.0)
 """Evidence for each class per unit of brightness (0..1)."""
 
 
-def brightness_graph() -> bytes:
-    """``activation_map`` is brightness times ``WEIGHTS``; ``logits`` and ``features`` its mean."""
-    weights = np.array(WEIGHTS, np.float32).reshape(1, 1, 1, 4) / 255.0
+def brightness_graph(evidence: tuple[float, ...] = WEIGHTS) -> bytes:
+    """``activation_map`` is brightness times ``evidence``; ``logits`` and ``features`` its mean."""
+    weights = np.array(evidence, np.float32).reshape(1, 1, 1, 4) / 255.0
     nodes = [
         helper.make_node("Mul", ["image", "weights"], ["activation_map"]),
         helper.make_node("ReduceMean", ["activation_map", "axes"], ["logits"], keepdims=0),
@@ -64,9 +64,11 @@ def brightness_manifest(**changes: object) -> ModelManifest:
     return ModelManifest(**(values | changes))  # type: ignore[arg-type]
 
 
-def store_brightness_model(store: ArtefactStore) -> str:
+def store_brightness_model(store: ArtefactStore, evidence: tuple[float, ...] = WEIGHTS) -> str:
     """Put the graph and its manifest in the store; its digest."""
-    return store_model(store, brightness_manifest(), {GRAPH: brightness_graph()})
+    graph = brightness_graph(evidence)
+    manifest = brightness_manifest(files={GRAPH: sha256_hex(graph)})
+    return store_model(store, manifest, {GRAPH: graph})
 
 
 def brightness_segmenter_graph() -> bytes:

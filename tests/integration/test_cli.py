@@ -863,4 +863,7 @@ def test_reviews_are_recorded_and_shown(world: World) -> None:
     assert request.name == "predictions/p3"
     assert not request.review.agrees
     assert request.review.label == labels_pb2.TUMOR_LABEL_PITUITARY
-    assert "dr agrees" in world.run("audit", "show", "p3").stdout
+    shown = world.run("audit", "show", "p3").stdout
+    assert "dr agrees" in shown
+    assert "x 1 to 30, y 2 to 40, 99 px (24.8 mm2), score 0.500" in shown
+    assert "modelVersions/s1" in shown

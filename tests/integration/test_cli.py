@@ -576,7 +576,7 @@ def test_overlays_show_what_was_outlined(world: World, slices: Path, tmp_path: P
     scans = str(slices / "glioma")
     world.rows("classify", scans, "--regions", "--overlay-dir", str(overlays))
     with Image.open(next(overlays.iterdir())) as picture:
-        colours = {colour for _, colour in picture.getcolors(1 << 24)}
+        colours = {colour for _, colour in picture.getcolors(1 << 24) or ()}
     assert {(240, 228, 66), (86, 180, 233)} <= colours
 
 

@@ -338,7 +338,7 @@ async def test_regions_are_answered_and_kept_in_the_log(gateway: Gateway) -> Non
     region = a_region(area_px=800, area_mm2=None, mask=mask)
     gateway.predictor.result = replace(a_prediction("m1"), regions=(region,))
     request_id = str(uuid4())
-    wanted = {
+    wanted: dict[str, Any] = {
         "include_regions": True,
         "mask_format": classifier_pb2.MASK_FORMAT_COCO_RLE,
         "pixel_spacing": classifier_pb2.PixelSpacing(x_mm=0.5, y_mm=0.5),

@@ -89,7 +89,7 @@ class System:
         return digest
 
     async def classify(self, **fields: Any) -> Any:
-        wanted = {"image": scan(), "include_regions": True} | fields
+        wanted: dict[str, Any] = {"image": scan(), "include_regions": True} | fields
         request = classifier_pb2.ClassifyRequest(**wanted)
         return await self.classifier.Classify(request, timeout=60)
 

@@ -11,13 +11,13 @@ from services.cli.masks import mask_png, union_mask
 
 def png(picture: Image.Image, **options: object) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, "PNG", **options)  # type: ignore[arg-type]
+    picture.save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 
-def region(size: tuple[int, int], *box: int) -> classifier_pb2.Region:
+def region(size: tuple[int, int], x0: int, y0: int, x1: int, y1: int) -> classifier_pb2.Region:
     mask = Image.new("1", size)
-    mask.paste(1, box)  # type: ignore[arg-type]
+    mask.paste(1, (x0, y0, x1, y1))
     return classifier_pb2.Region(mask_png=png(mask))
 
 

@@ -61,17 +61,20 @@ def test_only_where_the_model_looked_is_there_colour(size: int) -> None:
     assert (row.min(axis=1) > 240).any(), "no contour"
 
 
-def outlined_row(size: int, box: list[int]) -> dict[str, Any]:
-    region = {"box": box, "score": 0.9, "area_px": size**2 // 16, "area_mm2": 12.4}
+Corners = tuple[int, int, int, int]
+
+
+def outlined_row(size: int, box: Corners) -> dict[str, Any]:
+    region = {"box": list(box), "score": 0.9, "area_px": size**2 // 16, "area_mm2": 12.4}
     return ROW | {"segmenter_version": "modelVersions/s1", "regions": [region]}
 
 
 @pytest.mark.parametrize("size", [32, 224, 1024, 3000])
 @pytest.mark.parametrize("grey", [0, 90, 255])
 def test_a_region_has_an_outline_and_a_box_on_any_ground(size: int, grey: int) -> None:
-    box = [size // 4, size // 4, size // 2, size // 2]
+    box = (size // 4, size // 4, size // 2, size // 2)
     mask = Image.new("1", (size, size))
-    mask.paste(1, tuple(box))
+    mask.paste(1, box)
     scan = png(Image.new("L", (size, size), grey))
     picture = drawn(scan, spot(size), outlined_row(size, box), mask)
     shown = picture.width
@@ -86,10 +89,10 @@ def test_a_region_has_an_outline_and_a_box_on_any_ground(size: int, grey: int) -
     assert BOX in colours
 
 
-@pytest.mark.parametrize("box", [[0, 0, 224, 224], [0, 0, 3, 3], [221, 221, 224, 224]])
-def test_a_region_at_the_edge_can_be_drawn(box: list[int]) -> None:
+@pytest.mark.parametrize("box", [(0, 0, 224, 224), (0, 0, 3, 3), (221, 221, 224, 224)])
+def test_a_region_at_the_edge_can_be_drawn(box: Corners) -> None:
     mask = Image.new("1", (224, 224))
-    mask.paste(1, tuple(box))
+    mask.paste(1, box)
     drawn(png(Image.new("L", (224, 224), 90)), b"", outlined_row(224, box), mask)
 
 

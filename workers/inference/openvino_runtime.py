@@ -6,12 +6,17 @@ arithmetic, so pictures run as parallel singles.
 
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from workers.inference.runtime import Outputs, RuntimeLoader
+
+_first_picture: Final = threading.Lock()
+"""The binding fills a table when it first sees a tensor's data. Two threads that do so at once wait
+for each other for ever, one with the table, one with the interpreter's lock; so one goes alone."""
 
 
 def loader(*, streams: int, precision: str) -> RuntimeLoader:
@@ -43,6 +48,9 @@ class OpenVinoRuntime:
         self._model = core.compile_model(model, "CPU", config)
         self._outputs = {name: self._model.output(name) for name in outputs}
         self._threads = threading.local()
+        with _first_picture:
+            self._run_one(np.zeros((1, size, size, 1), np.float32))
+        del self._threads.request  # of the thread that loads, which need not be one that runs
 
     def run(self, images: NDArray[np.float32]) -> Outputs:
         singles = [self._run_one(images[i : i + 1]) for i in range(len(images))]

@@ -28,7 +28,7 @@ from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
 from workers.inference.answers import calibrated_probabilities, decide
 from workers.inference.runtime import Runtime, choose_runtime
-from workers.model_artefact import GRAPH, HELD_OUT, OOD
+from workers.model_artefact import FEATURES_NAME, GRAPH, HELD_OUT, LOGITS_NAME, OOD
 from workers.starter import STARTER, Starter, read_starter
 
 RESULTS: Final = Path(__file__).parent / "results" / "starter.md"
@@ -44,17 +44,20 @@ class Served:
         self._calibration = starter.manifest.calibration
         self._size = starter.manifest.image_size
         load = choose_runtime(Settings.from_environment({}))
-        self._runtime: Runtime = load(starter.files[GRAPH], self._size)
+        self._runtime: Runtime = load(
+            starter.files[GRAPH], self._size, (LOGITS_NAME, FEATURES_NAME)
+        )
         self._strangers = OodModel.from_bytes(starter.files[OOD])
 
     def answer(self, grey: NDArray[np.uint8]) -> tuple[tuple[float, ...], Decision, float]:
         """Probabilities, decision, and how strange the picture is."""
         pixels = prepare(grey, self._size).pixels[None]
         raw = self._runtime.run(pixels)
-        probabilities = calibrated_probabilities(raw.logits[0], self._calibration.temperature)
+        logits, features = raw[LOGITS_NAME], raw[FEATURES_NAME]
+        probabilities = calibrated_probabilities(logits[0], self._calibration.temperature)
         statistics = picture_statistics(pixels)
-        score = float(self._strangers.score(raw.features, statistics)[0])
-        strange = bool(self._strangers.strange(raw.features, statistics)[0])
+        score = float(self._strangers.score(features, statistics)[0])
+        strange = bool(self._strangers.strange(features, statistics)[0])
         return probabilities, decide(probabilities, self._calibration, strange=strange), score
 
 

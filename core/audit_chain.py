@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from core.prediction import AuditEntry, AuditRecord
+from core.region_text import plain_regions
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,8 +42,12 @@ class ChainReport:
 
 
 def canonical_form(entry: AuditEntry, sequence: int, previous_hash: str) -> bytes:
-    """The bytes that are hashed: JSON, keys sorted, no spaces, UTF-8, times as microseconds UTC."""
-    fields = {
+    """The bytes that are hashed: JSON, keys sorted, no spaces, UTF-8, times as microseconds UTC.
+
+    What came after the first rows were written has no key where it is None, so that they keep
+    their hashes; a key that is taken away or put in changes the hash as any value does.
+    """
+    fields: dict[str, Any] = {
         "sequence": sequence,
         "previous_hash": previous_hash,
         "id": entry.id,
@@ -62,6 +67,10 @@ def canonical_form(entry: AuditEntry, sequence: int, previous_hash: str) -> byte
         "latency_us": entry.latency_us,
         "software_version": entry.software_version,
     }
+    if entry.segmenter_version is not None:
+        fields["segmenter_version"] = entry.segmenter_version
+    if entry.regions is not None:
+        fields["regions"] = plain_regions(entry.regions)
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 

@@ -13,7 +13,8 @@ has that one's status, and is its subclass where code catches both together::
     │   └── RequestIdReused              the request id was used before, for something else
     ├── FailedPrecondition               right request, wrong moment
     │   ├── NoProductionModel            nothing is promoted yet
-    │   ├── SegmenterNotRegistered       regions were asked for, and no segmenter exists
+    │   ├── SegmenterNotRegistered       answered without regions: no segmenter exists
+    │   ├── WrongTask                    a segmenter where a classifier is needed, or the reverse
     │   ├── IllegalTransition            the job's state does not allow it
     │   ├── InUse                        something else still needs it
     │   ├── NothingToRollBackTo          the alias has no earlier version
@@ -28,10 +29,13 @@ has that one's status, and is its subclass where code catches both together::
     │   └── NoWorker                     nobody took the work in time
     ├── NotSupported                     the API has a place for it, this version does not do it
     ├── ArtefactCorrupt                  stored bytes do not match their recorded hash
+    │   └── SegmenterCorrupt             answered without regions: those are the segmenter's
     ├── TrainingFailed                   a training job cannot go on; says what to do
     │   └── PretrainedWeightsUnavailable
     ├── TrainingCancelled                a training job was told to stop
-    └── InternalError                    a worker failed in a way nobody foresaw
+    ├── InternalError                    a worker failed in a way nobody foresaw
+    │   └── SegmentationFailed           answered without regions: the segmenter failed
+    └── AnsweredWithoutRegions           what the three of those have in common
 
 Workers send errors to the gateway as plain data: :func:`to_wire` and :func:`from_wire`.
 """
@@ -229,12 +233,66 @@ class NoProductionModel(BrainTumorError):
 
 
 @dataclass(eq=False)
-class SegmenterNotRegistered(BrainTumorError):
-    reason: ClassVar[str] = "SEGMENTER_NOT_REGISTERED"
+class AnsweredWithoutRegions(BrainTumorError):
+    """Regions were asked for and could not be had; the classification itself is in the log.
+
+    ``prediction`` is its resource name; ``description`` says in a sentence what went wrong.
+    """
+
+    reason: ClassVar[str] = "ANSWERED_WITHOUT_REGIONS"
+    prediction: str
+    description: str = "The tumour could not be outlined."
 
     @property
     def message(self) -> str:
-        return "Regions were asked for, and no segmenter is registered. Ask without regions."
+        return (
+            f"{self.description} The classification is not lost: get {self.prediction}, or ask "
+            "again without include_regions."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"prediction": self.prediction}
+
+
+@dataclass(eq=False)
+class SegmenterNotRegistered(AnsweredWithoutRegions):
+    reason: ClassVar[str] = "SEGMENTER_NOT_REGISTERED"
+    description: str = (
+        "Regions were asked for, and no model version has the alias 'segmentation' yet."
+    )
+
+
+@dataclass(eq=False)
+class SegmenterCorrupt(AnsweredWithoutRegions):
+    reason: ClassVar[str] = "SEGMENTER_CORRUPT"
+
+
+@dataclass(eq=False)
+class SegmentationFailed(AnsweredWithoutRegions):
+    reason: ClassVar[str] = "SEGMENTATION_FAILED"
+
+
+@dataclass(eq=False)
+class WrongTask(BrainTumorError):
+    """``task`` is what the version does, ``wanted`` what was needed where ``place`` says."""
+
+    reason: ClassVar[str] = "WRONG_TASK"
+    name: str
+    task: str
+    wanted: str
+    place: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"{self.name} does {self.task}, and {self.place} needs a version that does "
+            f"{self.wanted}. Name another one."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"resource": self.name, "task": self.task, "wanted": self.wanted}
 
 
 @dataclass(eq=False)

@@ -5,14 +5,22 @@ Every message turns into plain values that msgpack carries (``to_wire``) and bac
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from core import errors
 from core.datasets import OnBadFile
 from core.errors import BrainTumorError
-from core.prediction import Box, Decision, Prediction, Region
+from core.prediction import Box, Decision, MaskFormat, Prediction, Region, RegionMask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmenter:
+    """The model version that outlines: its id and its content hash."""
+
+    version: str
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,25 +30,60 @@ class InferenceItem:
     image: bytes
     deadline: float
     include_activation_map: bool = False
+    mask_format: MaskFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceBatch:
-    """Pictures for one model version; ``id`` comes back in the reply to ``reply_to``."""
+    """Pictures for one model version; ``id`` comes back in the reply to ``reply_to``.
+
+    With a ``segmenter``, tumours are outlined too.
+    """
 
     id: str
     reply_to: str
     model_version: str
     digest: str
     items: tuple[InferenceItem, ...]
+    segmenter: Segmenter | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
+        payload = _sparse(self) | {"items": [_item_to_wire(item) for item in self.items]}
+        if self.segmenter is not None:
+            payload["segmenter"] = asdict(self.segmenter)
+        return payload
 
     @classmethod
     def from_wire(cls, payload: Mapping[str, Any]) -> Self:
-        items = tuple(InferenceItem(**item) for item in payload["items"])
-        return cls(**{**payload, "items": items})
+        segmenter = payload.get("segmenter")
+        return cls(
+            **{
+                **payload,
+                "items": tuple(map(_item_from_wire, payload["items"])),
+                "segmenter": segmenter and Segmenter(**segmenter),
+            }
+        )
+
+
+def _item_to_wire(item: InferenceItem) -> dict[str, Any]:
+    payload = _sparse(item)
+    if item.mask_format is not None:
+        payload["mask_format"] = str(item.mask_format)
+    return payload
+
+
+def _item_from_wire(payload: Mapping[str, Any]) -> InferenceItem:
+    wanted = payload.get("mask_format")
+    return InferenceItem(**{**payload, "mask_format": wanted and MaskFormat(wanted)})
+
+
+def _sparse(record: Any) -> dict[str, Any]:
+    """The fields that differ from their default.
+
+    What a message does not use, a gateway or worker of the version before need not know.
+    """
+    values = ((field, getattr(record, field.name)) for field in fields(record))
+    return {f.name: value for f, value in values if f.default is MISSING or value != f.default}
 
 
 class IngestSource(StrEnum):
@@ -120,7 +163,7 @@ def _result_to_wire(result: Any) -> dict[str, Any]:
     if isinstance(result, BrainTumorError):
         return {"error": errors.to_wire(result)}
     if isinstance(result, Prediction):
-        return {"prediction": {**asdict(result), "decision": str(result.decision)}}
+        return {"prediction": _prediction_to_wire(result)}
     return {"value": result}
 
 
@@ -132,16 +175,42 @@ def _result_from_wire(payload: Mapping[str, Any]) -> Any:
     return payload["value"]
 
 
+def _prediction_to_wire(prediction: Prediction) -> dict[str, Any]:
+    failed = prediction.regions_error
+    payload = {
+        **_sparse(replace(prediction, regions_error=None)),
+        "decision": str(prediction.decision),
+        "regions": [_region_to_wire(region) for region in prediction.regions],
+    }
+    return payload if failed is None else payload | {"regions_error": errors.to_wire(failed)}
+
+
 def _prediction_from_wire(payload: Mapping[str, Any]) -> Prediction:
-    regions = tuple(
-        Region(box=Box(**r["box"]), score=r["score"], area_px=r["area_px"])
-        for r in payload["regions"]
-    )
+    failed = payload.get("regions_error")
     return Prediction(
         **{
             **payload,
             "probabilities": tuple(payload["probabilities"]),
             "decision": Decision(payload["decision"]),
-            "regions": regions,
+            "regions": tuple(map(_region_from_wire, payload["regions"])),
+            "regions_error": failed and errors.from_wire(failed),
+        }
+    )
+
+
+def _region_to_wire(region: Region) -> dict[str, Any]:
+    payload = _sparse(region) | {"box": asdict(region.box)}
+    if region.mask is not None:
+        payload["mask"] = {**asdict(region.mask), "format": str(region.mask.format)}
+    return payload
+
+
+def _region_from_wire(payload: Mapping[str, Any]) -> Region:
+    mask = payload.get("mask")
+    return Region(
+        **{
+            **payload,
+            "box": Box(**payload["box"]),
+            "mask": mask and RegionMask(**{**mask, "format": MaskFormat(mask["format"])}),
         }
     )

@@ -9,9 +9,9 @@ from typing import BinaryIO, Protocol, Self
 from core.audit_chain import ChainHead
 from core.datasets import Dataset
 from core.filters import Filter
-from core.messages import IngestRequest
+from core.messages import IngestRequest, Segmenter
 from core.paging import Page, PageRequest
-from core.prediction import AuditEntry, AuditRecord, Prediction, Review
+from core.prediction import AuditEntry, AuditRecord, MaskFormat, Prediction, Review
 from core.registry import AliasMove, ModelVersion
 from core.search import SearchTrial
 from core.training import EpochProgress, JobEvent, JobState, TrainingJob
@@ -274,8 +274,12 @@ class Predictor(Protocol):
         digest: str,
         deadline: float,
         include_activation_map: bool = False,
+        segmenter: Segmenter | None = None,
+        mask_format: MaskFormat | None = None,
     ) -> Prediction:
-        """``deadline`` is seconds since the epoch. Raises any of the taxonomy's errors."""
+        """``deadline`` is seconds since the epoch. With a ``segmenter``, what it outlines is in the
+        prediction, with masks where a format is given. Raises any of the taxonomy's errors.
+        """
         ...
 
 

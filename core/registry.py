@@ -9,6 +9,14 @@ from core.labels import TumourLabel
 from core.training import Backbone, Task
 
 PRODUCTION: Final = "production"
+"""Alias of the classifier that answers."""
+SEGMENTATION: Final = "segmentation"
+"""Alias of the segmenter that outlines what the classifier found."""
+SERVING: Final[Mapping[Task, str]] = {
+    Task.CLASSIFICATION: PRODUCTION,
+    Task.SEGMENTATION: SEGMENTATION,
+}
+"""The alias by which a version of each task answers requests."""
 
 SCORES: Final = (
     "accuracy",

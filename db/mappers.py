@@ -23,6 +23,7 @@ from core.datasets import (
 from core.errors import RejectedFile
 from core.labels import LABELS, TumourLabel
 from core.prediction import AuditRecord, Decision, Outcome, Review
+from core.region_text import regions_from_text, regions_to_text
 from core.registry import (
     SCORES,
     SEGMENTATION_SCORES,
@@ -445,6 +446,8 @@ def record_values(record: AuditRecord) -> dict[str, Any]:
         "software_version": record.software_version,
         "previous_hash": record.previous_hash,
         "row_hash": record.row_hash,
+        "segmenter_version": record.segmenter_version,
+        "regions": None if record.regions is None else regions_to_text(record.regions),
     }
 
 
@@ -507,6 +510,8 @@ def _readable_record(row: Row[Any]) -> AuditRecord:
         software_version=row.software_version,
         previous_hash=row.previous_hash,
         row_hash=row.row_hash,
+        segmenter_version=row.segmenter_version,
+        regions=None if row.regions is None else regions_from_text(row.regions),
     )
 
 

@@ -250,6 +250,9 @@ class PredictionRow(Base):
     software_version: Mapped[str]
     previous_hash: Mapped[str]
     row_hash: Mapped[str]
+    segmenter_version: Mapped[str | None]
+    # The mapper reads this JSON itself too.
+    regions: Mapped[str | None]
 
 
 class AuditHeadRow(Base):

@@ -33,7 +33,17 @@ from core.datasets import (
 )
 from core.errors import FieldViolation, InvalidArgument
 from core.labels import LABELS, TumourLabel
-from core.prediction import NOTICE, AuditRecord, Decision, Outcome, Prediction, Region, Review
+from core.prediction import (
+    NOTICE,
+    AuditRecord,
+    Decision,
+    MaskFormat,
+    Outcome,
+    PixelSpacing,
+    Prediction,
+    Region,
+    Review,
+)
 from core.registry import (
     SCORES,
     SEGMENTATION_SCORES,
@@ -98,6 +108,7 @@ class EnumPair(Generic[E]):
 LABEL: Final = EnumPair(TumourLabel, labels_pb2.TumorLabel, "TUMOR_LABEL")
 DECISION: Final = EnumPair(Decision, labels_pb2.Decision, "DECISION")
 OUTCOME: Final = EnumPair(Outcome, audit_pb2.Outcome, "OUTCOME")
+MASK_FORMAT: Final = EnumPair(MaskFormat, classifier_pb2.MaskFormat, "MASK_FORMAT")
 ON_BAD_FILE: Final = EnumPair(OnBadFile, datasets_pb2.OnBadFile, "ON_BAD_FILE")
 TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
 BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
@@ -142,6 +153,7 @@ def classify_command(
     Never raises: whatever is wrong with a classification is for the use case to refuse, which
     records it. A model version of another form than ``modelVersions/ID`` is one nobody has.
     """
+    mask_format, problem = _mask_format(request.mask_format)
     return ClassifyCommand(
         image=request.image,
         caller=caller,
@@ -149,8 +161,24 @@ def classify_command(
         request_id=request.request_id or None,
         include_regions=request.include_regions,
         include_explanation=request.include_explanation,
+        mask_format=mask_format,
+        pixel_spacing=_pixel_spacing(request),
         deadline=deadline,
+        problem=problem,
     )
+
+
+def _mask_format(number: int) -> tuple[MaskFormat | None, InvalidArgument | None]:
+    try:
+        return MASK_FORMAT.from_proto(number, "mask_format"), None
+    except InvalidArgument as error:
+        return None, error
+
+
+def _pixel_spacing(request: classifier_pb2.ClassifyRequest) -> PixelSpacing | None:
+    if not request.HasField("pixel_spacing"):
+        return None
+    return PixelSpacing(x_mm=request.pixel_spacing.x_mm, y_mm=request.pixel_spacing.y_mm)
 
 
 def classify_response(answer: ClassifyAnswer) -> classifier_pb2.ClassifyResponse:
@@ -162,19 +190,30 @@ def classify_response(answer: ClassifyAnswer) -> classifier_pb2.ClassifyResponse
         decision=DECISION.to_proto(record.decision),
         model_version=full_name(MODEL_VERSIONS, record.model_version),
         latency=duration(microseconds=record.latency_us),
-        regions=[_region(region) for region in prediction.regions] if prediction else [],
+        regions=map(_region, answer.regions),
         explanation=_explanation(prediction),
         notice=NOTICE,
+        segmenter_version=full_name(MODEL_VERSIONS, record.segmenter_version),
     )
 
 
 def _region(region: Region) -> classifier_pb2.Region:
     box = region.box
-    return classifier_pb2.Region(
+    message = classifier_pb2.Region(
         box=classifier_pb2.BoundingBox(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1),
         score=region.score,
         area_px=region.area_px,
+        area_mm2=region.area_mm2,
     )
+    mask = region.mask
+    if mask is None:
+        return message
+    if mask.format is MaskFormat.PNG:
+        message.mask_png = mask.data
+    else:
+        message.mask_coco_rle.size.extend((mask.height, mask.width))
+        message.mask_coco_rle.counts = mask.data.decode("ascii")
+    return message
 
 
 def _explanation(prediction: Prediction | None) -> classifier_pb2.Explanation | None:
@@ -617,6 +656,9 @@ def prediction_message(record: AuditRecord, reviews: Sequence[Review] = ()) -> a
         previous_hash=record.previous_hash,
         row_hash=record.row_hash,
         reviews=[review_message(review) for review in reviews],
+        segmenter_version=full_name(MODEL_VERSIONS, record.segmenter_version),
+        outlined=record.regions is not None,
+        regions=map(_region, record.regions or ()),
     )
 
 

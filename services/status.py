@@ -37,6 +37,7 @@ STATUS: Final[Mapping[type[BrainTumorError], grpc.StatusCode]] = {
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NoProductionModel: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SegmenterNotRegistered: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.WrongTask: grpc.StatusCode.FAILED_PRECONDITION,
     errors.IllegalTransition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.InUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NothingToRollBackTo: grpc.StatusCode.FAILED_PRECONDITION,
@@ -51,10 +52,13 @@ STATUS: Final[Mapping[type[BrainTumorError], grpc.StatusCode]] = {
     errors.NoWorker: grpc.StatusCode.UNAVAILABLE,
     errors.NotSupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.ArtefactCorrupt: grpc.StatusCode.DATA_LOSS,
+    errors.SegmenterCorrupt: grpc.StatusCode.DATA_LOSS,
     errors.TrainingFailed: grpc.StatusCode.INTERNAL,
     errors.PretrainedWeightsUnavailable: grpc.StatusCode.INTERNAL,
     errors.TrainingCancelled: grpc.StatusCode.CANCELLED,
     errors.InternalError: grpc.StatusCode.INTERNAL,
+    errors.SegmentationFailed: grpc.StatusCode.INTERNAL,
+    errors.AnsweredWithoutRegions: grpc.StatusCode.INTERNAL,
 }
 
 

@@ -25,6 +25,7 @@ from core import held_out
 from core.errors import ArtefactCorrupt, NotFound
 from core.ports import ArtefactStore
 from core.registry import artefact_prefix
+from core.training import Task
 
 GRAPH: Final = "model.onnx"
 WEIGHTS: Final = "model.weights.h5"
@@ -39,6 +40,11 @@ LOGITS_NAME: Final = "logits"
 ACTIVATION_MAP_NAME: Final = "activation_map"
 FEATURES_NAME: Final = "features"
 MASK_NAME: Final = "mask"
+OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    Task.CLASSIFICATION: (LOGITS_NAME, ACTIVATION_MAP_NAME, FEATURES_NAME),
+    Task.SEGMENTATION: (MASK_NAME,),
+}
+"""What the graph of a model of each task gives."""
 
 
 @dataclass(frozen=True, kw_only=True)

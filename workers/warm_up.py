@@ -3,7 +3,7 @@
 import logging
 
 from core.errors import BrainTumorError
-from core.registry import PRODUCTION
+from core.registry import SERVING
 from workers.context import WorkerContext
 from workers.starter import install_starter
 
@@ -28,18 +28,23 @@ def _bring_starter(context: WorkerContext) -> None:
 
 
 def warm_up(context: WorkerContext) -> None:
-    """Load the runtime and the production model, so that the first caller does not wait for them.
+    """Load the runtime and the models that serve, so that the first caller does not wait for them.
 
     A model that cannot be loaded is no reason not to start: other versions may be asked for, and
     whoever asks for this one is told what is wrong.
     """
+    for alias in SERVING.values():
+        try:
+            _load(context, alias)
+        except BrainTumorError as error:
+            log.warning("warm_up_failed reason=%s message=%s", error.reason, error.message)
+        except Exception:  # of a runtime that cannot read the graph
+            log.exception("warm_up_failed")
+
+
+def _load(context: WorkerContext, alias: str) -> None:
     sessions = context.batch_runner.sessions
-    try:
-        with context.uow_factory() as uow:
-            production = uow.models.aliased(PRODUCTION)
-        if production is not None:
-            sessions.get(production[1])
-    except BrainTumorError as error:
-        log.warning("warm_up_failed reason=%s message=%s", error.reason, error.message)
-    except Exception:  # of a runtime that cannot read the graph
-        log.exception("warm_up_failed")
+    with context.uow_factory() as uow:
+        aliased = uow.models.aliased(alias)
+    if aliased is not None:
+        sessions.get(aliased[1])

@@ -16,8 +16,8 @@ from core.errors import (
     NoWorker,
     Unavailable,
 )
-from core.messages import InferenceBatch, InferenceItem
-from core.prediction import Prediction
+from core.messages import InferenceBatch, InferenceItem, Segmenter
+from core.prediction import MaskFormat, Prediction
 from core.task_names import INFER_BATCH
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -37,12 +37,22 @@ class Channel(Protocol):
     ) -> tuple[Any, ...]: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Models:
+    """What a message is for. Pictures to outline have messages of their own, so that others do not
+    wait for the segmenter."""
+
+    version: str
+    digest: str
+    segmenter: Segmenter | None
+
+
 @dataclass(kw_only=True, eq=False)
 class _Waiting:
     """One caller's picture, waiting to be sent or answered."""
 
     item: InferenceItem
-    model: tuple[str, str]
+    models: _Models
     answer: asyncio.Future[Prediction]
 
     def settle(self, result: Prediction | BrainTumorError) -> None:
@@ -80,14 +90,19 @@ class MicroBatchingPredictor:
         digest: str,
         deadline: float,
         include_activation_map: bool = False,
+        segmenter: Segmenter | None = None,
+        mask_format: MaskFormat | None = None,
     ) -> Prediction:
         """One worker's answer for one picture; ``deadline`` is seconds since the epoch."""
         item = InferenceItem(
-            image=image, deadline=deadline, include_activation_map=include_activation_map
+            image=image,
+            deadline=deadline,
+            include_activation_map=include_activation_map,
+            mask_format=mask_format,
         )
         waiting = _Waiting(
             item=item,
-            model=(model_version, digest),
+            models=_Models(version=model_version, digest=digest, segmenter=segmenter),
             answer=asyncio.get_running_loop().create_future(),
         )
         self._queue.append(waiting)
@@ -114,7 +129,7 @@ class MicroBatchingPredictor:
         self._pump()
 
     def _next_batch(self) -> list[_Waiting]:
-        """The oldest picture that is still wanted, and others for the same model behind it."""
+        """The oldest picture that is still wanted, and others for the same models behind it."""
         batch: list[_Waiting] = []
         others: deque[_Waiting] = deque()
         size = 0
@@ -123,7 +138,7 @@ class MicroBatchingPredictor:
             if not _still_wanted(waiting):
                 continue
             size += len(waiting.item.image)
-            fits = not batch or (waiting.model == batch[0].model and size <= MAX_BATCH_BYTES)
+            fits = not batch or (waiting.models == batch[0].models and size <= MAX_BATCH_BYTES)
             (batch if fits else others).append(waiting)
         self._queue.extendleft(reversed(others))
         return batch
@@ -152,13 +167,14 @@ class MicroBatchingPredictor:
             self._queue.popleft().settle(error)
 
     async def _ask(self, batch: Sequence[_Waiting]) -> tuple[Any, ...]:
-        version, digest = batch[0].model
+        models = batch[0].models
         message = InferenceBatch(
             id=uuid4().hex,
             reply_to=self._channel.reply_to,
-            model_version=version,
-            digest=digest,
+            model_version=models.version,
+            digest=models.digest,
             items=tuple(waiting.item for waiting in batch),
+            segmenter=models.segmenter,
         )
         last_deadline = max(waiting.item.deadline for waiting in batch)
         return await self._channel.call(

@@ -221,12 +221,28 @@ def _facts(row: Row) -> list[tuple[str, str]]:
     facts = [
         (name.replace("_", " "), _plain(value))
         for name, value in row.items()
-        if name not in {"probabilities", "reviews"} and value is not None
+        if name not in {"probabilities", "reviews", "regions"} and value is not None
     ]
     facts += [
         (f"p({label})", f"{probability:.4f}") for label, probability in row["probabilities"].items()
     ]
+    facts += [("region", text) for text in _region_texts(row["regions"])]
     return facts + [("review", _review_text(review)) for review in row["reviews"]]
+
+
+def _region_texts(regions: list[Row] | None) -> list[str]:
+    """A line each; none where nothing was to be outlined, or could be."""
+    if regions is None:
+        return []
+    return [_region_text(region) for region in regions] or ["none"]
+
+
+def _region_text(region: Row) -> str:
+    x0, y0, x1, y1 = region["box"]
+    area = f"{region['area_px']} px"
+    if region["area_mm2"] is not None:
+        area += f" ({region['area_mm2']:.1f} mm2)"
+    return f"x {x0} to {x1}, y {y0} to {y1}, {area}, score {region['score']:.3f}"
 
 
 def _plain(value: Any) -> str:

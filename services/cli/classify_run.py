@@ -11,12 +11,14 @@ from threading import Event
 from typing import Any, Final
 from uuid import uuid4
 
-from braintumor.v1 import classifier_pb2
+from braintumor.v1 import classifier_pb2, models_pb2
 
-from services.cli.client import with_retries
+from core.registry import SEGMENTATION
+from services.cli.client import Client, with_retries
 from services.cli.in_order import in_order
 from services.cli.options import resource
 from services.cli.output import Column, Row
+from services.cli.paging import listed
 from services.cli.refusals import Refusal, ServerRefused
 from services.cli.rows import answer_row, refused_row
 from services.cli.session import ALL_ANSWERED, SOME_REFUSED, UNREACHABLE, Session
@@ -26,19 +28,27 @@ ANSWER_SECONDS: Final = 60.0
 
 _MARKS: Final = {"ABSTAINED": "? ABSTAINED", "OUT_OF_DISTRIBUTION": "! OUT_OF_DISTRIBUTION"}
 _STYLES: Final = {"ABSTAINED": "bold yellow", "OUT_OF_DISTRIBUTION": "bold magenta"}
-_NO_MASK: Final = Refusal(
-    status="UNIMPLEMENTED", message="The server sent no mask for this scan, so none is written."
-)
 _FILE_STATUS: Final = {FileNotFoundError: "NOT_FOUND", PermissionError: "PERMISSION_DENIED"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the caller wants of each scan."""
+    """What the caller wants of each scan.
+
+    ``regions`` is None for whoever wants them where the server has a segmenter; ``pixel_spacing``
+    is in millimetres, to the right and down.
+    """
 
     model: str = ""
     overlay_dir: Path | None = None
     mask_dir: Path | None = None
+    regions: bool | None = None
+    pixel_spacing: tuple[float, float] | None = None
+
+    @property
+    def pictures(self) -> bool:
+        """Whether anything is to be drawn."""
+        return self.overlay_dir is not None or self.mask_dir is not None
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,14 @@ class Scan:
 
     path: Path
     stem: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A classification, and why its tumour could not be outlined, if that is so."""
+
+    response: classifier_pb2.ClassifyResponse
+    without_regions: Refusal | None = None
 
 
 class ClassifyRun:
@@ -58,6 +76,7 @@ class ClassifyRun:
         self._wishes = wishes
         self._model = resource("modelVersions", wishes.model) if wishes.model else ""
         self._lost = Event()
+        self._regions = wishes.regions or False
 
     def run(self, pictures: Sequence[Path]) -> int:
         """Ask and show; the exit status. Raises ``ServerRefused`` if no server answers."""
@@ -73,6 +92,8 @@ class ClassifyRun:
         Raises ``ServerRefused`` if no server answers at the start.
         """
         self._client.check_reachable()
+        if self._wishes.regions is None:
+            self._regions = has_segmenter(self._client)
         for folder in (self._wishes.overlay_dir, self._wishes.mask_dir):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +104,12 @@ class ClassifyRun:
         self._out.table(rows, _columns(rows))
         self._out.line()
         self._out.line(_summary(rows, seconds))
-        if self._wishes.overlay_dir is not None:
-            self._out.line(f"Overlays are in {self._wishes.overlay_dir}.")
+        for what, folder in (
+            ("Overlays", self._wishes.overlay_dir),
+            ("Masks", self._wishes.mask_dir),
+        ):
+            if folder is not None:
+                self._out.line(f"{what} are in {folder}.")
         self._out.line(NOT_A_DEVICE)
 
     def _shown(self, rows: Iterable[Row], total: int) -> Iterator[Row]:
@@ -105,22 +130,48 @@ class ClassifyRun:
     def _answer(self, scan: Scan) -> Row:
         try:
             image = scan.path.read_bytes()
-            response = self._ask(image)
+            answer = self._ask(image)
         except ServerRefused as error:
             return refused_row(str(scan.path), error.refusal.as_row())
         except OSError as error:
             return refused_row(str(scan.path), _file_error(error))
-        row = answer_row(str(scan.path), response)
-        return row | {"error": self._written(scan, image, row, response)}
+        row = answer_row(str(scan.path), answer.response)
+        refusal = answer.without_regions
+        return row | {"error": self._written(scan, image, row, answer) or _as_row(refusal)}
 
-    def _ask(self, image: bytes) -> classifier_pb2.ClassifyResponse:
+    def _ask(self, image: bytes) -> Answer:
+        """Raises ``ServerRefused`` if there is no classification."""
+        request = self._request(image)
+        try:
+            response = self._call(request)
+        except ServerRefused as error:
+            if not error.refusal.answered:
+                raise
+            request.include_regions = False
+            request.mask_format = classifier_pb2.MASK_FORMAT_UNSPECIFIED
+            return Answer(self._call(request), without_regions=error.refusal)
+        if request.mask_format and any(not region.mask_png for region in response.regions):
+            # The first answer was lost on its way, and this is its record, which keeps no masks.
+            request.request_id = str(uuid4())
+            response = self._call(request)
+        return Answer(response)
+
+    def _request(self, image: bytes) -> classifier_pb2.ClassifyRequest:
         request = classifier_pb2.ClassifyRequest(
             image=image,
             model_version=self._model,
             request_id=str(uuid4()),
             include_explanation=self._wishes.overlay_dir is not None,
-            include_regions=self._wishes.mask_dir is not None,
+            include_regions=self._regions,
         )
+        if self._regions and self._wishes.pictures:
+            request.mask_format = classifier_pb2.MASK_FORMAT_PNG
+        if self._wishes.pixel_spacing is not None:
+            x_mm, y_mm = self._wishes.pixel_spacing
+            request.pixel_spacing.CopyFrom(classifier_pb2.PixelSpacing(x_mm=x_mm, y_mm=y_mm))
+        return request
+
+    def _call(self, request: classifier_pb2.ClassifyRequest) -> classifier_pb2.ClassifyResponse:
         call = partial(
             self._client.call, self._client.classifier.Classify, request, timeout=ANSWER_SECONDS
         )
@@ -134,24 +185,46 @@ class ClassifyRun:
                 raise ServerRefused(_away(self._client.address)) from error
             raise
 
-    def _written(
-        self, scan: Scan, image: bytes, row: Row, response: classifier_pb2.ClassifyResponse
-    ) -> dict[str, str] | None:
+    def _written(self, scan: Scan, image: bytes, row: Row, answer: Answer) -> dict[str, str] | None:
         """Writes the pictures that were wished for; what kept one from being written, or None."""
-        if self._wishes.overlay_dir is not None:
-            from services.cli.overlay import draw_overlay
+        if not self._wishes.pictures:
+            return None
+        try:
+            self._write(scan, image, row, answer)
+        except OSError as error:
+            return _file_error(error)
+        return None
 
-            try:
-                picture = draw_overlay(image, row, response.explanation.activation_map_png)
-                (self._wishes.overlay_dir / f"{scan.stem}.png").write_bytes(picture)
-            except OSError as error:
-                return _file_error(error)
-        return _NO_MASK.as_row() if self._wishes.mask_dir is not None else None
+    def _write(self, scan: Scan, image: bytes, row: Row, answer: Answer) -> None:
+        from services.cli.masks import mask_png, union_mask
+        from services.cli.overlay import draw_overlay
+
+        response, outlined = answer.response, self._regions and not answer.without_regions
+        mask = union_mask(image, response.regions) if outlined else None
+        if mask is not None and self._wishes.mask_dir is not None:
+            (self._wishes.mask_dir / f"{scan.stem}.png").write_bytes(mask_png(mask))
+        if self._wishes.overlay_dir is not None:
+            picture = draw_overlay(image, row, response.explanation.activation_map_png, mask)
+            (self._wishes.overlay_dir / f"{scan.stem}.png").write_bytes(picture)
 
     def _status(self, rows: Sequence[Row]) -> int:
         if self._lost.is_set():
             return UNREACHABLE
         return SOME_REFUSED if any(row["error"] for row in rows) else ALL_ANSWERED
+
+
+def has_segmenter(client: Client) -> bool:
+    """Whether the server can outline tumours; False if it does not say."""
+
+    def fetch(size: int, token: str) -> tuple[Any, str]:
+        request = models_pb2.ListModelVersionsRequest(page_size=size, page_token=token)
+        page = client.call(client.models.ListModelVersions, request)
+        return page.model_versions, page.next_page_token
+
+    try:
+        return any(SEGMENTATION in version.aliases for version in listed(fetch, 0))
+    except ServerRefused:
+        return False
 
 
 def scans(pictures: Sequence[Path]) -> Iterator[Scan]:
@@ -166,6 +239,10 @@ def scans(pictures: Sequence[Path]) -> Iterator[Scan]:
             seen[picture.stem] += stem in taken
         taken.add(stem)
         yield Scan(picture, stem)
+
+
+def _as_row(refusal: Refusal | None) -> dict[str, str] | None:
+    return None if refusal is None else refusal.as_row()
 
 
 def _file_error(error: OSError) -> dict[str, str]:
@@ -184,6 +261,8 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("probability", _probability, right=True),
         Column("decision", _decision, style=_decision_style),
     ]
+    if any(row["segmenter_version"] for row in rows):
+        columns.append(Column("outlined", _outlined, right=True))
     if any(row["error"] for row in rows):
         columns.append(Column("problem", _problem, style=lambda _: "red"))
     return columns
@@ -200,6 +279,13 @@ def _decision(row: Row) -> str:
 
 def _decision_style(row: Row) -> str:
     return _STYLES.get(row["decision"] or "", "")
+
+
+def _outlined(row: Row) -> str:
+    areas = [region["area_px"] for region in row["regions"]]
+    if not areas:
+        return "nothing" if row["segmenter_version"] else ""
+    return f"{len(areas)} of {sum(areas)} px"
 
 
 def _problem(row: Row) -> str:

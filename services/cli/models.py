@@ -22,7 +22,14 @@ from services.cli.session import bad_usage, session
 app = typer.Typer(no_args_is_help=True, help="Trained models, and which of them serves.")
 
 Name = Annotated[str, typer.Argument(metavar="V", help="V or modelVersions/V.")]
-Alias = Annotated[str, typer.Option("--alias", metavar="A", help="The alias; default: production.")]
+Alias = Annotated[
+    str,
+    typer.Option(
+        "--alias",
+        metavar="A",
+        help="The alias; default: production, or segmentation when a segmenter is promoted.",
+    ),
+]
 
 
 @app.command("list")

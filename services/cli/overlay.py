@@ -1,10 +1,12 @@
-"""A scan with what the model says above it and where the model looked drawn on it."""
+"""A scan with what the model says above it, and drawn on it what was outlined or, where nothing
+was, where the model looked."""
 
 from io import BytesIO
 from typing import Final
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
+from services.cli.outlines import with_regions
 from services.cli.output import Row
 
 # Orange, sky blue and white of Okabe and Ito's palette stay apart for every kind of colour vision.
@@ -21,21 +23,37 @@ _LARGEST_SIDE: Final = 2048
 _MARKS: Final = {"ABSTAINED": "? ABSTAINED", "OUT_OF_DISTRIBUTION": "! OUT OF DISTRIBUTION"}
 
 
-def draw_overlay(scan: bytes, row: Row, activation_map: bytes) -> bytes:
-    """A PNG: a title strip, then the scan with the activation map of the answer's class.
+def draw_overlay(
+    scan: bytes, row: Row, activation_map: bytes, mask: Image.Image | None = None
+) -> bytes:
+    """A PNG: a title strip, then the scan with its regions, or with the activation map of the
+    answer's class.
 
-    ``row`` is the answer; ``activation_map`` a grey PNG, empty if there is none. The picture
-    keeps the scan's size, except that very small scans are enlarged and very large ones reduced.
-    Raises ``OSError`` if the scan cannot be drawn here.
+    ``row`` is the answer; ``activation_map`` a grey PNG, empty if there is none; ``mask`` is of the
+    scan's size and covers the row's regions. The picture keeps the scan's size, except that very
+    small scans are enlarged and very large ones reduced. Raises ``OSError`` if the scan cannot be
+    drawn here.
     """
-    picture = _sized(_viewable(scan))
-    if activation_map:
+    viewable = _viewable(scan)
+    picture = _sized(viewable)
+    if mask is not None and row.get("regions"):
+        scale = picture.width / viewable.width, picture.height / viewable.height
+        fitted = mask.convert("L").resize(picture.size, Image.Resampling.BILINEAR)
+        picture = with_regions(picture, fitted, [_scaled(r["box"], scale) for r in row["regions"]])
+    elif activation_map:
         picture = _with_heat(picture, activation_map)
     title = _title(row, picture.width)
     page = Image.new("RGB", (picture.width, title.height + picture.height))
     page.paste(title, (0, 0))
     page.paste(picture, (0, title.height))
     return _png(page)
+
+
+def _scaled(
+    box: tuple[int, int, int, int], scale: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = box
+    return x0 * scale[0], y0 * scale[1], x1 * scale[0], y1 * scale[1]
 
 
 def _viewable(scan: bytes) -> Image.Image:
@@ -86,17 +104,36 @@ def _outlined(picture: Image.Image, heat: Image.Image) -> Image.Image:
 
 
 def _title(row: Row, width: int) -> Image.Image:
-    first = f"{row['label']}  {row['probabilities'][row['label']]:.1%}"
-    second = _MARKS.get(row["decision"], str(row["decision"]))
+    lines = [
+        (f"{row['label']}  {row['probabilities'][row['label']]:.1%}", _CONTOUR),
+        (
+            _MARKS.get(row["decision"], str(row["decision"])),
+            _ACCEPTED if row["decision"] == "ACCEPTED" else _DOUBTED,
+        ),
+        *((text, _CONTOUR) for text in _found(row)),
+    ]
     margin = max(4, width // 64)
-    font = _fitting((first, second), width - 2 * margin, max(14, width // 22))
+    texts = tuple(text for text, _ in lines)
+    font = _fitting(texts, width - 2 * margin, max(14, width // 22))
     line = round(font.size * 1.3)
-    strip = Image.new("RGB", (width, 2 * line + 2 * margin))
+    strip = Image.new("RGB", (width, len(lines) * line + 2 * margin))
     draw = ImageDraw.Draw(strip)
-    draw.text((margin, margin), first, font=font, fill=_CONTOUR)
-    colour = _ACCEPTED if row["decision"] == "ACCEPTED" else _DOUBTED
-    draw.text((margin, margin + line), second, font=font, fill=colour)
+    for number, (text, colour) in enumerate(lines):
+        draw.text((margin, margin + number * line), text, font=font, fill=colour)
     return strip
+
+
+def _found(row: Row) -> tuple[str, ...]:
+    """A line about the regions, if a segmenter looked for some."""
+    regions = row.get("regions") or ()
+    if not regions:
+        return ("nothing outlined",) if row.get("segmenter_version") else ()
+    area = f"{sum(region['area_px'] for region in regions)} px"
+    millimetres = [region["area_mm2"] for region in regions]
+    if None not in millimetres:
+        area += f" ({sum(millimetres):.0f} mm2)"
+    many = f"{len(regions)} regions" if len(regions) > 1 else "1 region"
+    return (f"{many}, {area}",)
 
 
 def _fitting(texts: tuple[str, ...], width: int, size: int) -> ImageFont.FreeTypeFont:

@@ -1,6 +1,7 @@
 """What a failed call means: gRPC errors as plain data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
@@ -16,8 +17,9 @@ RETRYABLE: Final = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 class Refusal:
     """Why there is no answer.
 
-    ``reason`` is the stable name from ErrorInfo; it is empty if the error did not come from the
-    server's own code but from the way there. ``retry_after`` is in seconds.
+    ``reason`` is the stable name from ErrorInfo, ``metadata`` its particulars; both are empty if
+    the error did not come from the server's own code but from the way there. ``retry_after`` is in
+    seconds.
     """
 
     status: str
@@ -25,6 +27,12 @@ class Refusal:
     reason: str = ""
     violations: tuple[tuple[str, str], ...] = ()
     retry_after: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def answered(self) -> bool:
+        """Whether the scan was classified all the same, and only its tumour not outlined."""
+        return "prediction" in self.metadata
 
     @property
     def retryable(self) -> bool:
@@ -67,6 +75,7 @@ def refusal_from_status(status: status_pb2.Status) -> Refusal:
         status=_code_name(status.code),
         message=status.message,
         reason=info.reason,
+        metadata=dict(info.metadata),
         violations=tuple((v.field, v.description) for v in bad_request.field_violations),
         retry_after=retry.retry_delay.ToTimedelta().total_seconds() if waits else None,
     )

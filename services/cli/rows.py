@@ -27,9 +27,13 @@ def row(message: Message) -> dict[str, Any]:
 
 
 def prediction_row(prediction: audit_pb2.Prediction) -> dict[str, Any]:
-    """An audit record; ``prediction`` is its name. Reviews are left out."""
+    """An audit record; ``prediction`` is its name. Reviews are left out, and ``regions`` are null
+    where nothing was to be outlined, or could be."""
     fields = row(prediction)
-    del fields["reviews"]
+    for name in ("reviews", "outlined"):
+        del fields[name]
+    regions = [_region_row(region) for region in prediction.regions]
+    fields["regions"] = regions if prediction.outlined else None
     return {"prediction": fields.pop("name"), **fields}
 
 
@@ -40,6 +44,7 @@ def answer_row(path: str, response: classifier_pb2.ClassifyResponse) -> dict[str
     return {
         "path": path,
         **{name: fields[name] for name in names},
+        "segmenter_version": fields["segmenter_version"],
         "regions": [_region_row(region) for region in response.regions],
         "error": None,
     }
@@ -55,6 +60,7 @@ def refused_row(path: str, error: Mapping[str, str]) -> dict[str, Any]:
         "decision": None,
         "model_version": None,
         "latency_ms": None,
+        "segmenter_version": None,
         "regions": [],
         "error": dict(error),
     }
@@ -128,4 +134,5 @@ def _region_row(region: classifier_pb2.Region) -> dict[str, Any]:
         "box": [box.x0, box.y0, box.x1, box.y1],
         "score": region.score,
         "area_px": region.area_px,
+        "area_mm2": region.area_mm2 if region.HasField("area_mm2") else None,
     }

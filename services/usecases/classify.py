@@ -21,13 +21,28 @@ from core.errors import (
     NoProductionModel,
     Overloaded,
     RequestIdReused,
-    SegmenterNotRegistered,
 )
-from core.ports import AuditWriter, Clock, Predictor, UnitOfWorkFactory
-from core.prediction import AuditEntry, AuditRecord, Outcome, Prediction
-from core.registry import PRODUCTION
+from core.messages import Segmenter
+from core.ports import AuditWriter, Clock, Predictor, UnitOfWork, UnitOfWorkFactory
+from core.prediction import (
+    AuditEntry,
+    AuditRecord,
+    MaskFormat,
+    Outcome,
+    PixelSpacing,
+    Prediction,
+    Region,
+)
+from core.registry import PRODUCTION, SEGMENTATION
 from services.status import status_of
 from services.usecases.image_check import check_image
+from services.usecases.regions import (
+    asked_for_no_regions,
+    check_outlined,
+    check_spacing,
+    measured_regions,
+    regions_to_record,
+)
 
 REFUSALS: Final = frozenset(
     {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS"}
@@ -46,7 +61,8 @@ class ClassifyCommand:
     """A request to classify one slice.
 
     ``model_version`` is a plain id, empty for the production model; ``deadline`` is seconds
-    since the epoch, None if the caller set none.
+    since the epoch, None if the caller set none. ``problem`` is what is wrong with the request's
+    form already.
     """
 
     image: bytes
@@ -55,23 +71,31 @@ class ClassifyCommand:
     request_id: str | None = None
     include_regions: bool = False
     include_explanation: bool = False
+    mask_format: MaskFormat | None = None
+    pixel_spacing: PixelSpacing | None = None
     deadline: float | None = None
+    problem: InvalidArgument | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyAnswer:
-    """The recorded answer; ``prediction`` is None when it was read back from the log."""
+    """The recorded answer; ``prediction`` is None when it was read back from the log.
+
+    ``regions`` are what was asked for: with masks only where it was not read back.
+    """
 
     record: AuditRecord
     prediction: Prediction | None
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Serving:
-    """The model version that will answer."""
+    """The model version that will answer, and the one that will outline what it finds."""
 
     version: str
     digest: str
+    segmenter: Segmenter | None = None
 
 
 @dataclass(kw_only=True)
@@ -207,16 +231,17 @@ class ClassifyUseCase:
             found = await self._found(attempt)
             if isinstance(found, AuditRecord):
                 attempt.recorded = True
-                return ClassifyAnswer(record=found, prediction=None)
+                return _given(record=found, command=attempt.command)
             attempt.entry = attempt.entry.evolve(model_version=found.version)
             prediction = await self._predict(attempt, found)
-            record = await self._record(attempt, **_success(prediction))
+            ending = _success(prediction, attempt.command, found.segmenter)
+            record = await self._record(attempt, **ending)
         if record.id != attempt.entry.id:  # another call with this request id was faster
             attempt.recorded = False  # its record is there, the refusal of this one is not
             _check_same_request(record, attempt)
             attempt.recorded = True
-            return ClassifyAnswer(record=record, prediction=None)
-        return ClassifyAnswer(record=record, prediction=prediction)
+            return _given(record=record, command=attempt.command)
+        return _given(record=record, command=attempt.command, prediction=prediction)
 
     @contextmanager
     def _room_for(self, size: int) -> Iterator[None]:
@@ -234,9 +259,12 @@ class ClassifyUseCase:
     def _check(self, command: ClassifyCommand) -> None:
         if command.request_id and _usable_request_id(command.request_id) is None:
             raise InvalidArgument.of("request_id", "must be a UUID")
+        if command.problem is not None:
+            raise command.problem
+        if command.mask_format is not None and not command.include_regions:
+            raise InvalidArgument.of("mask_format", "needs include_regions")
+        check_spacing(command.pixel_spacing)
         check_image(command.image, self._max_image_bytes)
-        if command.include_regions:
-            raise SegmenterNotRegistered()
 
     async def _found(self, attempt: _Attempt) -> AuditRecord | _Serving:
         loop = asyncio.get_running_loop()
@@ -259,13 +287,12 @@ class ClassifyUseCase:
                 if earlier is not None:
                     _check_same_request(earlier, attempt)
                     return earlier
-            if command.model_version:
-                digest = uow.models.digest_of(command.model_version)
-                return _Serving(version=command.model_version, digest=digest)
-            production = uow.models.aliased(PRODUCTION)
-        if production is None:
-            raise NoProductionModel()
-        return _Serving(version=production[0], digest=production[1])
+            version, digest = _classifier(uow, command)
+            return _Serving(
+                version=version,
+                digest=digest,
+                segmenter=_segmenter(uow) if command.include_regions else None,
+            )
 
     async def _predict(self, attempt: _Attempt, serving: _Serving) -> Prediction:
         if self._left(attempt) <= 0:
@@ -276,6 +303,8 @@ class ClassifyUseCase:
             digest=serving.digest,
             deadline=attempt.deadline,
             include_activation_map=attempt.command.include_explanation,
+            segmenter=serving.segmenter,
+            mask_format=attempt.command.mask_format,
         )
 
     async def _record(self, attempt: _Attempt, **ending: object) -> AuditRecord:
@@ -296,8 +325,41 @@ class ClassifyUseCase:
         await self._record(attempt)
 
 
-def _success(prediction: Prediction) -> dict[str, object]:
-    return {
+def _classifier(uow: UnitOfWork, command: ClassifyCommand) -> tuple[str, str]:
+    """Id and digest of the version that was named, or of the one that serves.
+
+    Raises ``NotFound``, ``NoProductionModel``.
+    """
+    if command.model_version:
+        return command.model_version, uow.models.digest_of(command.model_version)
+    production = uow.models.aliased(PRODUCTION)
+    if production is None:
+        raise NoProductionModel()
+    return production
+
+
+def _segmenter(uow: UnitOfWork) -> Segmenter | None:
+    aliased = uow.models.aliased(SEGMENTATION)
+    return None if aliased is None else Segmenter(version=aliased[0], digest=aliased[1])
+
+
+def _given(
+    *, record: AuditRecord, command: ClassifyCommand, prediction: Prediction | None = None
+) -> ClassifyAnswer:
+    """The recorded answer as it was asked for. Raises ``AnsweredWithoutRegions``."""
+    if not command.include_regions:
+        return ClassifyAnswer(record=record, prediction=prediction)
+    check_outlined(record)
+    regions = record.regions or ()
+    if prediction is not None:
+        regions = measured_regions(prediction, command.pixel_spacing)
+    return ClassifyAnswer(record=record, prediction=prediction, regions=regions)
+
+
+def _success(
+    prediction: Prediction, command: ClassifyCommand, segmenter: Segmenter | None
+) -> dict[str, object]:
+    ending: dict[str, object] = {
         "probabilities": prediction.probabilities,
         "label": prediction.label,
         "decision": prediction.decision,
@@ -306,6 +368,9 @@ def _success(prediction: Prediction) -> dict[str, object]:
         "reason": None,
         "message": None,
     }
+    if command.include_regions:
+        ending |= regions_to_record(prediction, segmenter, command.pixel_spacing)
+    return ending
 
 
 def _failure(error: BrainTumorError) -> dict[str, object]:
@@ -327,9 +392,11 @@ def _usable_request_id(request_id: str | None) -> str | None:
 
 
 def _check_same_request(earlier: AuditRecord, attempt: _Attempt) -> None:
-    entry, wanted = attempt.entry, attempt.command.model_version
-    other_model = wanted and wanted != earlier.model_version
-    if earlier.image_sha256 != entry.image_sha256 or other_model:
+    entry, command = attempt.entry, attempt.command
+    other_picture = earlier.image_sha256 != entry.image_sha256
+    other_model = command.model_version not in ("", earlier.model_version)
+    more_wanted = command.include_regions and asked_for_no_regions(earlier)
+    if other_picture or other_model or more_wanted:
         raise RequestIdReused(entry.request_id or "")
 
 

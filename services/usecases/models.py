@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.comparison import PairedComparison, Recommendation, recommend
-from core.errors import InvalidArgument, NothingToRollBackTo
+from core.errors import InvalidArgument, NothingToRollBackTo, WrongTask
 from core.paging import Page, PageRequest
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
-from core.registry import PRODUCTION, AliasMove, ModelVersion
+from core.registry import PRODUCTION, SERVING, AliasMove, ModelVersion
 from services.usecases.artefacts import REPORT, check_files, read_file
 from services.usecases.held_out import pair_versions
 from services.usecases.promotion_gate import (
@@ -92,18 +92,21 @@ class ModelUseCases:
     def promote(
         self, version_id: str, *, alias: str, reason: str, force: bool, caller: str
     ) -> Promotion:
-        """Point the alias (empty: production) at the version; the next classification uses it.
+        """Point the alias at the version; the next classification uses it.
 
-        Its files are read and checked first, its export must agree with what was trained, and
-        for production it must not be worse than what serves; ``force`` with a reason passes all
-        that over. An alias that points there already stays, and its last move is the answer.
-        Raises ``NotFound``, ``ArtefactCorrupt``, ``ExportDiffers``, ``WorseThanProduction``,
-        ``StoreUnavailable``, ``InvalidArgument``.
+        Empty means the alias by which a version of its task serves; no other task's version may
+        have that one. Its files are read and checked first, its export must agree with what was
+        trained, and where it would serve it must not be worse than what does; ``force`` with a
+        reason passes all that over. An alias that points there already stays, and its last move is
+        the answer. Raises ``NotFound``, ``WrongTask``, ``ArtefactCorrupt``, ``ExportDiffers``,
+        ``WorseThanProduction``, ``StoreUnavailable``, ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias), _checked_reason(reason)
         if force and not reason:
             raise InvalidArgument.of("reason", "say why the checks are to be passed over")
         version = self.get(version_id)
+        alias = alias or SERVING[version.task]
+        _check_task(version, alias)
         if not force:
             check_files(self._artefacts, version.digest)
             check_export(self._artefacts, version)
@@ -125,8 +128,8 @@ class ModelUseCases:
             return None if aliased is None else uow.models.get(aliased[0])
 
     def _compared(self, version: ModelVersion, serving: ModelVersion | None, alias: str) -> str:
-        """What the gate says. Only production answers requests, so only it is guarded."""
-        if alias != PRODUCTION or (serving is not None and serving.id == version.id):
+        """What the gate says. Only aliases that serve requests are guarded."""
+        if alias not in SERVING.values() or (serving is not None and serving.id == version.id):
             return ""
         if serving is None:
             return NOTHING_SERVED
@@ -139,7 +142,7 @@ class ModelUseCases:
         undoes a promotion, never another rollback. Raises ``NothingToRollBackTo``,
         ``InvalidArgument``.
         """
-        alias, reason = _checked_alias(alias), _checked_reason(reason)
+        alias, reason = _checked_alias(alias) or PRODUCTION, _checked_reason(reason)
         with self._uow_factory(write=True) as uow:
             uow.models.lock_alias(alias)  # before its history is read: two would undo the same
             standing = standing_promotions(uow.models.alias_history(alias))
@@ -175,12 +178,18 @@ def standing_promotions(history: Sequence[AliasMove]) -> tuple[str, ...]:
 
 
 def _checked_alias(alias: str) -> str:
-    name = alias or PRODUCTION
-    if not _ALIAS.fullmatch(name):
+    if alias and not _ALIAS.fullmatch(alias):
         raise InvalidArgument.of(
             "alias", "use 1 to 63 of a-z, 0-9, '_' and '-', starting with a letter"
         )
-    return name
+    return alias
+
+
+def _check_task(version: ModelVersion, alias: str) -> None:
+    """Raises ``WrongTask`` if what serves by the alias has another task."""
+    for task, served_by in SERVING.items():
+        if alias == served_by and version.task is not task:
+            raise WrongTask(version.name, str(version.task), str(task), f"the alias '{alias}'")
 
 
 def _checked_reason(reason: str) -> str:

@@ -8,8 +8,8 @@ from core.audit_chain import GENESIS, ChainHead, row_hash, verify_chain
 from core.errors import NotFound
 from core.paging import Cursor, PageRequest
 from core.ports import UnitOfWorkFactory
-from core.prediction import AuditEntry, AuditRecord, Outcome
-from tests.fakes.records import NOW, a_refusal, a_review, an_entry
+from core.prediction import AuditEntry, AuditRecord, Outcome, Region
+from tests.fakes.records import NOW, a_refusal, a_region, a_review, an_entry, an_outlined_entry
 
 REQUEST = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
 
@@ -38,7 +38,7 @@ def test_an_empty_log_is_intact(store: UnitOfWorkFactory) -> None:
 def test_rows_chain_over_calls_and_read_back_the_same(store: UnitOfWorkFactory) -> None:
     written = [
         *append(store, an_entry(), a_refusal()),
-        *append(store, an_entry(request_id=REQUEST)),
+        *append(store, an_outlined_entry(request_id=REQUEST)),
     ]
     assert [record.sequence for record in written] == [1, 2, 3]
     assert written[0].previous_hash == GENESIS
@@ -160,3 +160,15 @@ def test_an_outcome_survives_without_an_answer(store: UnitOfWorkFactory) -> None
         read = uow.audit.get(record.id)
     assert read == record
     assert (read.label, read.decision, read.probabilities) == (None, None, None)
+
+
+@pytest.mark.parametrize("regions", [None, (), (a_region(), a_region(area_mm2=None))])
+def test_regions_are_kept_and_given_back_to_who_repeats(
+    store: UnitOfWorkFactory, regions: tuple[Region, ...] | None
+) -> None:
+    (record,) = append(store, an_outlined_entry(request_id=REQUEST, regions=regions))
+    with store() as uow:
+        assert uow.audit.get(record.id).regions == regions
+        repeated = uow.audit.find_answered("ann", REQUEST)
+    assert repeated == record
+    assert repeated.segmenter_version == "s1"

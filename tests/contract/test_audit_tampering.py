@@ -10,17 +10,18 @@ from core.errors import ArtefactCorrupt
 from core.paging import PageRequest
 from db.unit_of_work import SqlUnitOfWorkFactory
 from services.converters import prediction_message
-from tests.fakes.records import a_refusal, an_entry
+from tests.fakes.records import a_refusal, an_entry, an_outlined_entry
 
 ROWS = 6
 
 
 @pytest.fixture
 def log(sql_engine: Engine) -> Iterator[SqlUnitOfWorkFactory]:
-    """A log of answers with a refusal as its last row but one."""
+    """A log of answers: the third with regions, the last but one a refusal."""
     factory = SqlUnitOfWorkFactory(sql_engine)
     with factory(write=True) as uow:
         entries = [an_entry(id=f"p{n}") for n in range(1, ROWS + 1)]
+        entries[2] = an_outlined_entry(id="p3")
         entries[4] = a_refusal(id="p5")
         uow.audit.append(entries)
         uow.commit()
@@ -68,6 +69,14 @@ def test_an_honest_log_is_intact(log: SqlUnitOfWorkFactory) -> None:
         "message = 'x'",
         "latency_us = 1",
         "software_version = '9'",
+        "segmenter_version = 's2'",
+        "segmenter_version = NULL",
+        "regions = NULL",
+        "regions = '[]'",
+        "regions = replace(regions, '900', '901')",
+        "regions = replace(regions, '[1,', '[0,')",
+        "regions = replace(regions, ',', ', ')",  # a form that no software of ours writes
+        "regions = 'none'",
         "id = 'other'",
         "row_hash = 'f'",
         "previous_hash = 'f'",
@@ -103,7 +112,15 @@ def test_the_first_of_several_is_named(log: SqlUnitOfWorkFactory, sql_engine: En
     assert verify(log).broken_at == 2
 
 
-@pytest.mark.parametrize("column", ["id", "caller", "label", "image_bytes", "row_hash"])
+@pytest.mark.parametrize("change", ["regions = '[]'", "segmenter_version = 's1'"])
+def test_regions_that_were_put_on_an_answer_without_are_named(
+    log: SqlUnitOfWorkFactory, sql_engine: Engine, change: str
+) -> None:
+    tamper(sql_engine, f"UPDATE predictions SET {change} WHERE sequence = 4")
+    assert verify(log).broken_at == 4
+
+
+@pytest.mark.parametrize("column", ["id", "caller", "label", "regions", "image_bytes", "row_hash"])
 def test_bytes_in_a_column_of_sqlite_are_named(
     log: SqlUnitOfWorkFactory, sql_engine: Engine, column: str
 ) -> None:
@@ -121,6 +138,9 @@ def test_bytes_in_a_column_of_sqlite_are_named(
         "probabilities = '[true, 0.1, 0.1, 0.1]'",
         "probabilities = '[1e999, 0.1, 0.1, 0.1]'",
         "probabilities = '0.5'",
+        "regions = '[7]'",
+        "regions = replace(regions, '[1,', '[-1,')",
+        "regions = replace(regions, '[1,', '[3000000000,')",
         "image_bytes = -1",
         f"latency_us = {2**62}",
     ],

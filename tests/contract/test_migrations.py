@@ -1,5 +1,6 @@
 """The migrations make what the code expects, on both databases."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +13,18 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 import db.migrations
+from core.audit_chain import GENESIS, verify_chain
 from core.errors import FailedPrecondition
 from db.engine import create_store_engine
+from db.mappers import to_us
 from db.migrate import current_revision, upgrade
 from db.tables import Base
 from db.unit_of_work import SqlUnitOfWorkFactory
+from tests.fakes.records import a_review, an_entry, an_outlined_entry
 
-HEAD = "0004"
+HEAD = "0005"
+OLD_HASH = "206e51337b2b52bec0032ae23c0c9a52dfc7c819f7d8569ef9b3f7f216b11931"
+"""Of ``an_entry(id="p1")`` as the first row, by the software from before there were regions."""
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -130,6 +136,47 @@ def test_jobs_from_before_searches_keep_everything(empty_url: str, empty_engine:
         (row,) = connection.execute(text("SELECT * FROM training_jobs")).mappings().all()
     assert row["id"] == "old"
     assert not {"search", "result_job", "futile_attempts"} & row.keys()
+
+
+def test_a_log_from_before_regions_still_verifies(empty_url: str, empty_engine: Engine) -> None:
+    migrate(empty_engine, command.upgrade, "0004")
+    entry = an_entry(id="p1")
+    written = {
+        name: None if value is None else str(value)
+        for name, value in vars(entry).items()
+        if name not in {"create_time", "probabilities", "segmenter_version", "regions"}
+    } | {
+        "sequence": 1,
+        "image_bytes": entry.image_bytes,
+        "latency_us": entry.latency_us,
+        "create_time": to_us(entry.create_time),
+        "probabilities": json.dumps(entry.probabilities),
+        "previous_hash": GENESIS,
+        "row_hash": OLD_HASH,
+    }
+    names = ", ".join(written)
+    values = ", ".join(f":{name}" for name in written)
+    with empty_engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO predictions ({names}) VALUES ({values})"), written)
+        connection.execute(
+            text("UPDATE audit_head SET sequence = 1, row_hash = :hash"), {"hash": OLD_HASH}
+        )
+    upgrade(empty_url)
+    with SqlUnitOfWorkFactory(empty_engine)(write=True) as uow:
+        uow.audit.append([an_outlined_entry(id="p2")])
+        uow.audit.add_review(a_review("p1"))
+        uow.commit()
+    with SqlUnitOfWorkFactory(empty_engine)() as uow:
+        report = verify_chain(uow.audit.iterate(), uow.audit.head())
+        old = uow.audit.get("p1")
+    assert (report.intact, report.rows_checked) == (True, 2)
+    assert (old.regions, old.segmenter_version, old.label) == (None, None, entry.label)
+    migrate(empty_engine, command.downgrade, "0004")
+    with empty_engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM reviews")).scalar() == 1
+        row = connection.execute(text("SELECT * FROM predictions")).mappings().first()
+    assert row is not None
+    assert (row["row_hash"], "regions" in row) == (OLD_HASH, False)
 
 
 def test_several_processes_may_upgrade_at_once(empty_url: str, empty_engine: Engine) -> None:

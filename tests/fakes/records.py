@@ -18,7 +18,7 @@ from core.datasets import (
 )
 from core.errors import RejectedFile
 from core.labels import TumourLabel
-from core.prediction import AuditEntry, Decision, Outcome, Review
+from core.prediction import AuditEntry, Box, Decision, Outcome, Region, Review
 from core.search import Choice, Range, SearchSpec, SearchTrial, TrialState
 from core.training import Optimizer, TrainingJob, TrainingSpec
 
@@ -163,6 +163,23 @@ def an_entry(**changes: Any) -> AuditEntry:
         "software_version": "0.1.0",
     }
     return AuditEntry(**(values | changes))
+
+
+def a_region(**changes: Any) -> Region:
+    """A region as the audit log keeps it."""
+    values: dict[str, Any] = {
+        "box": Box(x0=1, y0=2, x1=31, y1=42),
+        "score": 0.1 + 0.2,
+        "area_px": 900,
+        "area_mm2": 1 / 3,
+    }
+    return Region(**(values | changes))
+
+
+def an_outlined_entry(**changes: Any) -> AuditEntry:
+    """An answered classification with two regions."""
+    regions = (a_region(), a_region(score=0.25, area_mm2=None))
+    return an_entry(**({"segmenter_version": "s1", "regions": regions} | changes))
 
 
 def a_refusal(**changes: Any) -> AuditEntry:

@@ -71,12 +71,18 @@ def probabilities() -> list[labels_pb2.LabelProbability]:
 
 
 class FakeClassifier(classifier_pb2_grpc.ClassifierServicer):
-    """Refuses what is no picture; is busy with each request once when ``busy``."""
+    """Refuses what is no picture; is busy with each request once when ``busy``.
+
+    With a ``segmenter`` it outlines the left half of each scan; ``forgetful`` answers the first
+    time as if from the audit log, without masks.
+    """
 
     def __init__(self) -> None:
         self.requests: list[classifier_pb2.ClassifyRequest] = []
         self.callers: set[Any] = set()
         self.busy = False
+        self.segmenter = False
+        self.forgetful = False
         self._seen: Counter[str] = Counter()
         self._lock = Lock()
 
@@ -89,8 +95,8 @@ class FakeClassifier(classifier_pb2_grpc.ClassifierServicer):
             fail(context, Overloaded(0.01))
         if request.model_version == "modelVersions/unknown":
             fail(context, NotFound("modelVersions/unknown"))
-        if request.include_regions:
-            fail(context, SegmenterNotRegistered())
+        if request.include_regions and not self.segmenter:
+            fail(context, SegmenterNotRegistered("predictions/kept"))
         try:
             with Image.open(BytesIO(request.image)) as picture:
                 size = picture.size
@@ -117,7 +123,27 @@ class FakeClassifier(classifier_pb2_grpc.ClassifierServicer):
             heat = BytesIO()
             Image.linear_gradient("L").resize(size).save(heat, "PNG")
             answer.explanation.activation_map_png = heat.getvalue()
+        if request.include_regions:
+            answer.segmenter_version = "modelVersions/s1"
+            answer.regions.append(self._region(request, size))
         return answer
+
+    def _region(self, request: Any, size: tuple[int, int]) -> classifier_pb2.Region:
+        width, height = size[0] // 2, size[1]
+        box = classifier_pb2.BoundingBox(x0=0, y0=0, x1=width, y1=height)
+        region = classifier_pb2.Region(box=box, score=0.9, area_px=width * height)
+        if request.HasField("pixel_spacing"):
+            region.area_mm2 = (
+                region.area_px * request.pixel_spacing.x_mm * request.pixel_spacing.y_mm
+            )
+        with self._lock:
+            forgets, self.forgetful = self.forgetful, False
+        if request.mask_format == classifier_pb2.MASK_FORMAT_PNG and not forgets:
+            mask, png = Image.new("1", size), BytesIO()
+            mask.paste(1, (0, 0, width, height))
+            mask.save(png, "PNG")
+            region.mask_png = png.getvalue()
+        return region
 
 
 class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
@@ -246,6 +272,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
 
     def __init__(self) -> None:
         self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
+        self.aliases = ["production"]
 
     def _version(self, name: str) -> models_pb2.ModelVersion:
         metrics = [
@@ -272,7 +299,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             create_time=NOW,
             backbone=training_pb2.BACKBONE_VGG19,
             evaluation=evaluation,
-            aliases=["production"],
+            aliases=self.aliases,
             latency=Duration(nanos=9_500_000),
             flops=390_000_000,
         )
@@ -373,6 +400,10 @@ class FakeAudit(audit_pb2_grpc.AuditServicer):
 
     def GetPrediction(self, request: Any, context: Any) -> Any:
         found = self._row(3)
+        found.segmenter_version = "modelVersions/s1"
+        found.outlined = True
+        box = classifier_pb2.BoundingBox(x0=1, y0=2, x1=30, y1=40)
+        found.regions.append(classifier_pb2.Region(box=box, score=0.5, area_px=99, area_mm2=24.75))
         found.reviews.append(audit_pb2.Review(create_time=NOW, reviewer="dr", agrees=True))
         return audit_pb2.GetPredictionResponse(prediction=found)
 
@@ -502,11 +533,101 @@ def test_overlays_are_written_by_stem(world: World, slices: Path, tmp_path: Path
         assert picture.height > 224
 
 
-def test_masks_wait_for_a_segmenter(world: World, slices: Path, tmp_path: Path) -> None:
-    masks = tmp_path / "masks"
-    rows = world.rows("classify", str(slices / "glioma"), "--mask-dir", str(masks), expect=1)
-    assert {row["error"]["status"] for row in rows} == {"FAILED_PRECONDITION"}
-    assert list(masks.iterdir()) == []
+@pytest.mark.parametrize("wish", [["--mask-dir", "masks"], ["--regions"]])
+def test_without_a_segmenter_the_classification_is_not_lost(
+    world: World, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = world.rows("classify", str(slices / "glioma"), *wish, expect=1)
+    for row in rows:
+        assert row["error"]["status"] == "FAILED_PRECONDITION"
+        assert "predictions/kept" in row["error"]["message"]
+        assert (row["label"], row["decision"], row["regions"]) == ("glioma", "ACCEPTED", [])
+    assert list(tmp_path.glob("masks/*")) == []
+    ids = Counter(request.request_id for request in world.classifier.requests)
+    assert set(ids.values()) == {2}, "asked again for the recorded answer"
+
+
+def test_regions_are_asked_for_where_the_server_has_a_segmenter(world: World, slices: Path) -> None:
+    scans = str(slices / "glioma")
+    assert {len(row["regions"]) for row in world.rows("classify", scans)} == {0}
+    world.classifier.segmenter = True
+    world.models.aliases = ["segmentation"]
+    for row in world.rows("classify", scans):
+        assert row["segmenter_version"] == "modelVersions/s1"
+        region = {"box": [0, 0, 32, 64], "score": 0.9, "area_px": 2048, "area_mm2": None}
+        assert row["regions"] == [region]
+    assert {request.mask_format for request in world.classifier.requests} == {0}
+    assert "1 of 2048 px" in world.run("classify", scans).stdout
+    assert {len(row["regions"]) for row in world.rows("classify", scans, "--no-regions")} == {0}
+
+
+def test_masks_are_written_by_stem_and_of_the_scans_size(
+    world: World, slices: Path, tmp_path: Path
+) -> None:
+    world.classifier.segmenter = True
+    masks = tmp_path / "deep" / "masks"
+    done = world.run("classify", str(slices / "glioma"), "--mask-dir", str(masks))
+    assert f"Masks are in {masks}." in done.stdout
+    stems = {path.stem for path in (slices / "glioma").iterdir()}
+    assert {path.name for path in masks.iterdir()} == {f"{stem}.png" for stem in stems}
+    with Image.open(next(masks.iterdir())) as mask:
+        assert (mask.mode, mask.size) == ("1", (64, 64))
+        assert mask.getbbox() == (0, 0, 32, 64)
+
+
+def test_masks_that_a_repeated_answer_lacks_are_asked_for_anew(
+    world: World, slices: Path, tmp_path: Path
+) -> None:
+    world.classifier.segmenter = world.classifier.forgetful = True
+    rows = world.rows("classify", str(slices / "glioma"), "--mask-dir", str(tmp_path / "masks"))
+    assert all(row["error"] is None for row in rows)
+    assert len(list((tmp_path / "masks").iterdir())) == 3
+    assert len({request.request_id for request in world.classifier.requests}) == 4
+
+
+def test_overlays_show_what_was_outlined(world: World, slices: Path, tmp_path: Path) -> None:
+    world.classifier.segmenter = True
+    overlays = tmp_path / "overlays"
+    scans = str(slices / "glioma")
+    world.rows("classify", scans, "--regions", "--overlay-dir", str(overlays))
+    with Image.open(next(overlays.iterdir())) as picture:
+        colours = {colour for _, colour in picture.getcolors(1 << 24) or ()}
+    assert {(240, 228, 66), (86, 180, 233)} <= colours
+
+
+@pytest.mark.parametrize(("spacing", "area"), [("0.5", 512.0), ("0.5,0.25", 256.0)])
+def test_areas_are_in_mm2_where_the_spacing_is_given(
+    world: World, slices: Path, spacing: str, area: float
+) -> None:
+    world.classifier.segmenter = True
+    scans = str(slices / "glioma")
+    rows = world.rows("classify", scans, "--regions", "--pixel-spacing", spacing)
+    assert {row["regions"][0]["area_mm2"] for row in rows} == {area}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--pixel-spacing", "wide"],
+        ["--pixel-spacing", "0"],
+        ["--pixel-spacing", "nan"],
+        ["--pixel-spacing", "1,2,3"],
+        ["--pixel-spacing", "500"],
+        ["--mask-dir", "out", "--no-regions"],
+        ["--mask-dir", "out", "--overlay-dir", "./out"],
+    ],
+)
+def test_wishes_that_make_no_sense_are_bad_usage(
+    world: World,
+    slices: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    world.run("classify", str(slices), *arguments, expect=2)
+    assert world.classifier.requests == []
 
 
 def test_a_folder_without_pictures_is_bad_usage(world: World, tmp_path: Path) -> None:
@@ -767,4 +888,7 @@ def test_reviews_are_recorded_and_shown(world: World) -> None:
     assert request.name == "predictions/p3"
     assert not request.review.agrees
     assert request.review.label == labels_pb2.TUMOR_LABEL_PITUITARY
-    assert "dr agrees" in world.run("audit", "show", "p3").stdout
+    shown = world.run("audit", "show", "p3").stdout
+    assert "dr agrees" in shown
+    assert "x 1 to 30, y 2 to 40, 99 px (24.8 mm2), score 0.500" in shown
+    assert "modelVersions/s1" in shown

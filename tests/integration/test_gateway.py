@@ -28,12 +28,22 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from core.datasets import audit_page_key
-from core.errors import BrainTumorError, DatasetRefused, Overloaded, RejectedFile, WorkerLost
+from core.errors import (
+    ArtefactCorrupt,
+    BrainTumorError,
+    DatasetRefused,
+    InternalError,
+    Overloaded,
+    RejectedFile,
+    WorkerLost,
+)
 from core.held_out import HeldOutPredictions
 from core.paging import PageRequest
 from core.ports import UnitOfWorkFactory
+from core.prediction import MaskFormat, RegionMask
 from core.search import TrialState
 from core.settings import MIB, Settings
+from core.training import Task
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
 from db.unit_of_work import SqlUnitOfWorkFactory
@@ -45,9 +55,9 @@ from services.long_work import LongWork
 from services.server import SERVICES, GatewayServer, build_server
 from services.usecases.classify import ClassifyUseCase
 from services.usecases.staging import Staging
-from tests.fakes.gateway import FakePredictor
+from tests.fakes.gateway import FakePredictor, a_prediction
 from tests.fakes.held_out import held_out, store_version
-from tests.fakes.records import a_dataset, a_trial, an_audit
+from tests.fakes.records import a_dataset, a_region, a_trial, an_audit
 from tests.fakes.registry import a_model_version
 from tests.fakes.workers import FakeIngestor, FakeJobQueue
 
@@ -241,7 +251,10 @@ async def test_a_classification_is_answered_and_in_the_log(gateway: Gateway) -> 
         ({"request_id": "seven"}, "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
         ({"model_version": "modelVersions/x"}, "NOT_FOUND", "MODEL_VERSION_NOT_FOUND"),
         ({"model_version": "what/is/this"}, "NOT_FOUND", "MODEL_VERSION_NOT_FOUND"),
-        ({"include_regions": True}, "FAILED_PRECONDITION", "SEGMENTER_NOT_REGISTERED"),
+        ({"mask_format": 1}, "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+        ({"mask_format": 7, "include_regions": True}, "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+        ({"pixel_spacing": {"x_mm": 0.5}}, "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+        ({"include_regions": True}, "FAILED_PRECONDITION", "NO_PRODUCTION_MODEL"),
         ({}, "FAILED_PRECONDITION", "NO_PRODUCTION_MODEL"),
     ],
 )
@@ -313,6 +326,85 @@ async def test_a_repeated_request_id_gets_the_first_answer(gateway: Gateway) -> 
     assert await gateway.classify(request_id=request_id) == first
     refusal = await refused(gateway.classify(JPEG + b"!", request_id=request_id))
     assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
+
+
+async def test_regions_are_answered_and_kept_in_the_log(gateway: Gateway) -> None:
+    await gateway.promote("m1")
+    gateway.add_version("s1", task=Task.SEGMENTATION)
+    promotion = models_pb2.PromoteModelVersionRequest(name="modelVersions/s1")
+    move = (await gateway.models.PromoteModelVersion(promotion)).move
+    assert (move.alias, move.to_version) == ("segmentation", "modelVersions/s1")
+    mask = RegionMask(format=MaskFormat.COCO_RLE, width=64, height=48, data=b"05O")
+    region = a_region(area_px=800, area_mm2=None, mask=mask)
+    gateway.predictor.result = replace(a_prediction("m1"), regions=(region,))
+    request_id = str(uuid4())
+    wanted: dict[str, Any] = {
+        "include_regions": True,
+        "mask_format": classifier_pb2.MASK_FORMAT_COCO_RLE,
+        "pixel_spacing": classifier_pb2.PixelSpacing(x_mm=0.5, y_mm=0.5),
+        "request_id": request_id,
+    }
+    answer = await gateway.classify(**wanted)
+    (found,) = answer.regions
+    assert (found.area_px, found.area_mm2, found.score) == (800, 200.0, region.score)
+    assert (list(found.mask_coco_rle.size), found.mask_coco_rle.counts) == ([48, 64], "05O")
+    assert answer.segmenter_version == "modelVersions/s1"
+
+    found.ClearField("mask")
+    (record,) = await gateway.log()
+    assert list(record.regions) == [found]
+    assert (record.outlined, record.segmenter_version) == (True, "modelVersions/s1")
+    got = await gateway.audit.GetPrediction(audit_pb2.GetPredictionRequest(name=record.name))
+    assert list(got.prediction.regions) == [found]
+    exported = [
+        row async for row in gateway.audit.ExportPredictions(audit_pb2.ExportPredictionsRequest())
+    ]
+    assert list(exported[0].prediction.regions) == [found]
+    assert list((await gateway.classify(**wanted)).regions) == [found]
+    assert (await gateway.audit.VerifyAuditLog(audit_pb2.VerifyAuditLogRequest())).intact
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "reason"),
+    [
+        (None, "FAILED_PRECONDITION", "SEGMENTER_NOT_REGISTERED"),
+        (ArtefactCorrupt("models/s1"), "DATA_LOSS", "SEGMENTER_CORRUPT"),
+        (InternalError("b1"), "INTERNAL", "SEGMENTATION_FAILED"),
+    ],
+)
+async def test_an_answer_that_could_not_be_outlined_is_named_and_kept(
+    gateway: Gateway, failure: BrainTumorError | None, code: str, reason: str
+) -> None:
+    await gateway.promote("m1")
+    if failure is not None:
+        gateway.add_version("s1", task=Task.SEGMENTATION)
+        promotion = models_pb2.PromoteModelVersionRequest(name="modelVersions/s1")
+        await gateway.models.PromoteModelVersion(promotion)
+        gateway.predictor.result = replace(a_prediction("m1"), regions_error=failure)
+    request_id = str(uuid4())
+    refusal = await refused(gateway.classify(include_regions=True, request_id=request_id))
+    assert (refusal.code, refusal.reason) == (code, reason)
+    (record,) = await gateway.log()
+    assert refusal.detail(error_details_pb2.ErrorInfo).metadata["prediction"] == record.name
+    assert record.name in refusal.status.message
+    assert (record.outcome, record.status) == (audit_pb2.OUTCOME_ANSWERED, "OK")
+    assert (record.error_reason, record.outlined) == (reason, False)
+    again = await gateway.classify(request_id=request_id)
+    assert (again.prediction, again.label) == (record.name, record.label)
+    study = [
+        classifier_pb2.ClassifyStreamRequest(
+            tag="a", request=classifier_pb2.ClassifyRequest(image=JPEG, include_regions=True)
+        )
+    ]
+    (answer,) = [a async for a in gateway.classifier.ClassifyStream(iter(study), metadata=CALLER)]
+    assert Refusal(answer.error, "").reason == reason
+
+
+async def test_a_version_is_promoted_only_to_what_it_does(gateway: Gateway) -> None:
+    gateway.add_version("s1", task=Task.SEGMENTATION)
+    request = models_pb2.PromoteModelVersionRequest(name="modelVersions/s1", alias="production")
+    refusal = await refused(gateway.models.PromoteModelVersion(request))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "WRONG_TASK")
 
 
 async def test_the_callers_deadline_reaches_the_worker(gateway: Gateway) -> None:

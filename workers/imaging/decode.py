@@ -8,7 +8,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ _BAND_PIXELS: Final = 1 << 18
 """Pixels that are converted at a time."""
 _HUGE_PIXELS: Final = 16_000_000
 _one_huge_picture: Final = threading.Lock()
-"""Pictures above ``_HUGE_PIXELS`` are decoded one at a time, whatever threads there are."""
+"""Pictures above ``_HUGE_PIXELS`` are worked on one at a time, whatever threads there are."""
 
 _WIDE_MODES: Final = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _ACCEPTED: Final = "JPEG, PNG, BMP, TIFF or WebP"
@@ -67,9 +67,13 @@ def decode_grey(data: bytes, limits: ImageLimits) -> NDArray[np.uint8]:
         )
     picture = _open(data)
     _check_header(picture, limits)
-    huge = picture.width * picture.height > _HUGE_PIXELS
-    with _one_huge_picture if huge else nullcontext():
+    with alone_if_huge(picture.width * picture.height):
         return _decoded(picture)
+
+
+def alone_if_huge(pixels: int) -> AbstractContextManager[Any]:
+    """Held while a picture of that many pixels takes many times its own memory."""
+    return _one_huge_picture if pixels > _HUGE_PIXELS else nullcontext()
 
 
 def _decoded(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:

@@ -1,45 +1,36 @@
-"""Runs a batch of pictures: decode, prepare, infer, decide."""
+"""Runs a batch of pictures: decode, prepare, classify, decide, outline."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BrainTumorError, DeadlinePassed, InternalError
+from core.errors import BrainTumorError, DeadlinePassed, InternalError, Unavailable, WrongTask
 from core.labels import LABELS
 from core.messages import InferenceBatch, InferenceItem
-from core.prediction import Prediction
-from workers.imaging.decode import ImageLimits, decode_grey
-from workers.imaging.preprocess import SquareGeometry, prepare
+from core.prediction import Prediction, Region
+from core.training import Task
+from workers.imaging.decode import ImageLimits
 from workers.inference.answers import (
     activation_png,
     calibrated_probabilities,
     decide,
     is_strange,
 )
+from workers.inference.outlining import outline
+from workers.inference.pictures import ReadyPicture, check_deadline, read_picture
 from workers.inference.sessions import LoadedModel, ModelSessions
+from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, LOGITS_NAME
 
 log = logging.getLogger(__name__)
 
 Result = Prediction | BrainTumorError
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """A picture ready for the graph: ``pixels`` (size, size, 1); input size in pixels."""
-
-    item: InferenceItem
-    pixels: NDArray[np.float32]
-    geometry: SquareGeometry
-    width: int
-    height: int
 
 
 class BatchRunner:
@@ -55,60 +46,103 @@ class BatchRunner:
 
     def run(self, batch: InferenceBatch) -> tuple[Result, ...]:
         """One result an item, in order; never raises for what a picture or a model does."""
-        model = _guarded(batch.id, partial(self.sessions.get, batch.digest))
-        if isinstance(model, BrainTumorError):
-            return (model,) * len(batch.items)
-        size = model.manifest.image_size
-        prepared = tuple(
-            self._executor.map(
-                lambda item: _guarded(batch.id, partial(self._prepare, item, size)), batch.items
-            )
+        classifier = self._model(batch, batch.model_version, batch.digest, Task.CLASSIFICATION)
+        if isinstance(classifier, BrainTumorError):
+            return (classifier,) * len(batch.items)
+        read = partial(self._read, batch, classifier.manifest.image_size)
+        pictures = tuple(self._executor.map(read, batch.items))
+        ready = [p for p in pictures if isinstance(p, ReadyPicture)]
+        answers = self._in_chunks(
+            batch, classifier, ready, partial(_classify, batch.model_version, classifier)
         )
-        ready = [p for p in prepared if isinstance(p, _Prepared)]
-        answers = iter(self._answer_all(batch, model, ready))
-        return tuple(next(answers) if isinstance(p, _Prepared) else p for p in prepared)
+        if batch.segmenter is not None:
+            answers = self._outlined(batch, ready, answers)
+        given = iter(answers)
+        return tuple(next(given) if isinstance(p, ReadyPicture) else p for p in pictures)
 
-    def _prepare(self, item: InferenceItem, size: int) -> _Prepared:
-        if item.deadline <= time.time():
-            raise DeadlinePassed()
-        grey = decode_grey(item.image, self._limits)
-        height, width = grey.shape
-        prepared = prepare(grey, size)
-        return _Prepared(
-            item=item,
-            pixels=prepared.pixels,
-            geometry=prepared.geometry,
-            width=width,
-            height=height,
+    def _model(
+        self, batch: InferenceBatch, version: str, digest: str, task: Task
+    ) -> LoadedModel | BrainTumorError:
+        model = _guarded(batch.id, partial(self.sessions.get, digest))
+        if isinstance(model, BrainTumorError) or model.manifest.task == task:
+            return model
+        name = f"modelVersions/{version}"
+        return WrongTask(name, model.manifest.task, str(task), _PLACES[task])
+
+    def _read(
+        self, batch: InferenceBatch, size: int, item: InferenceItem
+    ) -> ReadyPicture | BrainTumorError:
+        keep_grey = batch.segmenter is not None
+        return _guarded(
+            batch.id, partial(read_picture, item, size, self._limits, keep_grey=keep_grey)
         )
 
-    def _answer_all(
-        self, batch: InferenceBatch, model: LoadedModel, ready: Sequence[_Prepared]
+    def _outlined(
+        self, batch: InferenceBatch, ready: Sequence[ReadyPicture], answers: Sequence[Result]
     ) -> list[Result]:
+        """The answers, those that show a tumour with its regions.
+
+        The segmenter is neither loaded nor run for the others.
+        """
+        places = [
+            place
+            for place, answer in enumerate(answers)
+            if isinstance(answer, Prediction) and answer.shows_tumour
+        ]
+        outlines = self._outlines(batch, [ready[place] for place in places]) if places else []
+        outlined = list(answers)
+        for place, found in zip(places, outlines, strict=True):
+            answer = answers[place]
+            if isinstance(answer, Prediction):
+                outlined[place] = _with_regions(answer, found)
+        return outlined
+
+    def _outlines(
+        self, batch: InferenceBatch, pictures: Sequence[ReadyPicture]
+    ) -> Sequence[tuple[Region, ...] | BrainTumorError]:
+        assert batch.segmenter is not None  # noqa: S101
+        version, digest = batch.segmenter.version, batch.segmenter.digest
+        segmenter = self._model(batch, version, digest, Task.SEGMENTATION)
+        if isinstance(segmenter, BrainTumorError):
+            return (segmenter,) * len(pictures)
+        return self._in_chunks(batch, segmenter, pictures, partial(_outline, segmenter))
+
+    def _in_chunks(
+        self,
+        batch: InferenceBatch,
+        model: LoadedModel,
+        pictures: Sequence[ReadyPicture],
+        work: Callable[[Sequence[ReadyPicture]], Sequence[T]],
+    ) -> list[T | BrainTumorError]:
+        """What ``work`` gives for each picture, which it gets as many of as the model likes."""
         step = model.runtime.preferred_batch
-        chunks = [ready[i : i + step] for i in range(0, len(ready), step)]
-        runs = self._executor.map(partial(self._answer_chunk, batch, model), chunks)
-        return [answer for answers in runs for answer in answers]
+        chunks = [pictures[i : i + step] for i in range(0, len(pictures), step)]
 
-    def _answer_chunk(
-        self, batch: InferenceBatch, model: LoadedModel, chunk: Sequence[_Prepared]
-    ) -> Sequence[Result]:
-        outcome = _guarded(batch.id, partial(_infer, batch.model_version, model, chunk))
-        return [outcome] * len(chunk) if isinstance(outcome, BrainTumorError) else outcome
+        def worked(chunk: Sequence[ReadyPicture]) -> Sequence[T | BrainTumorError]:
+            found = _guarded(batch.id, partial(work, chunk))
+            return [found] * len(chunk) if isinstance(found, BrainTumorError) else found
+
+        return [result for results in self._executor.map(worked, chunks) for result in results]
 
 
-def _infer(version: str, model: LoadedModel, chunk: Sequence[_Prepared]) -> list[Prediction]:
+_PLACES: Final = {
+    Task.CLASSIFICATION: "classifying a picture",
+    Task.SEGMENTATION: "outlining a tumour",
+}
+
+
+def _classify(version: str, model: LoadedModel, chunk: Sequence[ReadyPicture]) -> list[Prediction]:
     raw = model.runtime.run(np.stack([p.pixels for p in chunk]))
-    return [
-        _answer(version, model, p, raw.logits[i], raw.activation_map[i], raw.features[i])
-        for i, p in enumerate(chunk)
-    ]
+    outputs = zip(
+        chunk, raw[LOGITS_NAME], raw[ACTIVATION_MAP_NAME], raw[FEATURES_NAME], strict=True
+    )
+    return [_answer(version, model, *output) for output in outputs]
 
 
 def _answer(
     version: str,
     model: LoadedModel,
-    prepared: _Prepared,
+    picture: ReadyPicture,
     logits: NDArray[np.float32],
     activation_map: NDArray[np.float32],
     features: NDArray[np.float32],
@@ -120,15 +154,34 @@ def _answer(
         decision=decide(
             probabilities,
             calibration,
-            strange=is_strange(model.strangers, features, prepared.pixels),
+            strange=is_strange(model.strangers, features, picture.pixels),
         ),
         model_version=version,
     )
-    if not prepared.item.include_activation_map:
+    if not picture.item.include_activation_map:
         return prediction
     evidence = activation_map[:, :, LABELS.index(prediction.label)]
-    picture = activation_png(evidence, prepared.geometry, prepared.width, prepared.height)
-    return replace(prediction, activation_map=picture)
+    shown = activation_png(evidence, picture.geometry, picture.width, picture.height)
+    return replace(prediction, activation_map=shown)
+
+
+def _outline(segmenter: LoadedModel, chunk: Sequence[ReadyPicture]) -> Sequence[tuple[Region, ...]]:
+    for picture in chunk:
+        check_deadline(picture.item)
+    return outline(segmenter, chunk)
+
+
+def _with_regions(answer: Prediction, found: tuple[Region, ...] | BrainTumorError) -> Result:
+    """The answer with its regions, or with why there are none.
+
+    What may work if it is tried again (and a deadline that has passed) is no answer at all: a
+    request that was answered is not computed again.
+    """
+    if isinstance(found, Unavailable | DeadlinePassed):
+        return found
+    if isinstance(found, BrainTumorError):
+        return replace(answer, regions_error=found)
+    return replace(answer, regions=found)
 
 
 def _guarded(batch_id: str, work: Callable[[], T]) -> T | BrainTumorError:

@@ -1,14 +1,15 @@
 """ONNX Runtime: CUDA where there is a GPU, and the CPU where OpenVINO is missing."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from workers.inference.runtime import RawOutput, RuntimeLoader
-from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, INPUT_NAME, LOGITS_NAME
+from workers.inference.runtime import Outputs, RuntimeLoader
+from workers.model_artefact import INPUT_NAME
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +26,12 @@ def cuda_loader() -> RuntimeLoader | None:
     if _CUDA not in ort.get_available_providers():
         return None
 
-    def load(graph: bytes, _size: int) -> OnnxRuntime:
-        runtime = OnnxRuntime(graph, providers=[_CUDA, _CPU], preferred_batch=_GPU_BATCH)
+    def load(graph: bytes, _size: int, outputs: Sequence[str]) -> OnnxRuntime:
+        runtime = OnnxRuntime(graph, outputs, providers=[_CUDA, _CPU], preferred_batch=_GPU_BATCH)
         if runtime.provider == _CUDA:
             return runtime
         log.warning("cuda_not_usable provider=%s", runtime.provider)
-        return OnnxRuntime(graph, providers=[_CPU], preferred_batch=1)
+        return OnnxRuntime(graph, outputs, providers=[_CPU], preferred_batch=1)
 
     return load
 
@@ -38,8 +39,8 @@ def cuda_loader() -> RuntimeLoader | None:
 def cpu_loader() -> RuntimeLoader:
     """Loads graphs on the CPU, one thread a picture."""
 
-    def load(graph: bytes, _size: int) -> OnnxRuntime:
-        return OnnxRuntime(graph, providers=[_CPU], preferred_batch=1)
+    def load(graph: bytes, _size: int, outputs: Sequence[str]) -> OnnxRuntime:
+        return OnnxRuntime(graph, outputs, providers=[_CPU], preferred_batch=1)
 
     return load
 
@@ -47,7 +48,9 @@ def cpu_loader() -> RuntimeLoader:
 class OnnxRuntime:
     """One session; ONNX Runtime lets threads share it."""
 
-    def __init__(self, graph: bytes, *, providers: list[str], preferred_batch: int) -> None:
+    def __init__(
+        self, graph: bytes, outputs: Sequence[str], *, providers: list[str], preferred_batch: int
+    ) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if preferred_batch == 1:
@@ -56,8 +59,8 @@ class OnnxRuntime:
         self.provider: str = self._session.get_providers()[0]
         self.name = "onnxruntime-" + self.provider.removesuffix("ExecutionProvider").lower()
         self.preferred_batch = preferred_batch
+        self._outputs = list(outputs)
 
-    def run(self, images: NDArray[np.float32]) -> RawOutput:
-        names = [LOGITS_NAME, ACTIVATION_MAP_NAME, FEATURES_NAME]
-        logits, maps, features = self._session.run(names, {INPUT_NAME: images})
-        return RawOutput(logits=logits, activation_map=maps, features=features)
+    def run(self, images: NDArray[np.float32]) -> Outputs:
+        found = self._session.run(self._outputs, {INPUT_NAME: images})
+        return dict(zip(self._outputs, found, strict=True))

@@ -5,20 +5,25 @@ arithmetic, so pictures run as parallel singles.
 """
 
 import threading
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from workers.inference.runtime import RawOutput, RuntimeLoader
-from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, LOGITS_NAME
+from workers.inference.runtime import Outputs, RuntimeLoader
+
+_first_picture: Final = threading.Lock()
+"""The binding fills a table when it first sees a tensor's data. Two threads that do so at once wait
+for each other for ever, one with the table, one with the interpreter's lock; so one goes alone."""
 
 
 def loader(*, streams: int, precision: str) -> RuntimeLoader:
     """Loads graphs for ``streams`` parallel pictures in ``precision`` (f32 or bf16)."""
 
-    def load(graph: bytes, size: int) -> OpenVinoRuntime:
-        return OpenVinoRuntime(graph, size, streams=streams, precision=precision)
+    def load(graph: bytes, size: int, outputs: Sequence[str]) -> OpenVinoRuntime:
+        return OpenVinoRuntime(graph, size, outputs, streams=streams, precision=precision)
 
     return load
 
@@ -29,7 +34,9 @@ class OpenVinoRuntime:
     name = "openvino-cpu"
     preferred_batch = 1
 
-    def __init__(self, graph: bytes, size: int, *, streams: int, precision: str) -> None:
+    def __init__(
+        self, graph: bytes, size: int, outputs: Sequence[str], *, streams: int, precision: str
+    ) -> None:
         core = ov.Core()
         model = core.read_model(graph)
         model.reshape({0: [1, size, size, 1]})
@@ -39,28 +46,23 @@ class OpenVinoRuntime:
             "INFERENCE_PRECISION_HINT": precision,
         }
         self._model = core.compile_model(model, "CPU", config)
-        self._logits = self._model.output(LOGITS_NAME)
-        self._activation_map = self._model.output(ACTIVATION_MAP_NAME)
-        self._features = self._model.output(FEATURES_NAME)
+        self._outputs = {name: self._model.output(name) for name in outputs}
         self._threads = threading.local()
+        with _first_picture:
+            self._run_one(np.zeros((1, size, size, 1), np.float32))
+        del self._threads.request  # of the thread that loads, which need not be one that runs
 
-    def run(self, images: NDArray[np.float32]) -> RawOutput:
+    def run(self, images: NDArray[np.float32]) -> Outputs:
         singles = [self._run_one(images[i : i + 1]) for i in range(len(images))]
-        return RawOutput(
-            logits=np.concatenate([s.logits for s in singles]),
-            activation_map=np.concatenate([s.activation_map for s in singles]),
-            features=np.concatenate([s.features for s in singles]),
-        )
+        return {name: np.concatenate([s[name] for s in singles]) for name in self._outputs}
 
-    def _run_one(self, image: NDArray[np.float32]) -> RawOutput:
+    def _run_one(self, image: NDArray[np.float32]) -> Outputs:
         request = self._request()
         request.infer({0: image})
         # Copies: the request's own buffers are overwritten by its next picture.
-        return RawOutput(
-            logits=request.get_tensor(self._logits).data.copy(),
-            activation_map=request.get_tensor(self._activation_map).data.copy(),
-            features=request.get_tensor(self._features).data.copy(),
-        )
+        return {
+            name: request.get_tensor(output).data.copy() for name, output in self._outputs.items()
+        }
 
     def _request(self) -> ov.InferRequest:
         if not hasattr(self._threads, "request"):

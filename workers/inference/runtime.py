@@ -1,8 +1,7 @@
 """What serves a model: a small port, and the choice of the runtime behind it."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,14 +13,9 @@ from core.settings import Settings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RawOutput:
-    """What the graph gives for n pictures, all float32: ``logits`` (n, classes),
-    ``activation_map`` (n, h, w, classes) and ``features`` (n, d)."""
-
-    logits: NDArray[np.float32]
-    activation_map: NDArray[np.float32]
-    features: NDArray[np.float32]
+Outputs = Mapping[str, NDArray[np.float32]]
+"""What a graph gives for n pictures, by name: arrays (n, ...), as
+:mod:`workers.model_artefact` describes them."""
 
 
 class Runtime(Protocol):
@@ -31,13 +25,13 @@ class Runtime(Protocol):
     preferred_batch: int
     """How many pictures are best given to one call; 1 where parallel singles are faster."""
 
-    def run(self, images: NDArray[np.float32]) -> RawOutput:
+    def run(self, images: NDArray[np.float32]) -> Outputs:
         """``images``: (n, size, size, 1), grey values 0..255."""
         ...
 
 
-RuntimeLoader = Callable[[bytes, int], Runtime]
-"""Loads an ONNX graph (its bytes) for pictures of a side in pixels."""
+RuntimeLoader = Callable[[bytes, int, Sequence[str]], Runtime]
+"""Loads an ONNX graph (its bytes) for pictures of a side in pixels; names the outputs to give."""
 
 
 def choose_runtime(settings: Settings) -> RuntimeLoader:

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from core.errors import ArtefactCorrupt
 from core.labels import LABELS
 from core.ports import ArtefactStore
+from core.training import Task
 from workers.evaluation.ood import OodModel
 from workers.imaging.preprocess import PREPROCESSING
 from workers.inference.runtime import Runtime, RuntimeLoader
-from workers.model_artefact import GRAPH, OOD, ModelManifest, load_file, load_manifest
+from workers.model_artefact import (
+    GRAPH,
+    OOD,
+    OUTPUTS,
+    ModelManifest,
+    RegionRule,
+    load_file,
+    load_manifest,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +35,37 @@ class LoadedModel:
     strangers: OodModel | None = None
     """What is strange to it; None for a model from before that was learned."""
 
+    @property
+    def region_rule(self) -> RegionRule:
+        """A segmenter's. :func:`load_model` has seen to it that there is one."""
+        assert self.manifest.regions is not None  # noqa: S101
+        return self.manifest.regions
+
 
 def load_model(store: ArtefactStore, load: RuntimeLoader, digest: str) -> LoadedModel:
     """Check the artefact's hashes, then load its graph. Raises ``ArtefactCorrupt``."""
     manifest = load_manifest(store, digest)
-    if manifest.labels != LABELS:
-        raise ArtefactCorrupt(f"models/{digest}", f"its labels are {manifest.labels}")
-    if manifest.preprocessing != PREPROCESSING:
-        problem = f"it expects pixels prepared by {manifest.preprocessing}, not {PREPROCESSING}"
+    problem = _problem_of(manifest)
+    if problem is not None:
         raise ArtefactCorrupt(f"models/{digest}", problem)
     graph = load_file(store, digest, manifest, GRAPH)
     strangers = _load_strangers(store, digest, manifest)
-    runtime = load(graph, manifest.image_size)
+    runtime = load(graph, manifest.image_size, OUTPUTS[manifest.task])
     log.info("model_loaded digest=%s runtime=%s", digest[:12], runtime.name)
     return LoadedModel(manifest=manifest, runtime=runtime, strangers=strangers)
+
+
+def _problem_of(manifest: ModelManifest) -> str | None:
+    """Why this software cannot serve a version that it did not make, or None if it can."""
+    if manifest.labels != LABELS:
+        return f"its labels are {manifest.labels}"
+    if manifest.preprocessing != PREPROCESSING:
+        return f"it expects pixels prepared by {manifest.preprocessing}, not {PREPROCESSING}"
+    if manifest.task not in OUTPUTS:
+        return f"it does {manifest.task}, which nothing here serves"
+    if manifest.task == Task.SEGMENTATION and manifest.regions is None:
+        return "it does not say how its map becomes regions"
+    return None
 
 
 def _load_strangers(store: ArtefactStore, digest: str, manifest: ModelManifest) -> OodModel | None:

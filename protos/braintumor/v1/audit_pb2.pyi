@@ -3,6 +3,7 @@
 isort:skip_file
 The audit log: every classification, its answer or refusal, in a hash chain."""
 
+from braintumor.v1 import classifier_pb2 as _classifier_pb2
 from braintumor.v1 import labels_pb2 as _labels_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -76,6 +77,9 @@ class Prediction(_message.Message):
     PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
     ROW_HASH_FIELD_NUMBER: _builtins.int
     REVIEWS_FIELD_NUMBER: _builtins.int
+    SEGMENTER_VERSION_FIELD_NUMBER: _builtins.int
+    OUTLINED_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """predictions/{prediction}."""
     sequence: _builtins.int
@@ -99,7 +103,7 @@ class Prediction(_message.Message):
     status: _builtins.str
     """gRPC status name, "OK" for an answer."""
     error_reason: _builtins.str
-    """Stable reason of a refusal or failure."""
+    """Stable reason of a refusal or failure; of an answer, why its tumour could not be outlined."""
     error_message: _builtins.str
     """Its message."""
     software_version: _builtins.str
@@ -108,6 +112,12 @@ class Prediction(_message.Message):
     """Hash of the row before, hex SHA-256."""
     row_hash: _builtins.str
     """Hash of this row, hex SHA-256."""
+    segmenter_version: _builtins.str
+    """The version that outlined the regions, or failed to; empty if none had to."""
+    outlined: _builtins.bool
+    """Whether the answer came with regions, be it none; false if they were not asked for, or the
+    tumour could not be outlined.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the request arrived."""
@@ -123,6 +133,10 @@ class Prediction(_message.Message):
     @_builtins.property
     def reviews(self) -> _containers.RepeatedCompositeFieldContainer[Global___Review]:
         """People's verdicts, oldest first; only in GetPrediction."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedCompositeFieldContainer[_classifier_pb2.Region]:
+        """The regions of the answer, best first, without masks."""
 
     def __init__(
         self,
@@ -147,10 +161,13 @@ class Prediction(_message.Message):
         previous_hash: _builtins.str = ...,
         row_hash: _builtins.str = ...,
         reviews: _abc.Iterable[Global___Review] | None = ...,
+        segmenter_version: _builtins.str = ...,
+        outlined: _builtins.bool = ...,
+        regions: _abc.Iterable[_classifier_pb2.Region] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "create_time", b"create_time", "decision", b"decision", "error_message", b"error_message", "error_reason", b"error_reason", "image_sha256", b"image_sha256", "image_size_bytes", b"image_size_bytes", "label", b"label", "latency", b"latency", "model_version", b"model_version", "name", b"name", "outcome", b"outcome", "previous_hash", b"previous_hash", "probabilities", b"probabilities", "request_id", b"request_id", "reviews", b"reviews", "row_hash", b"row_hash", "sequence", b"sequence", "software_version", b"software_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "create_time", b"create_time", "decision", b"decision", "error_message", b"error_message", "error_reason", b"error_reason", "image_sha256", b"image_sha256", "image_size_bytes", b"image_size_bytes", "label", b"label", "latency", b"latency", "model_version", b"model_version", "name", b"name", "outcome", b"outcome", "outlined", b"outlined", "previous_hash", b"previous_hash", "probabilities", b"probabilities", "regions", b"regions", "request_id", b"request_id", "reviews", b"reviews", "row_hash", b"row_hash", "segmenter_version", b"segmenter_version", "sequence", b"sequence", "software_version", b"software_version", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

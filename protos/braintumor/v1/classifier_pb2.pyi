@@ -11,6 +11,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -23,6 +24,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MaskFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MaskFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MaskFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MASK_FORMAT_UNSPECIFIED: _MaskFormat.ValueType  # 0
+    """Not at all."""
+    MASK_FORMAT_PNG: _MaskFormat.ValueType  # 1
+    """A PNG of one bit a pixel, of the size of the picture that was sent; white is the region."""
+    MASK_FORMAT_COCO_RLE: _MaskFormat.ValueType  # 2
+    """COCO's compressed run lengths, for pycocotools.mask.decode."""
+
+class MaskFormat(_MaskFormat, metaclass=_MaskFormatEnumTypeWrapper):
+    """How the pixels of a region are written down."""
+
+MASK_FORMAT_UNSPECIFIED: MaskFormat.ValueType  # 0
+"""Not at all."""
+MASK_FORMAT_PNG: MaskFormat.ValueType  # 1
+"""A PNG of one bit a pixel, of the size of the picture that was sent; white is the region."""
+MASK_FORMAT_COCO_RLE: MaskFormat.ValueType  # 2
+"""COCO's compressed run lengths, for pycocotools.mask.decode."""
+Global___MaskFormat: _TypeAlias = MaskFormat  # noqa: Y015
+
 @_typing.final
 class ClassifyRequest(_message.Message):
     """One slice and what to do with it."""
@@ -34,16 +59,30 @@ class ClassifyRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INCLUDE_REGIONS_FIELD_NUMBER: _builtins.int
     INCLUDE_EXPLANATION_FIELD_NUMBER: _builtins.int
+    MASK_FORMAT_FIELD_NUMBER: _builtins.int
+    PIXEL_SPACING_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     """The encoded picture: JPEG, PNG, BMP, TIFF or WebP, at most 32 MiB and 64 megapixels."""
     model_version: _builtins.str
     """The model version that should answer; empty means the one promoted to production."""
     request_id: _builtins.str
-    """A UUID. A repeat by the same caller with the same picture gets the first answer back."""
+    """A UUID. A repeat by the same caller with the same picture gets the first answer back from the
+    audit log, which keeps boxes, scores and areas of regions, but no masks and no explanation.
+    Where the first request asked for no regions, a repeat that does is another request:
+    ALREADY_EXISTS, REQUEST_ID_REUSED.
+    """
     include_regions: _builtins.bool
-    """Whether to outline what was found."""
+    """Whether to outline the tumour. An answer of no_tumor or OUT_OF_DISTRIBUTION has nothing to
+    outline; one that abstains is outlined.
+    """
     include_explanation: _builtins.bool
     """Whether to return the class activation map."""
+    mask_format: Global___MaskFormat.ValueType
+    """How to return the pixels of each region; needs include_regions."""
+    @_builtins.property
+    def pixel_spacing(self) -> Global___PixelSpacing:
+        """How far the pixels of the picture are apart; areas in mm2 need it."""
+
     def __init__(
         self,
         *,
@@ -52,14 +91,42 @@ class ClassifyRequest(_message.Message):
         request_id: _builtins.str = ...,
         include_regions: _builtins.bool = ...,
         include_explanation: _builtins.bool = ...,
+        mask_format: Global___MaskFormat.ValueType = ...,
+        pixel_spacing: Global___PixelSpacing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pixel_spacing", b"pixel_spacing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "include_explanation", b"include_explanation", "include_regions", b"include_regions", "model_version", b"model_version", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "include_explanation", b"include_explanation", "include_regions", b"include_regions", "mask_format", b"mask_format", "model_version", b"model_version", "pixel_spacing", b"pixel_spacing", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class PixelSpacing(_message.Message):
+    """The distance between the centres of neighbouring pixels, in millimetres; above 0, at most 100."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_MM_FIELD_NUMBER: _builtins.int
+    Y_MM_FIELD_NUMBER: _builtins.int
+    x_mm: _builtins.float
+    """To the right."""
+    y_mm: _builtins.float
+    """Down."""
+    def __init__(
+        self,
+        *,
+        x_mm: _builtins.float = ...,
+        y_mm: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["x_mm", b"x_mm", "y_mm", b"y_mm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PixelSpacing: _TypeAlias = PixelSpacing  # noqa: Y015
 
 @_typing.final
 class ClassifyResponse(_message.Message):
@@ -76,6 +143,7 @@ class ClassifyResponse(_message.Message):
     REGIONS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
+    SEGMENTER_VERSION_FIELD_NUMBER: _builtins.int
     prediction: _builtins.str
     """The audit record of this answer."""
     label: _labels_pb2.TumorLabel.ValueType
@@ -86,6 +154,8 @@ class ClassifyResponse(_message.Message):
     """The model version that answered."""
     notice: _builtins.str
     """What this answer is not, for whoever shows it to people."""
+    segmenter_version: _builtins.str
+    """The model version that outlined the regions; empty if none had to."""
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedCompositeFieldContainer[_labels_pb2.LabelProbability]:
         """All classes, in the order of the enum."""
@@ -96,7 +166,7 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Region]:
-        """Outlined lesions, best first; empty unless asked for."""
+        """Outlined lesions, best first, at most 32; empty unless asked for."""
 
     @_builtins.property
     def explanation(self) -> Global___Explanation:
@@ -114,10 +184,11 @@ class ClassifyResponse(_message.Message):
         regions: _abc.Iterable[Global___Region] | None = ...,
         explanation: Global___Explanation | None = ...,
         notice: _builtins.str = ...,
+        segmenter_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "label", b"label", "latency", b"latency", "model_version", b"model_version", "notice", b"notice", "prediction", b"prediction", "probabilities", b"probabilities", "regions", b"regions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "label", b"label", "latency", b"latency", "model_version", b"model_version", "notice", b"notice", "prediction", b"prediction", "probabilities", b"probabilities", "regions", b"regions", "segmenter_version", b"segmenter_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,20 +196,31 @@ Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
 
 @_typing.final
 class Region(_message.Message):
-    """One outlined lesion, in pixels of the picture that was sent."""
+    """One outlined lesion, in pixels of the picture that was sent, upright by its EXIF orientation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BOX_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     AREA_PX_FIELD_NUMBER: _builtins.int
+    AREA_MM2_FIELD_NUMBER: _builtins.int
+    MASK_PNG_FIELD_NUMBER: _builtins.int
+    MASK_COCO_RLE_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """In 0..1."""
+    """Mean probability of tumour in it, 0..1."""
     area_px: _builtins.int
     """How many pixels it covers."""
+    area_mm2: _builtins.float
+    """Its area in mm2; absent unless pixel_spacing was given."""
+    mask_png: _builtins.bytes
+    """For MASK_FORMAT_PNG."""
     @_builtins.property
     def box(self) -> Global___BoundingBox:
         """The smallest box around it."""
+
+    @_builtins.property
+    def mask_coco_rle(self) -> Global___CocoRunLengths:
+        """For MASK_FORMAT_COCO_RLE."""
 
     def __init__(
         self,
@@ -146,14 +228,52 @@ class Region(_message.Message):
         box: Global___BoundingBox | None = ...,
         score: _builtins.float = ...,
         area_px: _builtins.int = ...,
+        area_mm2: _builtins.float | None = ...,
+        mask_png: _builtins.bytes = ...,
+        mask_coco_rle: Global___CocoRunLengths | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["box", b"box"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_area_mm2", b"_area_mm2", "area_mm2", b"area_mm2", "box", b"box", "mask", b"mask", "mask_coco_rle", b"mask_coco_rle", "mask_png", b"mask_png"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["area_px", b"area_px", "box", b"box", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_area_mm2", b"_area_mm2", "area_mm2", b"area_mm2", "area_px", b"area_px", "box", b"box", "mask", b"mask", "mask_coco_rle", b"mask_coco_rle", "mask_png", b"mask_png", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__area_mm2: _TypeAlias = _typing.Literal["area_mm2"]  # noqa: Y015
+    _WhichOneofArgType__area_mm2: _TypeAlias = _typing.Literal["_area_mm2", b"_area_mm2"]  # noqa: Y015
+    _WhichOneofReturnType_mask: _TypeAlias = _typing.Literal["mask_png", "mask_coco_rle"]  # noqa: Y015
+    _WhichOneofArgType_mask: _TypeAlias = _typing.Literal["mask", b"mask"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__area_mm2) -> _WhichOneofReturnType__area_mm2 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_mask) -> _WhichOneofReturnType_mask | None: ...
+
+Global___Region: _TypeAlias = Region  # noqa: Y015
+
+@_typing.final
+class CocoRunLengths(_message.Message):
+    """A mask as COCO writes it: with these two fields as keys, an object for pycocotools.mask.decode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    counts: _builtins.str
+    """Compressed lengths of runs of 0 and 1 in turn, column by column."""
+    @_builtins.property
+    def size(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Height and width of the picture."""
+
+    def __init__(
+        self,
+        *,
+        size: _abc.Iterable[_builtins.int] | None = ...,
+        counts: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Region: _TypeAlias = Region  # noqa: Y015
+Global___CocoRunLengths: _TypeAlias = CocoRunLengths  # noqa: Y015
 
 @_typing.final
 class BoundingBox(_message.Message):

@@ -40,9 +40,16 @@ class ClassifierStub:
     refusal.
 
     INVALID_ARGUMENT: the picture cannot be read or is over a limit. NOT_FOUND: no such model
-    version. FAILED_PRECONDITION: nothing is promoted to production, or regions were asked for
-    and no segmenter is registered. RESOURCE_EXHAUSTED: too much in flight; see RetryInfo.
+    version. FAILED_PRECONDITION: nothing is promoted to production, or model_version names a
+    segmenter. RESOURCE_EXHAUSTED: too much in flight; see RetryInfo.
     UNAVAILABLE: worker, broker or database are away; safe to retry with the same request_id.
+
+    Where regions were asked for and a tumour cannot be outlined, the classification is in the
+    audit log all the same, and the error's ErrorInfo names it as "prediction":
+    FAILED_PRECONDITION SEGMENTER_NOT_REGISTERED, nothing has the alias "segmentation"; DATA_LOSS
+    SEGMENTER_CORRUPT, the segmenter's files were changed; INTERNAL SEGMENTATION_FAILED, it failed.
+    Ask again without include_regions, or get the prediction. An answer with nothing to outline
+    needs no segmenter and never fails so.
     """
     ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
     """Classifies the slices of a study. Each request is answered once, in the order of arrival; a
@@ -59,9 +66,16 @@ class ClassifierAsyncStub(ClassifierStub):
     refusal.
 
     INVALID_ARGUMENT: the picture cannot be read or is over a limit. NOT_FOUND: no such model
-    version. FAILED_PRECONDITION: nothing is promoted to production, or regions were asked for
-    and no segmenter is registered. RESOURCE_EXHAUSTED: too much in flight; see RetryInfo.
+    version. FAILED_PRECONDITION: nothing is promoted to production, or model_version names a
+    segmenter. RESOURCE_EXHAUSTED: too much in flight; see RetryInfo.
     UNAVAILABLE: worker, broker or database are away; safe to retry with the same request_id.
+
+    Where regions were asked for and a tumour cannot be outlined, the classification is in the
+    audit log all the same, and the error's ErrorInfo names it as "prediction":
+    FAILED_PRECONDITION SEGMENTER_NOT_REGISTERED, nothing has the alias "segmentation"; DATA_LOSS
+    SEGMENTER_CORRUPT, the segmenter's files were changed; INTERNAL SEGMENTATION_FAILED, it failed.
+    Ask again without include_regions, or get the prediction. An answer with nothing to outline
+    needs no segmenter and never fails so.
     """
     ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
     """Classifies the slices of a study. Each request is answered once, in the order of arrival; a
@@ -81,9 +95,16 @@ class ClassifierServicer(metaclass=_abc_1.ABCMeta):
         refusal.
 
         INVALID_ARGUMENT: the picture cannot be read or is over a limit. NOT_FOUND: no such model
-        version. FAILED_PRECONDITION: nothing is promoted to production, or regions were asked for
-        and no segmenter is registered. RESOURCE_EXHAUSTED: too much in flight; see RetryInfo.
+        version. FAILED_PRECONDITION: nothing is promoted to production, or model_version names a
+        segmenter. RESOURCE_EXHAUSTED: too much in flight; see RetryInfo.
         UNAVAILABLE: worker, broker or database are away; safe to retry with the same request_id.
+
+        Where regions were asked for and a tumour cannot be outlined, the classification is in the
+        audit log all the same, and the error's ErrorInfo names it as "prediction":
+        FAILED_PRECONDITION SEGMENTER_NOT_REGISTERED, nothing has the alias "segmentation"; DATA_LOSS
+        SEGMENTER_CORRUPT, the segmenter's files were changed; INTERNAL SEGMENTATION_FAILED, it failed.
+        Ask again without include_regions, or get the prediction. An answer with nothing to outline
+        needs no segmenter and never fails so.
         """
 
     @_abc_1.abstractmethod

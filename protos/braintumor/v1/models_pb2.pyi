@@ -862,7 +862,9 @@ class PromoteModelVersionRequest(_message.Message):
     name: _builtins.str
     """modelVersions/{model_version}."""
     alias: _builtins.str
-    """Empty means "production"."""
+    """Empty means the one by which a version of its task serves: "production" for a classifier,
+    "segmentation" for a segmenter.
+    """
     reason: _builtins.str
     """Kept in the alias history."""
     force: _builtins.bool
@@ -893,7 +895,7 @@ class PromoteModelVersionResponse(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     note: _builtins.str
     """How it compares with what served before, or why that cannot be said, in words; empty if the
-    alias pointed there already or is not production.
+    alias pointed there already or is one by which nothing serves.
     """
     @_builtins.property
     def move(self) -> Global___AliasMove:

@@ -97,7 +97,8 @@ class ModelsServicer:
         """Points an alias at a version. The next classification uses it.
         FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
         EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
-        changed. force with a reason passes these over.
+        changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
+        passes over: "production" is for a classifier, "segmentation" for a segmenter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

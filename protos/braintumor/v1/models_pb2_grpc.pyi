@@ -45,7 +45,8 @@ class ModelsStub:
     """Points an alias at a version. The next classification uses it.
     FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
     EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
-    changed. force with a reason passes these over.
+    changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
+    passes over: "production" is for a classifier, "segmentation" for a segmenter.
     """
     RollbackModelAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.RollbackModelAliasRequest, _models_pb2.RollbackModelAliasResponse]
     """Points an alias back at the version it had before.
@@ -71,7 +72,8 @@ class ModelsAsyncStub(ModelsStub):
     """Points an alias at a version. The next classification uses it.
     FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
     EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
-    changed. force with a reason passes these over.
+    changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
+    passes over: "production" is for a classifier, "segmentation" for a segmenter.
     """
     RollbackModelAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.RollbackModelAliasRequest, _models_pb2.RollbackModelAliasResponse]  # type: ignore[assignment]
     """Points an alias back at the version it had before.
@@ -118,7 +120,8 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         """Points an alias at a version. The next classification uses it.
         FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
         EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
-        changed. force with a reason passes these over.
+        changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
+        passes over: "production" is for a classifier, "segmentation" for a segmenter.
         """
 
     @_abc_1.abstractmethod

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.audit_chain import GENESIS, ChainHead, canonical_form, row_hash, verify_chain
 from core.labels import TumourLabel
 from core.prediction import AuditEntry, AuditRecord, Decision, Outcome
-from tests.fakes.records import a_refusal, an_entry
+from tests.fakes.records import a_refusal, a_region, an_entry, an_outlined_entry
 
 
 def chained(entry: AuditEntry, before: ChainHead) -> AuditRecord:
@@ -32,7 +32,7 @@ def a_log(length: int) -> list[AuditRecord]:
     records: list[AuditRecord] = []
     head = ChainHead()
     for number in range(1, length + 1):
-        make = a_refusal if number % 3 == 0 else an_entry
+        make = (a_refusal, an_entry, an_outlined_entry)[number % 3]
         records.append(chained(make(id=f"p{number}", latency_us=number), head))
         head = head_of(records)
     return records
@@ -67,6 +67,8 @@ CHANGES: dict[str, Any] = {
     "message": "nothing happened",
     "latency_us": 99,
     "software_version": "9.9.9",
+    "segmenter_version": "s2",
+    "regions": (a_region(),),
     "sequence": 77,
     "previous_hash": "e" * 64,
 }
@@ -120,6 +122,21 @@ def test_the_form_is_fixed_for_ever() -> None:
         f'"previous_hash":"{GENESIS}","probabilities":[0.1,0.2,0.3,0.4],"reason":null,'
         '"request_id":null,"sequence":1,"software_version":"0.1.0","status":"OK"}'
     )
+
+
+def test_the_form_of_regions_is_fixed_for_ever() -> None:
+    entry = an_outlined_entry(id="p1", probabilities=(0.1, 0.2, 0.3, 0.4))
+    text = canonical_form(entry, 1, GENESIS).decode()
+    assert (
+        '"reason":null,"regions":[{"area_mm2":0.3333333333333333,"area_px":900,"box":[1,2,31,42],'
+        '"score":0.30000000000000004},{"area_mm2":null,"area_px":900,"box":[1,2,31,42],'
+        '"score":0.25}],"request_id":null,"segmenter_version":"s1","sequence":1,'
+    ) in text
+
+
+def test_no_regions_and_not_outlined_are_different() -> None:
+    hashes = {row_hash(an_entry(id="p", regions=r), 1, GENESIS) for r in (None, (), (a_region(),))}
+    assert len(hashes) == 3
 
 
 def test_the_time_zone_does_not_count() -> None:

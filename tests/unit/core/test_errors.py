@@ -12,6 +12,7 @@ import pytest
 from core import errors
 from core.errors import (
     AlreadyExists,
+    AnsweredWithoutRegions,
     ArtefactCorrupt,
     BrainTumorError,
     BrokerUnavailable,
@@ -35,6 +36,8 @@ from core.errors import (
     PretrainedWeightsUnavailable,
     RejectedFile,
     RequestIdReused,
+    SegmentationFailed,
+    SegmenterCorrupt,
     SegmenterNotRegistered,
     StoreUnavailable,
     TrainingCancelled,
@@ -42,6 +45,7 @@ from core.errors import (
     Unavailable,
     WorkerLost,
     WorseThanProduction,
+    WrongTask,
     all_errors,
     from_wire,
     to_wire,
@@ -59,7 +63,11 @@ EXAMPLES: Final[dict[type[BrainTumorError], BrainTumorError]] = {
         RequestIdReused("0b4c1f0e-57a4-4c3c-9c1f-2f8f3f0a2a11"),
         FailedPrecondition("The database is newer than this software."),
         NoProductionModel("staging"),
-        SegmenterNotRegistered(),
+        AnsweredWithoutRegions("predictions/p"),
+        SegmenterNotRegistered("predictions/p"),
+        SegmenterCorrupt("predictions/p", "Its files were changed."),
+        SegmentationFailed("predictions/p"),
+        WrongTask("modelVersions/s", "segmentation", "classification", "the alias 'production'"),
         IllegalTransition("trainingJobs/j", "SUCCEEDED", "RUNNING"),
         InUse("datasets/brains", "trainingJobs/j"),
         NothingToRollBackTo("production"),
@@ -176,6 +184,15 @@ def test_a_refused_data_set_names_its_files() -> None:
     assert error.message.startswith("7 files cannot be used: glioma/0.png: empty; ")
     assert error.message.endswith("glioma/4.png: empty (and 2 more)")
     assert [v.field for v in error.violations] == [f"files[{r.path}]" for r in rejected]
+
+
+@pytest.mark.parametrize(
+    "kind", [SegmenterNotRegistered, SegmenterCorrupt, SegmentationFailed], ids=lambda k: k.__name__
+)
+def test_an_answer_without_regions_says_where_it_is(kind: type[AnsweredWithoutRegions]) -> None:
+    error = kind("predictions/p")
+    assert error.metadata == {"prediction": "predictions/p"}
+    assert "get predictions/p, or ask again without include_regions" in error.message
 
 
 def test_a_data_set_refused_as_a_whole() -> None:

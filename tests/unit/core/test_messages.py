@@ -17,12 +17,20 @@ from core.messages import (
     IngestSource,
     Reply,
     ReplyKind,
+    Segmenter,
 )
-from core.prediction import Box, Decision, Prediction, Region
+from core.prediction import Box, Decision, MaskFormat, Prediction, Region, RegionMask
 
 
 def through_msgpack(payload: dict[str, Any]) -> Any:
     return msgpack.unpackb(msgpack.packb(payload))
+
+
+def a_region(mask_format: MaskFormat | None) -> Region:
+    mask = None
+    if mask_format is not None:
+        mask = RegionMask(format=mask_format, width=3, height=4, data=b"\x00\xff")
+    return Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.1 + 0.2, area_px=4, mask=mask)
 
 
 def a_prediction(**changes: Any) -> Prediction:
@@ -30,7 +38,7 @@ def a_prediction(**changes: Any) -> Prediction:
         "probabilities": (0.1 + 0.2, 1 / 3, 5e-324, 0.36666666666666664),
         "decision": Decision.ABSTAINED,
         "model_version": "v1",
-        "regions": (Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.5, area_px=4),),
+        "regions": (a_region(None), a_region(MaskFormat.PNG), a_region(MaskFormat.COCO_RLE)),
         "activation_map": b"\x89PNG\r\n",
     }
     return Prediction(**(values | changes))
@@ -41,15 +49,67 @@ items = st.builds(
     image=st.binary(max_size=64),
     deadline=st.floats(min_value=0, max_value=4e9),
     include_activation_map=st.booleans(),
+    mask_format=st.none() | st.sampled_from(MaskFormat),
 )
+segmenters = st.none() | st.builds(Segmenter, version=st.text(max_size=9), digest=st.just("e" * 64))
 
 
-@given(items=st.lists(items, max_size=5).map(tuple), version=st.text(max_size=20))
-def test_a_batch(items: tuple[InferenceItem, ...], version: str) -> None:
+@given(
+    items=st.lists(items, max_size=5).map(tuple), version=st.text(max_size=20), segmenter=segmenters
+)
+def test_a_batch(
+    items: tuple[InferenceItem, ...], version: str, segmenter: Segmenter | None
+) -> None:
     batch = InferenceBatch(
-        id="b1", reply_to="r", model_version=version, digest="d" * 64, items=items
+        id="b1",
+        reply_to="r",
+        model_version=version,
+        digest="d" * 64,
+        items=items,
+        segmenter=segmenter,
     )
-    assert InferenceBatch.from_wire(through_msgpack(batch.to_wire())) == batch
+    back = InferenceBatch.from_wire(through_msgpack(batch.to_wire()))
+    assert back == batch
+    assert all(type(item.mask_format) in {type(None), MaskFormat} for item in back.items)
+
+
+def test_what_a_message_does_not_use_a_neighbouring_version_need_not_know() -> None:
+    item = InferenceItem(image=b"x", deadline=1.0)
+    batch = InferenceBatch(id="b", reply_to="r", model_version="v", digest="d", items=(item,))
+    assert batch.to_wire() == {
+        "id": "b",
+        "reply_to": "r",
+        "model_version": "v",
+        "digest": "d",
+        "items": [{"image": b"x", "deadline": 1.0}],
+    }
+    answer = a_prediction(regions=(a_region(None),), activation_map=b"")
+    reply = Reply(id="b", kind=ReplyKind.DONE, worker="w", results=(answer,)).to_wire()
+    assert reply["results"] == [
+        {
+            "prediction": {
+                "probabilities": answer.probabilities,
+                "decision": "ABSTAINED",
+                "model_version": "v1",
+                "regions": [
+                    {
+                        "box": {"x0": 1, "y0": 2, "x1": 3, "y1": 4},
+                        "score": 0.1 + 0.2,
+                        "area_px": 4,
+                    }
+                ],
+            }
+        }
+    ]
+
+
+def test_why_there_are_no_regions_travels_with_the_answer() -> None:
+    sent = a_prediction(regions=(), regions_error=NotFound("modelVersions/s"))
+    reply = Reply(id="b", kind=ReplyKind.DONE, worker="w", results=(sent,))
+    (back,) = Reply.from_wire(through_msgpack(reply.to_wire())).results
+    assert isinstance(back.regions_error, NotFound)
+    assert back.regions_error.name == "modelVersions/s"
+    assert back.probabilities == sent.probabilities
 
 
 def test_pictures_travel_as_raw_bytes() -> None:

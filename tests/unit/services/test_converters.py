@@ -20,9 +20,12 @@ from core.prediction import (
     AuditRecord,
     Box,
     Decision,
+    MaskFormat,
     Outcome,
+    PixelSpacing,
     Prediction,
     Region,
+    RegionMask,
 )
 from core.registry import AliasMove, Interval
 from core.search import TrialState
@@ -47,6 +50,7 @@ from tests.fakes.records import (
     a_dataset,
     a_job,
     a_refusal,
+    a_region,
     a_review,
     a_search,
     a_trial,
@@ -58,6 +62,7 @@ PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
     (converters.LABEL, TumourLabel, labels_pb2.TumorLabel),
     (converters.DECISION, Decision, labels_pb2.Decision),
     (converters.OUTCOME, Outcome, audit_pb2.Outcome),
+    (converters.MASK_FORMAT, MaskFormat, classifier_pb2.MaskFormat),
     (converters.ON_BAD_FILE, OnBadFile, datasets_pb2.OnBadFile),
     (converters.TASK, Task, training_pb2.Task),
     (converters.BACKBONE, Backbone, training_pb2.Backbone),
@@ -68,7 +73,7 @@ PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
 
 
 def a_record(**changes: Any) -> AuditRecord:
-    fields = asdict(an_entry()) | {"sequence": 7, "previous_hash": "a" * 64, "row_hash": "b" * 64}
+    fields = vars(an_entry()) | {"sequence": 7, "previous_hash": "a" * 64, "row_hash": "b" * 64}
     return AuditRecord(**fields | changes)
 
 
@@ -116,6 +121,26 @@ def test_a_command_is_taken_as_it_is_and_never_refused() -> None:
         classifier_pb2.ClassifyRequest(model_version="what/is/this"), caller="", deadline=None
     )
     assert (bare.model_version, bare.request_id) == ("what/is/this", None)
+    assert (bare.mask_format, bare.pixel_spacing, bare.problem) == (None, None, None)
+
+
+def test_how_regions_are_wanted_is_read() -> None:
+    request = classifier_pb2.ClassifyRequest(
+        include_regions=True,
+        mask_format=classifier_pb2.MASK_FORMAT_COCO_RLE,
+        pixel_spacing=classifier_pb2.PixelSpacing(x_mm=0.5),
+    )
+    command = converters.classify_command(request, caller="ann", deadline=None)
+    assert command.mask_format is MaskFormat.COCO_RLE
+    assert command.pixel_spacing == PixelSpacing(x_mm=0.5, y_mm=0.0)
+
+
+def test_an_unknown_mask_format_is_the_use_cases_to_refuse() -> None:
+    request = classifier_pb2.ClassifyRequest(mask_format=99)  # type: ignore[arg-type]
+    command = converters.classify_command(request, caller="ann", deadline=None)
+    assert command.problem is not None
+    assert command.problem.violations[0].field == "mask_format"
+    assert "PNG, COCO_RLE" in command.problem.message
 
 
 def test_an_answer_shows_what_was_recorded() -> None:
@@ -123,11 +148,14 @@ def test_an_answer_shows_what_was_recorded() -> None:
         probabilities=(0.1, 0.2, 0.3, 0.4),
         decision=Decision.ACCEPTED,
         model_version="m1",
-        regions=(Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.5, area_px=4),),
         activation_map=b"png",
     )
-    record = a_record()
-    message = converters.classify_response(ClassifyAnswer(record=record, prediction=prediction))
+    record = a_record(segmenter_version="s1")
+    regions = (Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.5, area_px=4),)
+    message = converters.classify_response(
+        ClassifyAnswer(record=record, prediction=prediction, regions=regions)
+    )
+    assert message.segmenter_version == "modelVersions/s1"
     assert message.prediction == record.name
     assert message.model_version == "modelVersions/m1"
     assert [p.label for p in message.probabilities] == [1, 2, 3, 4]
@@ -136,6 +164,8 @@ def test_an_answer_shows_what_was_recorded() -> None:
     (region,) = message.regions
     assert (region.box.x0, region.box.y0, region.box.x1, region.box.y1) == (1, 2, 3, 4)
     assert (region.score, region.area_px) == (0.5, 4)
+    assert not region.HasField("area_mm2")
+    assert region.WhichOneof("mask") is None
     assert message.explanation.activation_map_png == b"png"
     assert message.explanation.label == labels_pb2.TUMOR_LABEL_PITUITARY
     assert "not a cleared medical device" in message.notice
@@ -143,6 +173,29 @@ def test_an_answer_shows_what_was_recorded() -> None:
     assert replayed.notice == message.notice
     assert not replayed.HasField("explanation")
     assert replayed.label == message.label
+
+
+def test_masks_are_written_as_they_were_asked_for() -> None:
+    png = RegionMask(format=MaskFormat.PNG, width=3, height=2, data=b"png")
+    runs = RegionMask(format=MaskFormat.COCO_RLE, width=3, height=2, data=b"05O")
+    answer = ClassifyAnswer(
+        record=a_record(),
+        prediction=None,
+        regions=(a_region(mask=png, area_mm2=0.5), a_region(mask=runs)),
+    )
+    first, second = converters.classify_response(answer).regions
+    assert (first.mask_png, first.area_mm2) == (b"png", 0.5)
+    assert (list(second.mask_coco_rle.size), second.mask_coco_rle.counts) == ([2, 3], "05O")
+
+
+def test_an_audit_record_tells_no_regions_from_none_asked_for() -> None:
+    unasked = converters.prediction_message(a_record())
+    none = converters.prediction_message(a_record(regions=()))
+    some = converters.prediction_message(a_record(regions=(a_region(),), segmenter_version="s1"))
+    assert [message.outlined for message in (unasked, none, some)] == [False, True, True]
+    assert [len(message.regions) for message in (unasked, none, some)] == [0, 0, 1]
+    assert some.segmenter_version == "modelVersions/s1"
+    assert some.regions[0].area_mm2 == a_region().area_mm2
 
 
 def test_a_data_set_counts_every_class() -> None:

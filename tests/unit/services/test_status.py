@@ -27,6 +27,7 @@ EXPECTED = {
     "FailedPrecondition": "FAILED_PRECONDITION",
     "NoProductionModel": "FAILED_PRECONDITION",
     "SegmenterNotRegistered": "FAILED_PRECONDITION",
+    "WrongTask": "FAILED_PRECONDITION",
     "IllegalTransition": "FAILED_PRECONDITION",
     "InUse": "FAILED_PRECONDITION",
     "NothingToRollBackTo": "FAILED_PRECONDITION",
@@ -41,6 +42,7 @@ EXPECTED = {
     "NoWorker": "UNAVAILABLE",
     "NotSupported": "UNIMPLEMENTED",
     "ArtefactCorrupt": "DATA_LOSS",
+    "SegmenterCorrupt": "DATA_LOSS",
     "TrainingCancelled": "CANCELLED",
 }
 SAMPLES: dict[str, Any] = {

@@ -5,13 +5,14 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import ArtefactCorrupt, StoreUnavailable
-from core.registry import PRODUCTION, ModelVersion
+from core.registry import PRODUCTION, SEGMENTATION, ModelVersion
 from core.settings import Settings
+from core.training import Task
 from tests.fakes.graphs import brightness_manifest
 from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
 from workers.context import WorkerContext
-from workers.inference.runtime import RawOutput
+from workers.inference.runtime import Outputs
 from workers.inference.sessions import LoadedModel, ModelSessions
 from workers.warm_up import warm_up
 
@@ -20,7 +21,7 @@ class NoRuntime:
     name = "none"
     preferred_batch = 1
 
-    def run(self, images: NDArray[np.float32]) -> RawOutput:
+    def run(self, images: NDArray[np.float32]) -> Outputs:
         raise NotImplementedError
 
 
@@ -61,6 +62,17 @@ def test_the_production_model_is_loaded(stack: Stack) -> None:
     stack.promote(a_model_version("m3"), alias="candidate")
     warm_up(stack.context)
     assert stack.loaded == [a_model_version("m2").digest]
+
+
+def test_the_segmenter_is_loaded_too_even_beside_a_corrupt_classifier(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.promote(a_model_version("m1"))
+    stack.promote(a_model_version("s1", task=Task.SEGMENTATION), alias=SEGMENTATION)
+    stack.error = ArtefactCorrupt("models/d1")
+    warm_up(stack.context)
+    assert stack.loaded == [a_model_version(name).digest for name in ("m1", "s1")]
+    assert caplog.text.count("warm_up_failed") == 2
 
 
 def test_the_first_caller_does_not_wait_for_it(stack: Stack) -> None:

@@ -11,8 +11,8 @@ from core.errors import (
     Unavailable,
     WorkerLost,
 )
-from core.messages import InferenceBatch
-from core.prediction import Prediction
+from core.messages import InferenceBatch, Segmenter
+from core.prediction import MaskFormat, Prediction
 from services.adapters.predictor import LARGE_BYTES, MAX_BATCH_BYTES, MicroBatchingPredictor
 from tests.fakes.gateway import FakeChannel, a_prediction
 
@@ -24,10 +24,20 @@ def make(channel: FakeChannel, *, size: int = 4, batches: int = 2) -> MicroBatch
 
 
 def ask(
-    predictor: MicroBatchingPredictor, image: bytes = b"x", model: str = "m1", wait: float = 30.0
+    predictor: MicroBatchingPredictor,
+    image: bytes = b"x",
+    model: str = "m1",
+    wait: float = 30.0,
+    segmenter: Segmenter | None = None,
 ) -> asyncio.Task[Prediction]:
     return asyncio.create_task(
-        predictor.predict(image, model_version=model, digest=model, deadline=time.time() + wait)
+        predictor.predict(
+            image,
+            model_version=model,
+            digest=model,
+            deadline=time.time() + wait,
+            segmenter=segmenter,
+        )
     )
 
 
@@ -100,6 +110,36 @@ async def test_models_are_not_mixed_in_a_batch_and_none_starves() -> None:
         ("m1", 2),
         ("m2", 2),
     ]
+
+
+async def test_pictures_to_outline_hold_up_no_others() -> None:
+    channel = held_channel()
+    predictor = make(channel, batches=1)
+    segmenters = (None, None, "s1", None, "s1", "s2")
+    asked = []
+    for name in segmenters:
+        segmenter = Segmenter(version=name, digest=name) if name else None
+        asked.append(ask(predictor, segmenter=segmenter))
+        await settle()
+    for _ in range(9):
+        channel.gate.release()
+    await asyncio.gather(*asked)
+    sent = [(b.segmenter and b.segmenter.version, len(b.items)) for b in channel.batches]
+    assert sent == [(None, 1), (None, 2), ("s1", 2), ("s2", 1)]
+
+
+async def test_the_worker_is_told_how_masks_are_wanted() -> None:
+    channel = FakeChannel()
+    predictor = make(channel)
+    await predictor.predict(
+        b"x",
+        model_version="m1",
+        digest="m1",
+        deadline=time.time() + 30,
+        segmenter=Segmenter(version="s1", digest="s1"),
+        mask_format=MaskFormat.PNG,
+    )
+    assert channel.batches[0].items[0].mask_format is MaskFormat.PNG
 
 
 async def test_large_pictures_travel_alone() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from services.cli.outlines import BOX, OUTLINE, line_width
 from services.cli.overlay import draw_overlay
 
 ROW: dict[str, Any] = {
@@ -22,8 +23,13 @@ def png(picture: Image.Image, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def drawn(scan: bytes, activation_map: bytes = b"", row: dict[str, Any] = ROW) -> Image.Image:
-    return Image.open(BytesIO(draw_overlay(scan, row, activation_map)))
+def drawn(
+    scan: bytes,
+    activation_map: bytes = b"",
+    row: dict[str, Any] = ROW,
+    mask: Image.Image | None = None,
+) -> Image.Image:
+    return Image.open(BytesIO(draw_overlay(scan, row, activation_map, mask)))
 
 
 def spot(size: int) -> bytes:
@@ -53,6 +59,50 @@ def test_only_where_the_model_looked_is_there_colour(size: int) -> None:
     assert tuple(outside) == (90, 90, 90)
     row = body[size * 3 // 8]
     assert (row.min(axis=1) > 240).any(), "no contour"
+
+
+Corners = tuple[int, int, int, int]
+
+
+def outlined_row(size: int, box: Corners) -> dict[str, Any]:
+    region = {"box": list(box), "score": 0.9, "area_px": size**2 // 16, "area_mm2": 12.4}
+    return ROW | {"segmenter_version": "modelVersions/s1", "regions": [region]}
+
+
+@pytest.mark.parametrize("size", [32, 224, 1024, 3000])
+@pytest.mark.parametrize("grey", [0, 90, 255])
+def test_a_region_has_an_outline_and_a_box_on_any_ground(size: int, grey: int) -> None:
+    box = (size // 4, size // 4, size // 2, size // 2)
+    mask = Image.new("1", (size, size))
+    mask.paste(1, box)
+    scan = png(Image.new("L", (size, size), grey))
+    picture = drawn(scan, spot(size), outlined_row(size, box), mask)
+    shown = picture.width
+    body = np.asarray(picture)[-shown:].astype(int)
+    assert tuple(body[shown * 3 // 8, shown * 3 // 8]) == (grey,) * 3, "the region stays in sight"
+    assert tuple(body[shown * 7 // 8, shown * 7 // 8]) == (grey,) * 3, "no heat beside regions"
+    across = [tuple(pixel) for pixel in body[shown * 3 // 8, : shown * 3 // 8]]
+    assert across.count(OUTLINE) == line_width(picture.crop((0, 0, shown, shown)))
+    line = across.index(OUTLINE)
+    assert across[line - 1] == (0, 0, 0), "a dark edge keeps it apart from the ground"
+    colours = {tuple(pixel) for pixel in body.reshape(-1, 3)}
+    assert BOX in colours
+
+
+@pytest.mark.parametrize("box", [(0, 0, 224, 224), (0, 0, 3, 3), (221, 221, 224, 224)])
+def test_a_region_at_the_edge_can_be_drawn(box: Corners) -> None:
+    mask = Image.new("1", (224, 224))
+    mask.paste(1, box)
+    drawn(png(Image.new("L", (224, 224), 90)), b"", outlined_row(224, box), mask)
+
+
+def test_the_title_says_how_much_was_outlined_if_anything_looked() -> None:
+    scan = png(Image.new("L", (224, 224)))
+    lines = [
+        drawn(scan, row=row).height
+        for row in (ROW, ROW | {"segmenter_version": "s", "regions": []})
+    ]
+    assert lines[1] > lines[0]
 
 
 def test_a_map_of_nothing_leaves_the_scan_as_it_is() -> None:

@@ -6,7 +6,14 @@ import grpc
 import pytest
 from google.rpc import status_pb2
 
-from core.errors import FieldViolation, InvalidArgument, NotFound, Overloaded, WorkerLost
+from core.errors import (
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    SegmentationFailed,
+    WorkerLost,
+)
 from services.cli.refusals import Refusal, refusal_from_status, refusal_of
 from services.status import rich_status
 
@@ -18,6 +25,14 @@ def test_fields_at_fault_are_listed() -> None:
     assert refusal.reason == "INVALID_ARGUMENT"
     assert refusal.violations == (("spec.epochs", "must be more"),)
     assert not refusal.retryable
+
+
+def test_a_scan_that_was_only_not_outlined_was_answered() -> None:
+    error = SegmentationFailed("predictions/p")
+    refusal = refusal_from_status(rich_status(error, "r1"))
+    assert refusal.answered
+    assert refusal.metadata == {"prediction": "predictions/p"}
+    assert not refusal_from_status(rich_status(NotFound("modelVersions/m"), "r1")).answered
 
 
 @pytest.mark.parametrize(("error", "seconds"), [(Overloaded(2.5), 2.5), (WorkerLost(), 1.0)])

@@ -118,7 +118,8 @@ def test_an_answer_has_the_keys_that_are_promised() -> None:
         "decision": "OUT_OF_DISTRIBUTION",
         "model_version": "modelVersions/m",
         "latency_ms": 20.0,
-        "regions": [{"box": [1, 2, 30, 40], "score": 0.5, "area_px": 99}],
+        "segmenter_version": None,
+        "regions": [{"box": [1, 2, 30, 40], "score": 0.5, "area_px": 99, "area_mm2": None}],
         "error": None,
     }
     refused = refused_row("b.png", {"status": "NOT_FOUND", "message": "gone"})
@@ -135,8 +136,20 @@ def test_an_audit_row_is_named_prediction() -> None:
     assert found["outcome"] == "REFUSED"
     assert found["label"] is None
     assert found["probabilities"] == {}
-    assert "name" not in found
-    assert "reviews" not in found
+    assert found["regions"] is None
+    assert not {"name", "reviews", "outlined"} & set(found)
+
+
+def test_an_audit_row_tells_no_regions_from_none_asked_for() -> None:
+    box = classifier_pb2.BoundingBox(x0=1, y0=2, x1=30, y1=40)
+    region = classifier_pb2.Region(box=box, score=0.5, area_px=99, area_mm2=24.75)
+    none = prediction_row(audit_pb2.Prediction(outlined=True))
+    some = prediction_row(audit_pb2.Prediction(outlined=True, regions=[region]))
+    assert none["regions"] == []
+    assert some["regions"] == [
+        {"box": [1, 2, 30, 40], "score": 0.5, "area_px": 99, "area_mm2": 24.75}
+    ]
+    json.dumps(some)
 
 
 def test_a_word_of_a_newer_server_is_its_number() -> None:

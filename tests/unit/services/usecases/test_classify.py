@@ -1,4 +1,5 @@
 import asyncio
+import math
 import sys
 import threading
 from datetime import UTC, datetime
@@ -16,12 +17,11 @@ from core.errors import (
     NotFound,
     Overloaded,
     RequestIdReused,
-    SegmenterNotRegistered,
     StoreUnavailable,
     WorkerLost,
 )
 from core.paging import PageRequest
-from core.prediction import AuditEntry, AuditRecord, Outcome
+from core.prediction import AuditEntry, AuditRecord, MaskFormat, Outcome, PixelSpacing
 from services.usecases import classify
 from services.usecases.classify import ClassifyAnswer, ClassifyCommand, ClassifyUseCase
 from tests.fakes.gateway import FakeAuditWriter, FakePredictor
@@ -29,6 +29,7 @@ from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeClock, FakeUnitOfWork, FakeUnitOfWorkFactory
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
+INVALID = "INVALID_ARGUMENT"
 
 
 class StuckStore(FakeUnitOfWorkFactory):
@@ -121,11 +122,16 @@ async def test_the_model_that_was_asked_for_answers() -> None:
         ({"image": JPEG + bytes(2000)}, ImageRefused, Outcome.REFUSED, "INVALID_ARGUMENT"),
         ({"request_id": "no uuid"}, InvalidArgument, Outcome.REFUSED, "INVALID_ARGUMENT"),
         ({"model_version": "nobody"}, NotFound, Outcome.REFUSED, "NOT_FOUND"),
-        (
-            {"include_regions": True},
-            SegmenterNotRegistered,
-            Outcome.REFUSED,
-            "FAILED_PRECONDITION",
+        ({"problem": InvalidArgument.of("x", "?")}, InvalidArgument, Outcome.REFUSED, INVALID),
+        ({"mask_format": MaskFormat.PNG}, InvalidArgument, Outcome.REFUSED, INVALID),
+        *(
+            (
+                {"pixel_spacing": PixelSpacing(x_mm=x, y_mm=y)},
+                InvalidArgument,
+                Outcome.REFUSED,
+                INVALID,
+            )
+            for x, y in ((0.0, 1.0), (1.0, -1.0), (math.nan, 1.0), (1.0, math.inf), (101.0, 1.0))
         ),
         ({"deadline": 1.0}, DeadlinePassed, Outcome.FAILED, "DEADLINE_EXCEEDED"),
     ],

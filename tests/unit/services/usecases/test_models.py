@@ -10,10 +10,12 @@ from core.errors import (
     NothingToRollBackTo,
     StoreUnavailable,
     WorseThanProduction,
+    WrongTask,
 )
 from core.held_out import HeldOutPredictions
 from core.paging import PageRequest
 from core.registry import AliasMove
+from core.training import Task
 from services.usecases.models import MAX_REASON, ModelUseCases, Promotion, standing_promotions
 from services.usecases.promotion_gate import NOTHING_SERVED, PASSED_OVER
 from tests.fakes.held_out import held_out, store_version
@@ -105,6 +107,39 @@ def test_aliases_are_independent(world: World) -> None:
     assert (world.serving(), world.serving("staging")) == ("a", "b")
     with pytest.raises(NothingToRollBackTo):
         world.roll_back("staging")
+
+
+def test_a_segmenter_and_a_classifier_serve_side_by_side(world: World) -> None:
+    for name in ("s1", "s2"):
+        world.add(name, task=Task.SEGMENTATION)
+    world.promote("a")
+    world.promote("s1")
+    assert world.promoted("s1").move.alias == "segmentation"
+    found = world.promoted("s2")
+    assert (found.move.alias, found.move.from_version) == ("segmentation", "s1")
+    assert "was not compared with modelVersions/s1" in found.note
+    assert (world.serving(), world.serving("segmentation")) == ("a", "s2")
+    assert world.roll_back("segmentation").to_version == "s1"
+    assert (world.serving(), world.serving("segmentation")) == ("a", "s1")
+    with pytest.raises(NothingToRollBackTo):
+        world.roll_back()
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize(("version", "alias"), [("s1", "production"), ("a", "segmentation")])
+def test_a_version_serves_only_what_it_does(
+    world: World, version: str, alias: str, force: bool
+) -> None:
+    world.add("s1", task=Task.SEGMENTATION)
+    with pytest.raises(WrongTask, match=f"modelVersions/{version} does .* alias '{alias}'"):
+        world.promote(version, alias=alias, force=force, reason="surely")
+    assert world.serving(alias) is None
+    world.promote(version, alias="candidate")
+
+
+def test_the_first_segmenter_needs_no_comparison(world: World) -> None:
+    world.add("s1", task=Task.SEGMENTATION)
+    assert world.promoted("s1").note == NOTHING_SERVED
 
 
 def test_repeated_rollbacks_go_further_back(world: World) -> None:

@@ -24,7 +24,7 @@ from core.prediction import Decision, Prediction
 from tests.fakes.graphs import WEIGHTS, brightness_manifest
 from workers.imaging.decode import ImageLimits
 from workers.inference.batch import BatchRunner, Result
-from workers.inference.runtime import RawOutput
+from workers.inference.runtime import Outputs
 from workers.inference.sessions import LoadedModel, ModelSessions
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=100_000)
@@ -42,14 +42,14 @@ class BrightnessRuntime:
         self.chunks: list[tuple[int, ...]] = []
         self._weights = np.array(weights, np.float32)
 
-    def run(self, images: NDArray[np.float32]) -> RawOutput:
+    def run(self, images: NDArray[np.float32]) -> Outputs:
         assert images.dtype == np.float32
         self.chunks.append(images.shape)
         if self.error is not None and images.max() == 255:
             raise self.error
         maps = images / np.float32(255) * self._weights
         logits = maps.mean(axis=(1, 2))
-        return RawOutput(logits=logits, activation_map=maps, features=logits)
+        return {"logits": logits, "activation_map": maps, "features": logits}
 
 
 class Stack:

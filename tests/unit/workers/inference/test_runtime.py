@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ EVERYTHING = ("cuda", "openvino", "onnxruntime")
 
 
 def named_loader(name: str) -> RuntimeLoader:
-    def load(graph: bytes, size: int) -> Runtime:
+    def load(graph: bytes, size: int, outputs: Sequence[str]) -> Runtime:
         raise NotImplementedError(name)
 
     return load

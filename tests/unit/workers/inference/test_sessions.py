@@ -1,14 +1,18 @@
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from core.errors import ArtefactCorrupt
-from tests.fakes.graphs import brightness_manifest, store_brightness_model
+from tests.fakes.graphs import (
+    brightness_manifest,
+    store_brightness_model,
+    store_brightness_segmenter,
+)
 from tests.fakes.store import FakeArtefactStore
-from workers.inference.runtime import RawOutput
+from workers.inference.runtime import Outputs
 from workers.inference.sessions import LoadedModel, ModelSessions, load_model
 from workers.model_artefact import GRAPH, MANIFEST
 
@@ -17,7 +21,7 @@ class FakeRuntime:
     name = "fake"
     preferred_batch = 1
 
-    def run(self, images: NDArray[np.float32]) -> RawOutput:
+    def run(self, images: NDArray[np.float32]) -> Outputs:
         raise NotImplementedError
 
 
@@ -29,7 +33,7 @@ def counting_loader(calls: list[str]) -> Callable[[str], LoadedModel]:
     return load
 
 
-def fake_load(graph: bytes, size: int) -> FakeRuntime:
+def fake_load(graph: bytes, size: int, outputs: Sequence[str]) -> FakeRuntime:
     return FakeRuntime()
 
 
@@ -86,4 +90,38 @@ def test_only_untouched_artefacts_reach_a_runtime() -> None:
         store.put(key, original)
     store.delete(f"models/{digest}/{GRAPH}")
     with pytest.raises(ArtefactCorrupt):
+        load_model(store, fake_load, digest)
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs"),
+    [("classification", ("logits", "activation_map", "features")), ("segmentation", ("mask",))],
+)
+def test_a_graph_is_asked_for_what_its_task_gives(task: str, outputs: tuple[str, ...]) -> None:
+    store, asked = FakeArtefactStore(), []
+
+    def load(graph: bytes, size: int, wanted: Sequence[str]) -> FakeRuntime:
+        asked.append(tuple(wanted))
+        return FakeRuntime()
+
+    make = store_brightness_segmenter if task == "segmentation" else store_brightness_model
+    load_model(store, load, make(store))
+    assert asked == [outputs]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"regions": None}, "does not say how its map becomes regions"),
+        ({"task": "detection"}, "it does detection"),
+        ({"preprocessing": "stretch-9"}, "prepared by stretch-9"),
+        ({"labels": ("glioma",)}, "its labels are"),
+    ],
+)
+def test_what_this_software_did_not_make_is_not_loaded(
+    changes: dict[str, object], problem: str
+) -> None:
+    store = FakeArtefactStore()
+    digest = store_brightness_segmenter(store, **changes)
+    with pytest.raises(ArtefactCorrupt, match=problem):
         load_model(store, fake_load, digest)

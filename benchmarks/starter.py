@@ -22,7 +22,6 @@ from core.held_out import HeldOutPredictions
 from core.prediction import Decision
 from core.settings import Settings
 from workers.evaluation.ood import OodModel
-from workers.evaluation.picture_statistics import picture_statistics
 from workers.evaluation.ranking import auroc
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
@@ -55,9 +54,8 @@ class Served:
         raw = self._runtime.run(pixels)
         logits, features = raw[LOGITS_NAME], raw[FEATURES_NAME]
         probabilities = calibrated_probabilities(logits[0], self._calibration.temperature)
-        statistics = picture_statistics(pixels)
-        score = float(self._strangers.score(features, statistics)[0])
-        strange = bool(self._strangers.strange(features, statistics)[0])
+        score = float(self._strangers.score(features)[0])
+        strange = bool(self._strangers.strange(features)[0])
         return probabilities, decide(probabilities, self._calibration, strange=strange), score
 
 

@@ -9,7 +9,8 @@ The graph (``model.onnx``) takes ``image``: float32 (n, size, size, 1), grey val
 inside the graph. It gives ``logits``: float32 (n, classes) in the order of ``labels``, and
 ``activation_map``: float32 (n, h, w, classes), the last feature map weighted by each class's row
 of the dense layer (Zhou et al., CVPR 2016, "Learning Deep Features for Discriminative
-Localization"); and ``features``: float32 (n, d), the pooled features, by which strangers are told.
+Localization"); and ``features``: float32 (n, d), mean and spread of each channel halfway through
+the network, by which strangers are told.
 
 A segmenter's graph gives ``mask`` instead: float32 (n, size, size, 1), the probability, 0..1, that
 a pixel of the square is tumour.

@@ -1,7 +1,8 @@
-"""The model that ships with the software, so that a newcomer has answers at once.
+"""The models that ship with the software, so that a newcomer has answers at once.
 
-It is one file, ``starter.zip``: a model's artefact without its training weights, and what the
-registry says about it (``version.json``). ``python -m workers.learning.make_starter`` makes it.
+A classifier and a segmenter, each in one file: a model's artefact without its training weights,
+and what the registry says about it (``version.json``). ``python -m workers.learning.make_starter``
+makes them.
 """
 
 import json
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.errors import AlreadyExists
-from core.paging import PageRequest
 from core.ports import ArtefactStore, Clock, UnitOfWorkFactory
-from core.registry import PRODUCTION, ModelVersion
+from core.registry import SERVING, ModelVersion
+from core.training import Backbone, Task
 from db.mappers import evaluation_from_json, evaluation_to_json
 from workers.model_artefact import MANIFEST, ModelManifest, store_model
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STARTER: Final = Path(__file__).parent / "starter.zip"
 STARTER_SEGMENTER: Final = Path(__file__).parent / "starter_segmenter.zip"
+STARTERS: Final = (STARTER, STARTER_SEGMENTER)
 CALLER: Final = "braintumor"
 _VERSION: Final = "version.json"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -32,7 +34,7 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Starter:
-    """What ``starter.zip`` holds."""
+    """What such a file holds."""
 
     version: ModelVersion
     manifest: ModelManifest
@@ -46,11 +48,14 @@ def install_starter(
     clock: Clock,
     path: Path = STARTER,
 ) -> ModelVersion | None:
-    """Register the starter and promote it to production, where no model was ever registered.
+    """Register the starter and let it serve, where no model has ever served its task.
 
     None if there is nothing to do. Several workers may try at once: one of them does it.
     """
-    if not path.exists() or _has_models(uow_factory):
+    if not path.exists():
+        return None
+    alias = SERVING[_task_of(path)]
+    if _has_served(uow_factory, alias):
         return None
     starter = read_starter(path)
     digest = store_model(store, starter.manifest, starter.files)
@@ -59,11 +64,11 @@ def install_starter(
         raise ValueError(f"{path.name} is damaged: its manifest is not the one it names")
     try:
         with uow_factory(write=True) as uow:
-            if uow.models.list(PageRequest(size=1)).items:
+            if uow.models.alias_history(alias):
                 return None
             uow.models.add(version)
             reason = "the starter model, so that there is one"
-            uow.models.move_alias(PRODUCTION, version.id, clock.now(), CALLER, reason)
+            uow.models.move_alias(alias, version.id, clock.now(), CALLER, reason)
             uow.commit()
     except AlreadyExists:
         return None
@@ -92,9 +97,15 @@ def write_starter(starter: Starter, path: Path = STARTER) -> None:
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED, 9)
 
 
-def _has_models(uow_factory: UnitOfWorkFactory) -> bool:
+def _has_served(uow_factory: UnitOfWorkFactory, alias: str) -> bool:
     with uow_factory() as uow:
-        return bool(uow.models.list(PageRequest(size=1)).items)
+        return bool(uow.models.alias_history(alias))
+
+
+def _task_of(path: Path) -> Task:
+    """Read alone: the graph beside it is large, and mostly not needed."""
+    with zipfile.ZipFile(path) as archive:
+        return _version_from_json(archive.read(_VERSION)).task
 
 
 def _version_to_json(version: ModelVersion) -> bytes:
@@ -108,10 +119,5 @@ def _version_from_json(text: bytes) -> ModelVersion:
     values: dict[str, Any] = json.loads(text)
     values["create_time"] = datetime.fromisoformat(values["create_time"])
     values["evaluation"] = evaluation_from_json(values["evaluation"])
-    return ModelVersion(**_with_enums(values))
-
-
-def _with_enums(values: dict[str, Any]) -> dict[str, Any]:
-    from core.training import Backbone, Task
-
-    return values | {"task": Task(values["task"]), "backbone": Backbone(values["backbone"])}
+    enums = {"task": Task(values["task"]), "backbone": Backbone(values["backbone"])}
+    return ModelVersion(**(values | enums))

@@ -1,26 +1,30 @@
 """What an inference worker does before it says that it is ready."""
 
 import logging
+from pathlib import Path
 
 from core.errors import BrainTumorError
 from core.registry import SERVING
 from workers.context import WorkerContext
-from workers.starter import install_starter
+from workers.starter import STARTERS, install_starter
 
 log = logging.getLogger(__name__)
 
 
 def begin_serving(context: WorkerContext) -> None:
-    """Where there is no model yet, bring the starter; then load what will be asked for."""
+    """Where nothing has served yet, bring the starters; then load what will be asked for."""
     if context.settings.starter_model:
-        _bring_starter(context)
+        for path in STARTERS:
+            _bring_starter(context, path)
     warm_up(context)
 
 
-def _bring_starter(context: WorkerContext) -> None:
+def _bring_starter(context: WorkerContext, path: Path) -> None:
     """A worker without a starter still serves every model that there will be."""
     try:
-        install_starter(store=context.store, uow_factory=context.uow_factory, clock=context.clock)
+        install_starter(
+            store=context.store, uow_factory=context.uow_factory, clock=context.clock, path=path
+        )
     except BrainTumorError as error:
         log.warning("starter_not_installed reason=%s message=%s", error.reason, error.message)
     except Exception:

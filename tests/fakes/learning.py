@@ -36,7 +36,7 @@ def tiny_network(
     """In the place of a network of ``keras.applications``."""
     assert (include_top, weights) == (False, None)
     pixels = layers.Input(input_shape)
-    scaled = layers.Rescaling(1 / 255)(pixels)
+    scaled = layers.Rescaling(1 / 255, name="scaled")(pixels)
     convolved = layers.Conv2D(8, 3, strides=2, padding="same", name="conv")(scaled)
     normal = layers.BatchNormalization(name="norm")(convolved)
     features = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv_2")(normal)
@@ -64,6 +64,7 @@ def use_halving_network(monkeypatch: pytest.MonkeyPatch) -> None:
         normalise=lambda x: x,
         weights_file="halving.weights.h5",
         block=r"(conv\d)",
+        midway="conv3",
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
 
@@ -75,6 +76,7 @@ def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
         normalise=lambda x: x,
         weights_file="tiny.weights.h5",
         block=r"(conv)\b",
+        midway="conv",
         smallest=SIZE,
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)

@@ -1,13 +1,10 @@
 """Whether a slice is of the kind that a model learned from. NumPy only: serving needs it.
 
-A classifier has an answer for a photograph, too. Two distances from the training slices tell: that
-of the pooled features before the last layer, and that of a few plain statistics of the picture.
-The stranger one counts. Only training slices are fitted to; only validation slices choose limits.
-
-Measured with frozen ImageNet features of 1,300 slices against 330 pictures of nine kinds (noise,
-text, blanks, ramps, shapes, phantoms of a body, shuffled and inverted slices): AUROC 0.979 by
-features alone, since they do not notice inversion (0.83), 0.970 by statistics alone, and above
-0.999 by both, with 0.4 % of held-out slices refused.
+A classifier has an answer for a photograph, too. The distance from the training slices tells, in
+features from the middle of the network: its end has learned to pass over what does not matter to
+tumours, even that a slice is inverted, and its beginning takes another scanner for another world
+(`docs/decisions/0006-strangers-by-the-middle.md`). Only training slices are fitted to; only
+validation slices choose the limit.
 """
 
 import io
@@ -22,52 +19,33 @@ from numpy.typing import NDArray
 from workers.evaluation.mahalanobis import ARRAYS, ClassDistance, Floats, Vectors, fit_distance
 
 REFUSED_SHARE: Final = 0.01
-"""At most this share of the validation slices is refused."""
-_FEATURES: Final = "features"
-_STATISTICS: Final = "statistics"
-_TINY: Final = 1e-12
+MARGIN: Final = 1.3
+"""Times the distance that this share of the validation slices exceeds: scans of a scanner that no
+training slice came from are farther than those, and most strange pictures are farther still."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OodModel:
     """How strange is too strange.
 
-    ``limits`` are the distances that score 1, of features and of statistics; ``threshold`` is
-    the highest score that is not yet strange. Before :func:`with_threshold` nothing is strange.
+    ``threshold`` is the longest distance that is not yet strange. Before :func:`with_threshold`
+    nothing is.
     """
 
-    features: ClassDistance
-    statistics: ClassDistance | None = None
-    limits: tuple[float, float] = (1.0, 1.0)
+    distance: ClassDistance
     threshold: float = float("inf")
 
-    def score(self, features: Vectors, statistics: Vectors | None = None) -> Floats:
-        """How strange each slice is: (n,), higher is stranger.
+    def score(self, features: Vectors) -> Floats:
+        """How strange each slice with ``features`` (n, d) is: (n,), higher is stranger."""
+        return self.distance.of(features)
 
-        ``features``: (n, d); ``statistics``: (n, s), to be given if the model was fitted with
-        them. Raises ``ValueError`` if it was and they are missing, or the other way round.
-        """
-        by_features, by_statistics = self._distances(features, statistics)
-        return np.maximum(by_features / self.limits[0], by_statistics / self.limits[1])
-
-    def strange(self, features: Vectors, statistics: Vectors | None = None) -> NDArray[np.bool_]:
+    def strange(self, features: Vectors) -> NDArray[np.bool_]:
         """Which slices are to be refused: (n,)."""
-        return self.score(features, statistics) > self.threshold
-
-    def _distances(self, features: Vectors, statistics: Vectors | None) -> tuple[Floats, Floats]:
-        if (self.statistics is None) != (statistics is None):
-            raise ValueError("picture statistics belong to a model that was fitted with them")
-        by_features = self.features.of(features)
-        if self.statistics is None or statistics is None:
-            return by_features, np.zeros_like(by_features)
-        return by_features, self.statistics.of(statistics)
+        return self.score(features) > self.threshold
 
     def to_bytes(self) -> bytes:
         """An ``.npz`` file of plain arrays, float32; the same bytes for the same model."""
-        arrays: dict[str, NDArray[Any]] = _arrays(_FEATURES, self.features)
-        if self.statistics is not None:
-            arrays |= _arrays(_STATISTICS, self.statistics)
-        arrays["limits"] = np.array(self.limits)
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self.distance, name) for name in ARRAYS}
         arrays["threshold"] = np.array(self.threshold)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type] # NumPy's stub takes them for a flag
@@ -79,59 +57,33 @@ class OodModel:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            has_statistics = any(name.startswith(_STATISTICS) for name in arrays)
-            low, high = (float(limit) for limit in arrays["limits"])
-            return cls(
-                features=_distance(_FEATURES, arrays),
-                statistics=_distance(_STATISTICS, arrays) if has_statistics else None,
-                limits=(low, high),
-                threshold=float(arrays["threshold"]),
-            )
+            return cls(distance=_distance(arrays), threshold=float(arrays["threshold"]))
         except (LookupError, OSError, EOFError, TypeError, ValueError, BadZipFile) as exc:
             raise ValueError("the out-of-distribution model cannot be read") from exc
 
 
-def fit(
-    features: Vectors, labels: NDArray[np.int64], statistics: Vectors | None = None
-) -> OodModel:
+def fit(features: Vectors, labels: NDArray[np.int64]) -> OodModel:
     """The model of training features (n, d) with labels (n,), places of classes.
 
-    ``statistics``: (n, s), from :mod:`workers.evaluation.picture_statistics`, where these are to
-    count too. Raises ``ValueError`` for fewer than two slices, what is no numbers, or all alike.
+    Raises ``ValueError`` for fewer than two slices, what is no numbers, or all alike.
     """
-    return OodModel(
-        features=fit_distance(features, labels, unit_length=True),
-        statistics=(
-            None if statistics is None else fit_distance(statistics, labels, unit_length=False)
-        ),
-    )
+    return OodModel(distance=fit_distance(features, labels, unit_length=True))
 
 
 def with_threshold(
     model: OodModel,
     features: Vectors,
-    statistics: Vectors | None = None,
     refused_share: float = REFUSED_SHARE,
+    margin: float = MARGIN,
 ) -> OodModel:
-    """The model with the lowest threshold that refuses at most this share of these slices.
+    """The model with the threshold ``margin`` times above what all but this share of slices have.
 
     They are of a validation split, n at least 1: nothing may have been fitted to them.
     """
-    limits = [
-        max(float(np.quantile(distances, 1 - refused_share)), _TINY)
-        for distances in model._distances(features, statistics)
-    ]
-    limited = replace(model, limits=(limits[0], limits[1]))
-    scores = np.sort(limited.score(features, statistics))
+    scores = np.sort(model.score(features))
     allowed = int(refused_share * len(scores))
-    return replace(limited, threshold=float(scores[len(scores) - 1 - allowed]))
+    return replace(model, threshold=margin * float(scores[len(scores) - 1 - allowed]))
 
 
-def _arrays(part: str, distance: ClassDistance) -> dict[str, NDArray[Any]]:
-    return {f"{part}.{name}": getattr(distance, name) for name in ARRAYS}
-
-
-def _distance(part: str, arrays: Mapping[str, NDArray[Any]]) -> ClassDistance:
-    return ClassDistance.of_arrays(
-        {name: np.asarray(arrays[f"{part}.{name}"], np.float32) for name in ARRAYS}
-    )
+def _distance(arrays: Mapping[str, NDArray[Any]]) -> ClassDistance:
+    return ClassDistance.of_arrays({name: np.asarray(arrays[name], np.float32) for name in ARRAYS})

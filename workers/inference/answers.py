@@ -8,7 +8,6 @@ from PIL import Image
 
 from core.prediction import Decision
 from workers.evaluation.ood import OodModel
-from workers.evaluation.picture_statistics import picture_statistics
 from workers.imaging.preprocess import SquareGeometry
 from workers.model_artefact import Calibration
 
@@ -36,14 +35,12 @@ def decide(
     return Decision.ACCEPTED if sure else Decision.ABSTAINED
 
 
-def is_strange(
-    strangers: OodModel | None, features: NDArray[np.float32], pixels: NDArray[np.float32]
-) -> bool:
-    """Whether a slice with these features (d,) and pixels (size, size, 1) is unlike all that the
-    model learned from. A model that has not learned that finds nothing strange."""
-    if strangers is None:
-        return False
-    return bool(strangers.strange(features[None], picture_statistics(pixels[None]))[0])
+def is_strange(strangers: OodModel | None, features: NDArray[np.float32]) -> bool:
+    """Whether a slice with these features (d,) is unlike all that the model learned from.
+
+    A model that has not learned that finds nothing strange.
+    """
+    return strangers is not None and bool(strangers.strange(features[None])[0])
 
 
 def activation_png(

@@ -154,7 +154,7 @@ def _answer(
         decision=decide(
             probabilities,
             calibration,
-            strange=is_strange(model.strangers, features, picture.pixels),
+            strange=is_strange(model.strangers, features),
         ),
         model_version=version,
     )

@@ -30,13 +30,15 @@ _DEVIATION_RGB: Final = (0.229, 0.224, 0.225)
 class BackboneSpec:
     """``build`` makes the network without its top; ``normalise`` turns grey 0..255, three times,
     into what it was trained on; ``weights_file`` is Keras' name for its ImageNet weights;
-    ``block`` matches the names of layers of one block, its first group; ``smallest`` is the
-    smallest side it can take, in pixels."""
+    ``block`` matches the names of layers of one block, its first group; ``midway`` is the last
+    layer at an eighth of the side, which sees texture but not yet what decides; ``smallest`` is
+    the smallest side it can take, in pixels."""
 
     build: Callable[..., keras.Model]
     normalise: Normalise
     weights_file: str
     block: str
+    midway: str
     smallest: int = 32
 
 
@@ -71,30 +73,35 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         normalise=_as_it_is,
         weights_file="efficientnetb0_notop.h5",
         block=r"(block\d[a-z])_",
+        midway="block4a_expand_activation",
     ),
     Backbone.EFFICIENTNET_LITE0: BackboneSpec(
         build=efficientnet_lite0,
         normalise=_lite,
         weights_file="efficientnet_lite0_notop.h5",
         block=r"(block\d[a-z])_",
+        midway="block4a_expand_activation",
     ),
     Backbone.RESNET101: BackboneSpec(
         build=keras.applications.ResNet101,
         normalise=_caffe,
         weights_file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(conv\d_block\d+)_",
+        midway="conv3_block4_out",
     ),
     Backbone.DENSENET121: BackboneSpec(
         build=keras.applications.DenseNet121,
         normalise=_torch,
         weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(conv\d_block\d+)_",
+        midway="pool3_conv",
     ),
     Backbone.VGG19: BackboneSpec(
         build=keras.applications.VGG19,
         normalise=_caffe,
         weights_file="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(block\d)_",
+        midway="block4_conv4",
     ),
 }
 
@@ -191,6 +198,12 @@ def set_variables(model: keras.Model, variables: Sequence[Any], values: Sequence
     for inner in model.layers:
         if isinstance(inner, keras.Model):
             _take_up_statistics(inner)
+
+
+def with_layers(network: keras.Model, names: Sequence[str]) -> keras.Model:
+    """The network with the outputs of these layers before its own."""
+    outputs = [network.get_layer(name).output for name in names]
+    return keras.Model(network.input, [*outputs, network.output], name=network.name)
 
 
 def quicken_statistics(backbone: keras.Model, momentum: float) -> None:

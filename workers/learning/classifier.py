@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers, ops
 
 from core.labels import LABELS
 from core.training import BatchNorm, Precision, TrainingSpec
@@ -16,10 +16,12 @@ from workers.learning.backbones import (
     freeze_blocks,
     freeze_statistics,
     quicken_statistics,
+    with_layers,
 )
-from workers.model_artefact import ACTIVATION_MAP_NAME, FEATURES_NAME, INPUT_NAME, LOGITS_NAME
+from workers.model_artefact import ACTIVATION_MAP_NAME, INPUT_NAME, LOGITS_NAME
 
-_FEATURE_MAP: Final = "feature_map"
+_MAPS: Final = "feature_maps"
+_POOLED: Final = "pooled"
 _MOMENTUM: Final = 0.9
 """Keras' 0.99 needs hundreds of steps before validation sees sensible statistics."""
 
@@ -41,9 +43,10 @@ def build_classifier(
         freeze_blocks(backbone, spec.backbone, spec.frozen_blocks)
     if pretrained and spec.batch_norm is BatchNorm.FROZEN:
         freeze_statistics(backbone)
-    feature_map = backbone(BACKBONES[spec.backbone].normalise(three))
-    feature_map = layers.Activation("linear", name=_FEATURE_MAP)(feature_map)
-    pooled = layers.GlobalAveragePooling2D(name=FEATURES_NAME)(feature_map)
+    network = with_layers(backbone, [BACKBONES[spec.backbone].midway])
+    maps = network(BACKBONES[spec.backbone].normalise(three))
+    _, feature_map = layers.Identity(name=_MAPS)(maps)
+    pooled = layers.GlobalAveragePooling2D(name=_POOLED)(feature_map)
     dropped = layers.Dropout(spec.dropout, seed=spec.seed, name="dropout")(pooled)
     logits = layers.Dense(len(LABELS), dtype="float32", name=LOGITS_NAME)(dropped)
     return keras.Model(grey, logits, name=f"{spec.backbone}_classifier")
@@ -59,10 +62,16 @@ def head_of(model: keras.Model) -> keras.layers.Dense:
     return model.get_layer(LOGITS_NAME)
 
 
+def with_pooled(model: keras.Model) -> keras.Model:
+    """The model with a second output: what its last layer decides by, (n, channels)."""
+    pooled = model.get_layer(_POOLED).output
+    return keras.Model(model.input, [model.output, pooled], name=f"{model.name}_pooled")
+
+
 def with_features(model: keras.Model) -> keras.Model:
-    """The model with a second output: the pooled features that the decision is made of."""
-    features = model.get_layer(FEATURES_NAME).output
-    return keras.Model(model.input, [model.output, features], name=f"{model.name}_features")
+    """The model with a second output: the features by which strangers are told."""
+    outputs = [model.output, _features(model)]
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
 
 
 def with_explanation(model: keras.Model) -> keras.Model:
@@ -71,12 +80,18 @@ def with_explanation(model: keras.Model) -> keras.Model:
     The evidence (n, h, w, classes) is the last feature map weighted by the dense layer's rows. Its
     mean over all places, plus the bias, is the logits: it is what the decision was made of.
     """
-    features = model.get_layer(FEATURES_NAME).output
     weigh = layers.Conv2D(len(LABELS), 1, use_bias=False, name=ACTIVATION_MAP_NAME)
-    evidence = weigh(model.get_layer(_FEATURE_MAP).output)
+    _, feature_map = model.get_layer(_MAPS).output
+    evidence = weigh(feature_map)
     weigh.set_weights([head_of(model).get_weights()[0][None, None]])
-    outputs = [model.output, evidence, features]
+    outputs = [model.output, evidence, _features(model)]
     return keras.Model(model.input, outputs, name=f"{model.name}_explained")
+
+
+def _features(model: keras.Model) -> KerasTensor:
+    """Mean and standard deviation of each channel midway, (n, 2 * channels), float32."""
+    midway = ops.cast(model.get_layer(_MAPS).output[0], "float32")
+    return ops.concatenate([ops.mean(midway, axis=(1, 2)), ops.std(midway, axis=(1, 2))], axis=1)
 
 
 def weights_bytes(model: keras.Model) -> bytes:

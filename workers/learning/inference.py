@@ -1,5 +1,6 @@
 """What a model says of slices as they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -8,10 +9,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core.errors import TrainingCancelled
-from workers.learning.classifier import with_features
+from workers.learning.classifier import with_features, with_pooled
 from workers.learning.input_pipeline import Slices, plain_batches, plain_mask_batches
 from workers.learning.mask_loss import hard_dice, mask_losses
 from workers.training_hooks import TrainingHooks
+
+TwoAnswers = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def stop_if_told(hooks: TrainingHooks) -> None:
@@ -22,7 +25,8 @@ def stop_if_told(hooks: TrainingHooks) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a model says of n slices: ``logits`` (n, classes) and ``features`` (n, d)."""
+    """What a model says of n slices: ``logits`` (n, classes) and, by which strangers are told,
+    ``features`` (n, d)."""
 
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
@@ -35,24 +39,37 @@ class Inference:
         self.model = model
         self._batch_size = batch_size
         self._hooks = hooks
-        both = with_features(model)
-        self._answer = tf.function(
-            lambda images: both(images, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 1))],
-        )
+        self._answer = _traced(with_features(model))
+        self._decide_by = _traced(with_pooled(model))
 
     def answers(self, slices: Slices) -> Answers:
         """Raises ``TrainingCancelled``."""
-        parts = []
-        for pixels, _ in plain_batches(slices, self._batch_size):
-            stop_if_told(self._hooks)
-            parts.append([part.numpy() for part in self._answer(pixels)])
-        logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        logits, features = self._both(self._answer, slices)
         return Answers(logits=logits, features=features)
+
+    def pooled(self, slices: Slices) -> NDArray[np.float32]:
+        """What the last layer decides by, (n, channels). Raises ``TrainingCancelled``."""
+        return self._both(self._decide_by, slices)[1]
 
     def logits(self, slices: Slices) -> NDArray[np.float32]:
         """Logits (n, classes). Raises ``TrainingCancelled``."""
         return self.answers(slices).logits
+
+    def _both(self, answer: TwoAnswers, slices: Slices) -> tuple[NDArray[np.float32], ...]:
+        parts = []
+        for pixels, _ in plain_batches(slices, self._batch_size):
+            stop_if_told(self._hooks)
+            parts.append([part.numpy() for part in answer(pixels)])
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _traced(model: keras.Model) -> TwoAnswers:
+    """As one graph for pictures of any size, which is made at the first call."""
+    answer: TwoAnswers = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((None, None, None, 1))],
+    )
+    return answer
 
 
 class MaskInference:

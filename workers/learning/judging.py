@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +19,6 @@ from workers.evaluation.examples import Example, choose_examples
 from workers.evaluation.judge import HeldOut, Judgement, judge
 from workers.evaluation.metrics import SplitSizes, softmax
 from workers.evaluation.ood import OodModel
-from workers.evaluation.picture_statistics import picture_statistics
 from workers.evaluation.report import OodFacts
 from workers.evaluation.selective import decide_all
 from workers.learning.classifier import with_explanation
@@ -27,8 +26,6 @@ from workers.learning.folds import FoldAnswers
 from workers.learning.inference import Answers
 from workers.learning.input_pipeline import Slices
 from workers.model_artefact import Calibration
-
-_STATISTICS_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +49,6 @@ class Part:
     def groups(self) -> list[str]:
         return group_names(self.items)
 
-    @property
-    def statistics(self) -> NDArray[np.float64]:
-        """Picture statistics (n, s)."""
-        count = len(self.slices)
-        chunks = [
-            picture_statistics(self.slices.pixels_of(np.arange(start, stop)))
-            for start in range(0, count, _STATISTICS_AT_ONCE)
-            for stop in (min(start + _STATISTICS_AT_ONCE, count),)
-        ]
-        return np.concatenate(chunks)
-
 
 def learn_doubt(train: Part, validation: Part) -> Doubt:
     """Fit what is normal to training slices; choose every limit on validation slices.
@@ -71,15 +57,14 @@ def learn_doubt(train: Part, validation: Part) -> Doubt:
     """
     calibration = calibrate(validation.answers.logits, validation.slices.labels, validation.groups)
     try:
-        fitted = ood.fit(train.answers.features, train.slices.labels, train.statistics)
+        fitted = ood.fit(train.answers.features, train.slices.labels)
     except ValueError as exc:  # features that are all alike: training has killed the network
         raise TrainingFailed(
             "The trained model sees no difference between slices, so it is of no use. Lower "
             "learning_rate; if that does not help, look whether the slices are all alike."
         ) from exc
-    features, statistics = validation.answers.features, validation.statistics
-    strangers = ood.with_threshold(fitted, features, statistics)
-    refused = strangers.strange(features, statistics)
+    strangers = ood.with_threshold(fitted, validation.answers.features)
+    refused = strangers.strange(validation.answers.features)
     return Doubt(
         calibration=calibration,
         strangers=strangers,
@@ -98,7 +83,7 @@ def judge_test(
 ) -> Judgement:
     """What the model's answers to test slices are worth, with the decisions of serving."""
     probabilities = softmax(test.answers.logits, doubt.calibration.temperature)
-    strange = doubt.strangers.strange(test.answers.features, test.statistics)
+    strange = doubt.strangers.strange(test.answers.features)
     held_out = HeldOut(
         sha256=[item.sha256 for item in test.items],
         groups=test.groups,
@@ -153,7 +138,7 @@ def ood_facts(doubt: Doubt, test: Part | None) -> OodFacts:
     """How many slices of the right kind are refused as strange."""
     held_out = None
     if test is not None:
-        strange = doubt.strangers.strange(test.answers.features, test.statistics)
+        strange = doubt.strangers.strange(test.answers.features)
         held_out = float(strange.mean())
     return OodFacts(
         threshold=doubt.strangers.threshold,

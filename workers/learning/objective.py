@@ -75,7 +75,7 @@ class NamesTumours:
         if not self._spec.head_epochs:
             return None
         kernel, bias = fit_head(
-            self._inference.answers(train).features,
+            self._inference.pooled(train),
             train.labels,
             class_weights=self._weights,
             epochs=self._spec.head_epochs,

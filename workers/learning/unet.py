@@ -20,6 +20,7 @@ from workers.learning.backbones import (
     freeze_blocks,
     freeze_statistics,
     quicken_statistics,
+    with_layers,
 )
 from workers.model_artefact import INPUT_NAME, MASK_NAME
 
@@ -117,8 +118,7 @@ def with_probabilities(model: keras.Model) -> keras.Model:
 
 def with_skips(network: keras.Model, backbone: Backbone) -> keras.Model:
     """The network with its last layer of each stride as outputs: 16, 8, 4, 2, and its own."""
-    outputs = [network.get_layer(name).output for name in _skip_names(backbone)]
-    return keras.Model(network.input, [*outputs, network.output], name=network.name)
+    return with_layers(network, _skip_names(backbone))
 
 
 def _skip_names(backbone: Backbone) -> list[str]:

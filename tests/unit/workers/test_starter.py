@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core.registry import PRODUCTION
+from core.registry import PRODUCTION, SEGMENTATION
+from core.training import Task
 from tests.fakes.graphs import brightness_graph, brightness_manifest
 from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
@@ -19,16 +20,16 @@ from workers.model_artefact import (
     load_manifest,
     sha256_hex,
 )
-from workers.starter import STARTER, Starter, install_starter, read_starter, write_starter
+from workers.starter import STARTERS, Starter, install_starter, read_starter, write_starter
 
 
 class World:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, task: Task = Task.CLASSIFICATION) -> None:
         self.path = path
         self.store = FakeArtefactStore()
         self.uow_factory = FakeUnitOfWorkFactory()
         manifest = brightness_manifest()
-        version = a_model_version("starter", digest=sha256_hex(manifest.to_json()))
+        version = a_model_version("starter", task=task, digest=sha256_hex(manifest.to_json()))
         self.starter = Starter(
             version=version, manifest=manifest, files={GRAPH: brightness_graph()}
         )
@@ -41,8 +42,11 @@ class World:
         return installed is not None
 
     def production(self) -> tuple[str, str] | None:
+        return self.serving(PRODUCTION)
+
+    def serving(self, alias: str) -> tuple[str, str] | None:
         with self.uow_factory() as uow:
-            return uow.models.aliased(PRODUCTION)
+            return uow.models.aliased(alias)
 
 
 @pytest.fixture
@@ -74,13 +78,25 @@ def test_it_comes_once(world: World) -> None:
     assert not world.install()
 
 
-def test_where_there_is_a_model_it_stays_away(world: World) -> None:
+def test_where_a_model_has_served_it_stays_away(world: World) -> None:
     with world.uow_factory(write=True) as uow:
         uow.models.add(a_model_version("own"))
+        uow.models.move_alias(PRODUCTION, "own", FakeClock().now(), "ann", "better")
         uow.commit()
     assert not world.install()
-    assert world.production() is None
+    assert world.production() == ("own", a_model_version("own").digest)
     assert world.store.files == {}
+
+
+def test_a_segmenter_comes_beside_a_classifier_that_serves(tmp_path: Path) -> None:
+    world = World(tmp_path / "segmenter.zip", Task.SEGMENTATION)
+    with world.uow_factory(write=True) as uow:
+        uow.models.add(a_model_version("own"))
+        uow.models.move_alias(PRODUCTION, "own", FakeClock().now(), "ann", "better")
+        uow.commit()
+    assert world.install()
+    assert world.serving(SEGMENTATION) == ("starter", world.starter.version.digest)
+    assert world.production() == ("own", a_model_version("own").digest)
 
 
 def test_without_the_file_there_is_nothing_to_do(world: World) -> None:
@@ -96,17 +112,19 @@ def test_a_file_that_was_changed_is_not_registered(world: World) -> None:
     assert world.production() is None
 
 
-def test_the_file_that_ships_fits_together() -> None:
-    starter = read_starter(STARTER)
+@pytest.mark.parametrize("path", STARTERS, ids=lambda path: path.stem)
+def test_a_file_that_ships_fits_together(path: Path) -> None:
+    starter = read_starter(path)
     assert sha256_hex(starter.manifest.to_json()) == starter.version.digest
     assert {name: sha256_hex(data) for name, data in starter.files.items()} == dict(
         starter.manifest.files
     )
     assert starter.version.evaluation.test_size > 0
-    assert STARTER.stat().st_size <= 20_000_000
+    assert path.stat().st_size <= 20_000_000
 
 
-def test_no_slice_that_it_learned_from_ships_with_it() -> None:
-    files = read_starter(STARTER).files
-    assert set(files) == {GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT}
-    assert b"data:image" not in files[REPORT]
+def test_no_slice_that_they_learned_from_ships_with_them() -> None:
+    classifier, segmenter = (read_starter(path).files for path in STARTERS)
+    assert set(classifier) == {GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT}
+    assert set(segmenter) == {GRAPH, REPORT, MODEL_CARD}
+    assert all(b"data:image" not in files[REPORT] for files in (classifier, segmenter))

@@ -48,7 +48,7 @@ def what_it_is_given(
 ) -> keras.Model:
     """A network whose features are the pixels it gets."""
     pixels = layers.Input(input_shape)
-    return keras.Model(pixels, layers.Activation("linear")(pixels))
+    return keras.Model(pixels, layers.Identity(name="pixels")(pixels))
 
 
 def standardising(mean: float = 0.0) -> keras.Model:
@@ -71,14 +71,24 @@ def test_every_backbone_is_described() -> None:
 
 
 @pytest.mark.parametrize("backbone", Backbone)
+def test_midway_is_an_eighth_of_the_side(backbone: Backbone) -> None:
+    network = build_backbone(backbone, 64)
+    sides = {layer.name: layer.output.shape[1] for layer in network.layers}
+    midway = BACKBONES[backbone].midway
+
+    assert sides[midway] == 8
+    assert 8 not in list(sides.values())[list(sides).index(midway) + 1 :]
+
+
+@pytest.mark.parametrize("backbone", Backbone)
 def test_a_classifier_gives_its_backbone_the_pixels_that_keras_would(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = replace(BACKBONES[backbone], build=what_it_is_given, smallest=16)
+    spec = replace(BACKBONES[backbone], build=what_it_is_given, midway="pixels", smallest=16)
     monkeypatch.setitem(BACKBONES, backbone, spec)
     model = build_classifier(replace(SPEC, backbone=backbone, image_size=16), pretrained=False)
 
-    given = keras.Model(model.input, model.get_layer("feature_map").output)(EVERY_GREY)
+    given, _ = keras.Model(model.input, model.get_layer("feature_maps").output)(EVERY_GREY)
 
     in_colour = np.repeat(EVERY_GREY, 3, axis=-1)
     expected = CONVENTIONS[backbone].preprocess_input(in_colour.copy())

@@ -19,6 +19,7 @@ from workers.learning.classifier import (
     weights_bytes,
     with_explanation,
     with_features,
+    with_pooled,
 )
 from workers.model_artefact import LOGITS_NAME
 
@@ -55,8 +56,29 @@ def test_the_maps_mean_and_the_bias_are_the_logits() -> None:
     bias = model.get_layer(LOGITS_NAME).get_weights()[1]
     np.testing.assert_allclose(places.mean(axis=(1, 2)) + bias, np.asarray(logits), atol=1e-4)
     np.testing.assert_array_equal(logits, model(IMAGES, training=False))
-    kernel = model.get_layer(LOGITS_NAME).get_weights()[0]
-    np.testing.assert_allclose(np.asarray(features) @ kernel + bias, logits, atol=1e-4)
+    np.testing.assert_array_equal(features, with_features(model)(IMAGES, training=False)[1])
+
+
+def test_what_is_pooled_gives_the_logits() -> None:
+    model = build_classifier(SPEC, pretrained=False)
+    give_bias(model)
+
+    logits, pooled = with_pooled(model)(IMAGES, training=False)
+
+    kernel, bias = model.get_layer(LOGITS_NAME).get_weights()
+    np.testing.assert_allclose(np.asarray(pooled) @ kernel + bias, logits, atol=1e-4)
+
+
+def test_features_are_mean_and_spread_of_what_is_seen_midway() -> None:
+    model = build_classifier(SPEC, pretrained=False)
+    network = backbone_of(model)
+    midway = keras.Model(network.input, network.get_layer("conv").output)
+
+    _, features = with_features(model)(IMAGES, training=False)
+
+    seen = np.asarray(midway(np.repeat(IMAGES, 3, axis=3), training=False))
+    expected = np.concatenate([seen.mean(axis=(1, 2)), seen.std(axis=(1, 2))], axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_from_nothing_learns_batch_statistics() -> None:
@@ -130,13 +152,13 @@ def test_fewer_bits_are_for_the_backbones_layers_alone(precision: Precision) -> 
 def test_pixels_are_exact_up_to_the_first_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     def scaled_pixels(**build: Any) -> keras.Model:
         network = tiny_network(**build)
-        return keras.Model(network.input, network.layers[1].output, name="tiny")
+        return keras.Model(network.input, network.get_layer("scaled").output, name="tiny")
 
     tiny = BACKBONES[SPEC.backbone]
     monkeypatch.setitem(
         BACKBONES,
         SPEC.backbone,
-        replace(tiny, build=scaled_pixels),
+        replace(tiny, build=scaled_pixels, midway="scaled"),
     )
     grey = np.full((1, SIZE, SIZE, 1), 200.3, np.float32)
 

@@ -73,10 +73,16 @@ def test_a_normalisation_with_constants_is_no_further_input(
         """As EfficientNet begins."""
         pixels = layers.Input(input_shape)
         tiny = tiny_network(input_shape=input_shape, **arguments)
-        return keras.Model(pixels, tiny(layers.Normalization()(pixels)), name="normalised")
+        features = layers.ReLU(name="end")(tiny(layers.Normalization()(pixels)))
+        return keras.Model(pixels, features, name="normalised")
 
     spec = BackboneSpec(
-        build=normalised, normalise=lambda x: x, weights_file="", block="-", smallest=SIZE
+        build=normalised,
+        normalise=lambda x: x,
+        weights_file="",
+        block="-",
+        midway="end",
+        smallest=SIZE,
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
     model = build_classifier(SPEC, pretrained=False)

@@ -18,7 +18,9 @@ def provenance() -> dict[str, str]:
 
 def _commit() -> str:
     short = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "core", "workers")
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", "core/*.py", "workers/*.py"
+    )
     return short + ("+" if changed else "")
 
 

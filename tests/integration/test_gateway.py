@@ -768,9 +768,11 @@ async def test_bad_jobs_are_refused(gateway: Gateway) -> None:
         gateway.training.CreateTrainingJob(training_pb2.CreateTrainingJobRequest())
     )
     assert refusal.fields == ["training_job.dataset"]
+    gateway.add_dataset("unmasked", mask_count=0)
     segmentation = job_request(task=training_pb2.TASK_SEGMENTATION)
+    segmentation.training_job.dataset = "datasets/unmasked"
     refusal = await refused(gateway.training.CreateTrainingJob(segmentation))
-    assert (refusal.code, refusal.reason) == ("UNIMPLEMENTED", "NOT_SUPPORTED")
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["training_job.dataset"])
     assert gateway.queue.sent == []
 
 

@@ -31,14 +31,16 @@ class BackboneSpec:
     """``build`` makes the network without its top; ``normalise`` turns grey 0..255, three times,
     into what it was trained on; ``weights_file`` is Keras' name for its ImageNet weights;
     ``block`` matches the names of layers of one block, its first group; ``midway`` is the last
-    layer at an eighth of the side, which sees texture but not yet what decides; ``smallest`` is
-    the smallest side it can take, in pixels."""
+    layer at an eighth of the side, which sees texture but not yet what decides; ``deepest`` is the
+    last layer before the channels are only multiplied for a classifier, None where they are not;
+    ``smallest`` is the smallest side it can take, in pixels."""
 
     build: Callable[..., keras.Model]
     normalise: Normalise
     weights_file: str
     block: str
     midway: str
+    deepest: str | None = None
     smallest: int = 32
 
 
@@ -74,6 +76,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="efficientnetb0_notop.h5",
         block=r"(block\d[a-z])_",
         midway="block4a_expand_activation",
+        deepest="block7a_project_bn",
     ),
     Backbone.EFFICIENTNET_LITE0: BackboneSpec(
         build=efficientnet_lite0,
@@ -81,6 +84,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="efficientnet_lite0_notop.h5",
         block=r"(block\d[a-z])_",
         midway="block4a_expand_activation",
+        deepest="block7a_project_bn",
     ),
     Backbone.RESNET101: BackboneSpec(
         build=keras.applications.ResNet101,
@@ -181,8 +185,11 @@ def match_pretrained_graph(backbone: keras.Model) -> None:
 
 
 def set_backbone_weights(backbone: keras.Model, values: Sequence[Any]) -> None:
-    """Put weights in, in the network's own order; normalisations take theirs up at once."""
-    backbone.set_weights(values)
+    """Put weights in, in the network's own order; normalisations take theirs up at once.
+
+    What ``values`` have for layers that were cut off the network's end is left.
+    """
+    backbone.set_weights(values[: len(backbone.weights)])
     _take_up_statistics(backbone)
 
 
@@ -200,10 +207,11 @@ def set_variables(model: keras.Model, variables: Sequence[Any], values: Sequence
             _take_up_statistics(inner)
 
 
-def with_layers(network: keras.Model, names: Sequence[str]) -> keras.Model:
-    """The network with the outputs of these layers before its own."""
+def with_layers(network: keras.Model, names: Sequence[str], last: str | None = None) -> keras.Model:
+    """The network with the outputs of these layers before its own, or before that of ``last``."""
     outputs = [network.get_layer(name).output for name in names]
-    return keras.Model(network.input, [*outputs, network.output], name=network.name)
+    end = network.output if last is None else network.get_layer(last).output
+    return keras.Model(network.input, [*outputs, end], name=network.name)
 
 
 def quicken_statistics(backbone: keras.Model, momentum: float) -> None:

@@ -31,7 +31,7 @@ _PROBE: Final = 64
 _SKIPS: Final = (16, 8, 4, 2)
 """Strides at which the way up meets the way down. The last halving is undone by interpolation: a
 layer at full resolution would cost as much as all others and hardly moves an outline."""
-_FILTERS: Final = (128, 64, 48, 32)
+_FILTERS: Final = (96, 64, 48, 32)
 _LINE: Final = np.array([0.25, 0.75, 0.75, 0.25])
 _BILINEAR: Final = (_LINE[:, None] * _LINE[None, :])[:, :, None, None]
 """Interpolation as a convolution: Keras' own does not take pictures of any size."""
@@ -117,8 +117,12 @@ def with_probabilities(model: keras.Model) -> keras.Model:
 
 
 def with_skips(network: keras.Model, backbone: Backbone) -> keras.Model:
-    """The network with its last layer of each stride as outputs: 16, 8, 4, 2, and its own."""
-    return with_layers(network, _skip_names(backbone))
+    """The network with its last layer of each stride as outputs: 16, 8, 4, 2, and 32.
+
+    Where the last convolution of all only multiplies channels it is cut off: the way up would
+    need a third of all weights to take these in.
+    """
+    return with_layers(network, _skip_names(backbone), BACKBONES[backbone].deepest)
 
 
 def _skip_names(backbone: Backbone) -> list[str]:

@@ -6,7 +6,12 @@ import tensorflow as tf
 
 from core.errors import TrainingFailed
 from core.training import Backbone, Task, TrainingSpec
-from workers.learning.backbones import BACKBONES, build_backbone, set_backbone_weights
+from workers.learning.backbones import (
+    BACKBONES,
+    build_backbone,
+    set_backbone_weights,
+    with_layers,
+)
 from workers.learning.classifier import backbone_of
 from workers.learning.unet import build_segmenter, segmenter_bytes, with_probabilities
 
@@ -34,7 +39,16 @@ def test_a_classifiers_backbone_weights_go_into_it(backbone: Backbone) -> None:
     set_backbone_weights(backbone_of(model), network.get_weights())
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     *_, deepest = backbone_of(model)(pixels)
-    np.testing.assert_allclose(deepest, network(pixels), atol=1e-4)
+    expected = with_layers(network, [], "block7a_project_bn")(pixels)
+    np.testing.assert_allclose(deepest, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("backbone", [Backbone.EFFICIENTNET_B0, Backbone.EFFICIENTNET_LITE0])
+def test_channels_that_are_for_a_classifier_are_left_out(backbone: Backbone) -> None:
+    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
+    model = build_segmenter(spec, pretrained=False)
+    assert backbone_of(model).outputs[-1].shape[-1] == 320
+    assert 4 * model.count_params() < 20_000_000
 
 
 def test_each_skip_is_half_as_large_as_the_one_before() -> None:

@@ -117,7 +117,7 @@ def judged(
     )
     return judge_test(
         test,
-        learn_doubt(train, validation),
+        learn_doubt(train, validation, spec.target_risk),
         sizes=SplitSizes(train=len(plan.train), validation=len(plan.validation), test=len(foreign)),
         protocol="another source",
         control_accuracy=None,

@@ -22,6 +22,7 @@ SEARCHABLE: Final = frozenset(
         "dropout",
         "label_smoothing",
         "mixup",
+        "mixup_share",
         "class_weights",
         "ema_decay",
         "frozen_blocks",

@@ -71,11 +71,13 @@ class TrainingSpec:
     steps, then falls along half a cosine. ``image_size`` is the side of the square the model sees,
     in pixels; training begins with ``first_image_size`` and grows to it over the first half of
     the epochs, if that is smaller and not 0. ``mixup`` is the alpha of its Beta distribution, 0
-    for none;
+    for none, and ``mixup_share`` the share of the epochs, the first ones, that mix;
     ``ema_decay`` is per epoch, 0 for no averaging of weights; training stops early after
     ``patience`` epochs without a better validation macro-F1, 0 for never. ``dropout`` and
     ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are shares of the
     whole data set (``test_share`` is ignored where the data set brings its own test split).
+    ``target_risk`` is the share of accepted answers that may be wrong: the model abstains below the
+    probability that keeps it on validation slices.
     With ``folds`` above 1 the job first cross-validates, and the model's numbers come from that.
     Where there are several GPUs each takes its share of ``batch_size`` slices.
     """
@@ -94,6 +96,7 @@ class TrainingSpec:
     dropout: float = 0.2
     label_smoothing: float = 0.05
     mixup: float = 0.2
+    mixup_share: float = 1.0
     class_weights: bool = True
     ema_decay: float = 0.3
     frozen_blocks: int = 0
@@ -102,6 +105,7 @@ class TrainingSpec:
     augmentation: bool = True
     validation_share: float = 0.1
     test_share: float = 0.15
+    target_risk: float = 0.05
     folds: int = 0
     seed: int = 0
     precision: Precision = Precision.AUTO
@@ -245,6 +249,7 @@ _PARSERS: Final[Mapping[str, Any]] = {
     "dropout": _real(0, 0.9),
     "label_smoothing": _real(0, 0.5),
     "mixup": _real(0, 2),
+    "mixup_share": _real(0, 1),
     "class_weights": _switch,
     "ema_decay": _real(0, 0.999),
     "frozen_blocks": _whole(0, 200),
@@ -253,6 +258,7 @@ _PARSERS: Final[Mapping[str, Any]] = {
     "augmentation": _switch,
     "validation_share": _real(0.05, 0.5),
     "test_share": _real(0.05, 0.5),
+    "target_risk": _real(0, 0.5, open_low=True),
     "folds": _folds,
     "seed": _whole(0, 2**31 - 1),
     "precision": _choice(Precision),

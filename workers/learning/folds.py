@@ -91,7 +91,10 @@ class CrossValidation:
             logits=arrays["logits"],
             validation_logits=arrays["validation_logits"],
             calibration=calibrate(
-                arrays["validation_logits"], labels, group_names(plan.validation)
+                arrays["validation_logits"],
+                labels,
+                group_names(plan.validation),
+                self._spec.target_risk,
             ),
         )
         hooks.on_message(f"fold {number}: {_score(answers, self._data.labels(plan.test))}")

@@ -187,13 +187,14 @@ def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) 
     ``epoch`` counts from 0.
     """
     order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
+    mixed = spec.mixup > 0 and epoch < round(spec.mixup_share * spec.epochs)
 
     def prepared(step: tf.Tensor, batch: Batch) -> Batch:
         seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 2))
         images, targets = _resized(batch[0], size), _targets(batch[1], spec.label_smoothing)
         if spec.augmentation:
             images = augment(images, seeds[0])
-        return mix(images, targets, spec.mixup, seeds[1]) if spec.mixup else (images, targets)
+        return mix(images, targets, spec.mixup, seeds[1]) if mixed else (images, targets)
 
     data = _batches(slices, spec.batch_size, order).enumerate()
     data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

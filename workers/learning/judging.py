@@ -50,12 +50,15 @@ class Part:
         return group_names(self.items)
 
 
-def learn_doubt(train: Part, validation: Part) -> Doubt:
+def learn_doubt(train: Part, validation: Part, target_risk: float) -> Doubt:
     """Fit what is normal to training slices; choose every limit on validation slices.
 
-    Raises ``TrainingFailed`` if the model sees no difference between slices.
+    ``target_risk`` is the share of accepted answers that may be wrong. Raises ``TrainingFailed``
+    if the model sees no difference between slices.
     """
-    calibration = calibrate(validation.answers.logits, validation.slices.labels, validation.groups)
+    calibration = calibrate(
+        validation.answers.logits, validation.slices.labels, validation.groups, target_risk
+    )
     try:
         fitted = ood.fit(train.answers.features, train.slices.labels)
     except ValueError as exc:  # features that are all alike: training has killed the network

@@ -264,6 +264,8 @@ class TrainingSpec(_message.Message):
     PATIENCE_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    MIXUP_SHARE_FIELD_NUMBER: _builtins.int
+    TARGET_RISK_FIELD_NUMBER: _builtins.int
     task: Global___Task.ValueType
     """What to learn."""
     backbone: Global___Backbone.ValueType
@@ -324,6 +326,14 @@ class TrainingSpec(_message.Message):
     """
     precision: Global___Precision.ValueType
     """What to compute in."""
+    mixup_share: _builtins.float
+    """Share of the epochs, the first ones, that mix slices, 0 to 1: the last ones then see slices as
+    they are.
+    """
+    target_risk: _builtins.float
+    """Share of accepted answers that may be wrong, above 0 and at most 0.5: the model abstains below
+    the probability that keeps it on validation slices.
+    """
     def __init__(
         self,
         *,
@@ -352,10 +362,12 @@ class TrainingSpec(_message.Message):
         patience: _builtins.int | None = ...,
         folds: _builtins.int | None = ...,
         precision: Global___Precision.ValueType = ...,
+        mixup_share: _builtins.float | None = ...,
+        target_risk: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "patience", b"patience", "seed", b"seed", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "patience", b"patience", "seed", b"seed", "target_risk", b"target_risk", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_patience", b"_patience", "_seed", b"_seed", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "target_risk", b"target_risk", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
@@ -385,10 +397,14 @@ class TrainingSpec(_message.Message):
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
     _WhichOneofReturnType__mixup: _TypeAlias = _typing.Literal["mixup"]  # noqa: Y015
     _WhichOneofArgType__mixup: _TypeAlias = _typing.Literal["_mixup", b"_mixup"]  # noqa: Y015
+    _WhichOneofReturnType__mixup_share: _TypeAlias = _typing.Literal["mixup_share"]  # noqa: Y015
+    _WhichOneofArgType__mixup_share: _TypeAlias = _typing.Literal["_mixup_share", b"_mixup_share"]  # noqa: Y015
     _WhichOneofReturnType__patience: _TypeAlias = _typing.Literal["patience"]  # noqa: Y015
     _WhichOneofArgType__patience: _TypeAlias = _typing.Literal["_patience", b"_patience"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__target_risk: _TypeAlias = _typing.Literal["target_risk"]  # noqa: Y015
+    _WhichOneofArgType__target_risk: _TypeAlias = _typing.Literal["_target_risk", b"_target_risk"]  # noqa: Y015
     _WhichOneofReturnType__test_share: _TypeAlias = _typing.Literal["test_share"]  # noqa: Y015
     _WhichOneofArgType__test_share: _TypeAlias = _typing.Literal["_test_share", b"_test_share"]  # noqa: Y015
     _WhichOneofReturnType__validation_share: _TypeAlias = _typing.Literal["validation_share"]  # noqa: Y015
@@ -426,9 +442,13 @@ class TrainingSpec(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mixup) -> _WhichOneofReturnType__mixup | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mixup_share) -> _WhichOneofReturnType__mixup_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__patience) -> _WhichOneofReturnType__patience | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_risk) -> _WhichOneofReturnType__target_risk | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__test_share) -> _WhichOneofReturnType__test_share | None: ...
     @_typing.overload

@@ -204,6 +204,17 @@ def test_smoothing_takes_its_share_from_the_right_class() -> None:
     np.testing.assert_allclose(targets.numpy().sum(axis=1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("share", "mixing"), [(0.0, 0), (0.6, 3), (1.0, 5)])
+def test_the_last_epochs_see_slices_as_they_are(share: float, mixing: int) -> None:
+    spec = replace(SPEC, augmentation=False, mixup=1.0, mixup_share=share, epochs=5)
+
+    def certain(epoch: int) -> bool:
+        (_, targets) = next(iter(training_batches(some_slices(5), spec, epoch, SIZE)))
+        return bool((targets.numpy().max(axis=1) == 1).all())
+
+    assert [certain(epoch) for epoch in range(5)] == [False] * mixing + [True] * (5 - mixing)
+
+
 def test_mixup_mixes_pictures_and_targets_alike() -> None:
     flat = Slices(
         pixels=np.repeat([0, 200], 4).astype(np.uint8).reshape(8, 1, 1, 1)

@@ -33,7 +33,8 @@ SEARCHABLE: Final = frozenset(
 )
 """Fields of ``TrainingSpec`` that may vary. Not among them: what decides the split (its shares, its
 seed), since the same slices must choose between all trials and test slices must stay unseen;
-``image_size``, since slices are decoded once; and ``precision``, which follows the device."""
+``image_size``, since slices are decoded once; ``precision``, which follows the device; and
+``target_risk``, which trains nothing."""
 
 MIN_TRIALS: Final = 2
 MAX_TRIALS: Final = 500

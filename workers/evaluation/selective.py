@@ -48,9 +48,10 @@ def choose_threshold(
     """The threshold with the largest coverage whose risk is shown to be at most the target.
 
     ``probabilities``: (n, classes), n at least 1. An answer is accepted if its highest
-    probability is at least the threshold, which is never below ``LOWEST``. Where the target is
-    missed it is ``NEVER``; where there are too few slices to tell it is ``CAUTIOUS`` or more, and
-    above every error seen. The note says so.
+    probability is at least the threshold, which is never below ``LOWEST``. Where the target cannot
+    be shown, for lack of slices or because errors of few patients came together, it is
+    ``CAUTIOUS`` or more and above every error seen; ``NEVER`` where hardly an answer is. The note
+    says so.
 
     Selective classification with a guaranteed risk: Geifman and El-Yaniv, NeurIPS 2017,
     "Selective Classification for Deep Neural Networks". From the surest answers upwards,
@@ -77,11 +78,22 @@ def choose_threshold(
             break
         threshold = 0.0 if accepted.all() else tested
     if threshold is None:
-        return Abstention(abstain_below=NEVER, note=_too_poor(start / count, target_risk))
+        return _unshown(confidence, wrong, start / count, target_risk, certainty)
     threshold = max(threshold, LOWEST)
     share = float((confidence >= threshold).mean())
     note = _met(count, threshold, share, target_risk, certainty)
     return Abstention(abstain_below=threshold, note=note)
+
+
+def _unshown(
+    confidence: Floats, wrong: NDArray[np.bool_], share: float, risk: float, certainty: float
+) -> Abstention:
+    """Above every error, if as many answers are as would show the target were they independent."""
+    cautious = _above_every_error(confidence, wrong)
+    clean = int((confidence >= cautious).sum())
+    if clean < fewest_slices(risk, certainty):
+        return Abstention(abstain_below=NEVER, note=_too_poor(share, risk))
+    return Abstention(abstain_below=cautious, note=_too_clustered(share, risk, cautious, clean))
 
 
 def upper_bound(
@@ -159,6 +171,15 @@ def _too_few(count: int, needed: int, risk: float, threshold: float) -> str:
         f"{count} validation slices are too few to show that at most {risk:.1%} of the accepted "
         f"answers are wrong: at least {needed} are needed. Answers that are at least "
         f"{threshold:.1%} sure are accepted, since none of these was wrong; more is not known."
+    )
+
+
+def _too_clustered(share: float, risk: float, threshold: float, clean: int) -> str:
+    return (
+        f"Of the {share:.0%} of answers that the model is surest of it could not be shown that at "
+        f"most {risk:.1%} are wrong: too many were, and of too few patients. Answers that are at "
+        f"least {threshold:.1%} sure are accepted, since none of these {clean} was wrong; more is "
+        "not known."
     )
 
 

@@ -61,7 +61,7 @@ def test_only_fields_of_the_recipe_are_searched_and_none_that_decides_the_split(
     names = {f.name for f in fields(TrainingSpec)}
     assert names - SEARCHABLE == {
         "task", "weights", "image_size", "validation_share", "test_share", "folds", "seed",
-        "precision",
+        "precision", "target_risk",
     }  # fmt: skip
     assert names >= SEARCHABLE
 

@@ -127,6 +127,18 @@ def test_a_poor_model_accepts_nothing() -> None:
     assert "Not even" in chosen.note
 
 
+def test_errors_of_few_patients_leave_what_is_surer_than_all_of_them() -> None:
+    confidence = np.linspace(0.6, 0.999, 300)
+    wrong = (np.arange(300) >= 220) & (np.arange(300) < 230)
+    probabilities, labels = answers(confidence, wrong)
+    groups = [f"e{i // 2}" if w else f"p{i}" for i, w in enumerate(wrong)]
+
+    chosen = choose_threshold(probabilities, labels, groups)
+
+    assert confidence[229] < chosen.abstain_below < confidence[230]
+    assert "none of these 70 was wrong" in chosen.note
+
+
 def test_equally_sure_answers_are_accepted_together() -> None:
     probabilities, labels = answers(np.full(500, 0.9), np.arange(500) % 10 == 0)
 

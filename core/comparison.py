@@ -21,29 +21,38 @@ class PairedDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedComparison:
-    """Two versions, by resource name, on the slices that were held out from both."""
+    """Two versions, by resource name, on the slices that were held out from both.
+
+    ``scores`` are by name: of classifiers ``accuracy`` and ``macro_f1``, of segmenters ``dice``.
+    The one named ``ranked_by`` decides which version is better.
+    """
 
     first: str
     second: str
     slices: int
     groups: int
-    accuracy: PairedDifference
-    macro_f1: PairedDifference
+    scores: Mapping[str, PairedDifference]
+    ranked_by: str
+
+    @property
+    def decisive(self) -> PairedDifference:
+        """The difference by which versions of this task are ranked."""
+        return self.scores[self.ranked_by]
 
     @property
     def second_is_worse(self) -> bool:
-        """Worse in macro-F1 beyond noise: the whole 95 % interval is below 0."""
-        return self.macro_f1.interval.high < 0
+        """Worse beyond noise: the whole 95 % interval is below 0."""
+        return self.decisive.interval.high < 0
 
     @property
     def second_is_better(self) -> bool:
-        """Better in macro-F1 beyond noise."""
-        return self.macro_f1.interval.low > 0
+        """Better beyond noise."""
+        return self.decisive.interval.low > 0
 
     @property
     def in_words(self) -> str:
-        """Such as ``0.012 higher (95 % interval -0.003 to 0.027)``, of the second's macro-F1."""
-        found = self.macro_f1
+        """Such as ``0.012 higher (95 % interval -0.003 to 0.027)``, of the second's score."""
+        found = self.decisive
         direction = "lower" if found.difference < 0 else "higher"
         return f"{abs(found.difference):.3f} {direction} (95 % interval {ends(found.interval)})"
 
@@ -131,7 +140,7 @@ class _Field:
         _, pair = self._pairs.get((other.name, self.best.name), (False, None))
         if pair is None:
             return f"±{self._noise:.3f}"
-        found = pair.macro_f1.interval
+        found = pair.decisive.interval
         if pair.first == self.best.name:
             found = Interval(low=-found.high, high=-found.low)
         return (

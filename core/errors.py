@@ -338,8 +338,9 @@ class NothingToRollBackTo(BrainTumorError):
 
 @dataclass(eq=False)
 class WorseThanProduction(BrainTumorError):
-    """``low`` and ``high`` are the 95 % interval of the difference in macro-F1, both below 0;
-    ``slices`` counts what was held out from both versions."""
+    """``low`` and ``high`` are the 95 % interval of the difference in ``score``, the name of what
+    versions of the task are ranked by, both below 0; ``slices`` counts what was held out from both
+    versions."""
 
     reason: ClassVar[str] = "WORSE_THAN_PRODUCTION"
     candidate: str
@@ -347,13 +348,14 @@ class WorseThanProduction(BrainTumorError):
     low: float
     high: float
     slices: int
+    score: str
 
     @property
     def message(self) -> str:
         return (
             f"{self.candidate} is worse than {self.production}, which serves now: on "
-            f"{self.slices} slices held out from both, its macro-F1 is lower by {-self.high:.3f} "
-            f"to {-self.low:.3f} (95 % interval). To promote it anyway, use force with a reason."
+            f"{self.slices} slices held out from both, its {self.score} is lower by "
+            f"{-self.high:.3f} to {-self.low:.3f} (95 % interval). To promote it anyway, use force with a reason."
         )
 
     @property
@@ -364,6 +366,7 @@ class WorseThanProduction(BrainTumorError):
             "low": f"{self.low:.6f}",
             "high": f"{self.high:.6f}",
             "slices": str(self.slices),
+            "score": self.score,
         }
 
 

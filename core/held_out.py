@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from core.labels import LABELS, TumourLabel
 from core.prediction import Decision
@@ -15,6 +15,19 @@ from core.prediction import Decision
 FILE_NAME: Final = "held_out.json"
 _DIGITS: Final = 6
 _FORMAT: Final = 1
+
+
+class HeldOut(Protocol):
+    """A slice that was held out, whatever was said about it."""
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def label(self) -> TumourLabel: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +86,7 @@ class HeldOutPredictions:
             raise ValueError("the held-out predictions cannot be read") from exc
 
 
-def split_digest(slices: Iterable[HeldOutSlice]) -> str:
+def split_digest(slices: Iterable[HeldOut]) -> str:
     """Hex SHA-256 over picture, group and label of each slice, whatever their order."""
     lines = sorted(f"{s.sha256}\0{s.group}\0{s.label}" for s in slices)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -600,8 +600,7 @@ def _paired(pair: PairedComparison) -> models_pb2.PairedComparison:
         second=pair.second,
         slice_count=pair.slices,
         group_count=pair.groups,
-        accuracy=_difference(pair.accuracy),
-        macro_f1=_difference(pair.macro_f1),
+        **{name: _difference(found) for name, found in pair.scores.items()},
     )
 
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from core import held_out
+from core import held_out, held_out_outlines
 from core.errors import ArtefactCorrupt, NotFound
 from core.ports import ArtefactStore
 from core.registry import artefact_prefix
@@ -33,6 +33,7 @@ WEIGHTS: Final = "model.weights.h5"
 REPORT: Final = "report.html"
 MODEL_CARD: Final = "model_card.md"
 HELD_OUT: Final = held_out.FILE_NAME
+HELD_OUT_OUTLINES: Final = held_out_outlines.FILE_NAME
 OOD: Final = "ood.npz"
 MANIFEST: Final = "manifest.json"
 

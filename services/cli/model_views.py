@@ -1,5 +1,7 @@
 """How the command line shows model versions, as rows, to a person."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from core.labels import LABELS
@@ -33,7 +35,7 @@ def _show_pairs(out: Output, comparison: Row) -> None:
     if comparison["pairs"]:
         out.line()
         out.line("On slices held out from both, second minus first:")
-        out.table(comparison["pairs"], _PAIR_COLUMNS)
+        out.table(comparison["pairs"], _pair_columns(comparison["pairs"]))
     for note in comparison["notes"]:
         out.line(f"Not compared slice by slice: {note}.")
 
@@ -43,15 +45,28 @@ def _change(row: Row, score: str) -> str:
     return f"{found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
 
 
-_PAIR_COLUMNS: Final = (
-    Column("first", lambda row: row["first"]),
-    Column("second", lambda row: row["second"]),
-    Column("slices", lambda row: str(row["slice_count"]), right=True),
-    Column("groups", lambda row: str(row["group_count"]), right=True),
-    Column("accuracy (95 %)", lambda row: _change(row, "accuracy"), right=True),
-    Column("macro F1 (95 %)", lambda row: _change(row, "macro_f1"), right=True),
-    Column("second is better", lambda row: f"{row['macro_f1']['probability_better']:.1%}", True),
-)
+def _pair_columns(pairs: Sequence[Row]) -> Sequence[Column]:
+    """What classifiers are compared by, or segmenters; the last score ranks them."""
+    scores = [(n, title) for n, title in _PAIR_SCORES if pairs[0][n] is not None]
+    (ranked_by, _) = scores[-1]
+    return (
+        Column("first", lambda row: row["first"]),
+        Column("second", lambda row: row["second"]),
+        Column("slices", lambda row: str(row["slice_count"]), right=True),
+        Column("groups", lambda row: str(row["group_count"]), right=True),
+        *(
+            Column(f"{title} (95 %)", partial(_change, score=name), right=True)
+            for name, title in scores
+        ),
+        Column(
+            "second is better",
+            lambda row: f"{row[ranked_by]['probability_better']:.1%}",
+            right=True,
+        ),
+    )
+
+
+_PAIR_SCORES: Final = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("dice", "Dice"))
 
 
 def show_version(out: Output, row: Row) -> None:

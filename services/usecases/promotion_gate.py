@@ -1,12 +1,10 @@
 """What speaks against a promotion: a worse model, or a graph that is not the trained model."""
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from core.errors import ExportDiffers, WorseThanProduction
 from core.ports import ArtefactStore
 from core.registry import ModelVersion
-from core.training import Task
 from services.usecases.artefacts import read_manifest
 from services.usecases.held_out import Pairing, pair_versions
 
@@ -34,37 +32,20 @@ def check_scores(store: ArtefactStore, candidate: ModelVersion, serving: ModelVe
     from both, and ``StoreUnavailable``. Where they have too few of those in common nothing can be
     said, and nobody is kept from a first model of their own: the sentence says so.
     """
-    return _COMPARED[candidate.task](store, candidate, serving)
-
-
-def _compare_answers(store: ArtefactStore, candidate: ModelVersion, serving: ModelVersion) -> str:
-    """By macro-F1 of the answers to held-out slices."""
     found = pair_versions(store, (serving, candidate))
     if not found.pairs:
         return _not_compared(candidate, serving, found)
     (pair,) = found.pairs
+    score = candidate.evaluation.score_name
     if pair.second_is_worse:
-        ends = pair.macro_f1.interval
+        ends = pair.decisive.interval
         raise WorseThanProduction(
-            candidate.name, serving.name, ends.low, ends.high, slices=pair.slices
+            candidate.name, serving.name, ends.low, ends.high, slices=pair.slices, score=score
         )
     return (
-        f"On {pair.slices} slices held out from both, its macro-F1 is {pair.in_words} than that "
+        f"On {pair.slices} slices held out from both, its {score} is {pair.in_words} than that "
         f"of {serving.name}, which served before."
     )
-
-
-def _compare_outlines(store: ArtefactStore, candidate: ModelVersion, serving: ModelVersion) -> str:  # noqa: ARG001 - as its siblings
-    """Segmenters keep nothing of their held-out slices yet that could be paired."""
-    names = (candidate.name, serving.name)
-    notes = tuple(f"{name} keeps no held-out outlines" for name in names)
-    return _not_compared(candidate, serving, Pairing(notes=notes))
-
-
-_COMPARED: Final[Mapping[Task, Callable[[ArtefactStore, ModelVersion, ModelVersion], str]]] = {
-    Task.CLASSIFICATION: _compare_answers,
-    Task.SEGMENTATION: _compare_outlines,
-}
 
 
 def _not_compared(candidate: ModelVersion, serving: ModelVersion, found: Pairing) -> str:

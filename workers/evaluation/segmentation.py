@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from core.held_out_outlines import HeldOutOutline, HeldOutOutlines
 from core.labels import LABELS, TumourLabel
 from core.prediction import Box
 from core.registry import (
@@ -24,12 +25,14 @@ THIRDS: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class OutlinedSlice:
-    """One held-out slice. ``group`` names the patient, or the nearest thing known.
+    """One held-out slice. ``sha256`` is that of the encoded picture; ``group`` names the patient,
+    or the nearest thing known.
 
     ``agreement`` is None for a slice without a tumour; ``area_px`` is that of its true mask, and
     ``true`` are the boxes of its lesions, in pixels of the picture.
     """
 
+    sha256: str
     group: str
     label: TumourLabel
     agreement: Agreement | None
@@ -74,6 +77,18 @@ def judge_outlines(
         healthy_size=len(slices) - len(with_tumour),
         protocol=protocol,
         intervals={n: i for n, i in intervals.items() if n in defined},
+    )
+
+
+def held_out_outlines(slices: Sequence[OutlinedSlice], protocol: str) -> HeldOutOutlines:
+    """Of the slices with a tumour, for later comparison with other versions."""
+    return HeldOutOutlines(
+        protocol=protocol,
+        slices=tuple(
+            HeldOutOutline(sha256=s.sha256, group=s.group, label=s.label, dice=s.agreement.dice)
+            for s in slices
+            if s.agreement is not None
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingFailed
+from core.held_out_outlines import HeldOutOutlines
 from core.labels import LABELS
 from core.ports import ArtefactStore
 from core.settings import Settings
@@ -16,7 +17,7 @@ from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.curation.splits import SplitPlan, split_dataset
 from workers.evaluation.metrics import SplitSizes
-from workers.evaluation.segmentation import judge_outlines
+from workers.evaluation.segmentation import held_out_outlines, judge_outlines
 from workers.evaluation.segmentation_report import (
     SegmentationFacts,
     render_segmentation_card,
@@ -34,6 +35,7 @@ from workers.learning.reading import PARITY_SLICES, READ_UNTIL, TRAINED_AT, read
 from workers.learning.versions import library_versions, without_times
 from workers.model_artefact import (
     GRAPH,
+    HELD_OUT_OUTLINES,
     MODEL_CARD,
     REPORT,
     WEIGHTS,
@@ -108,7 +110,8 @@ def learn_segmenter(
         examples=pick_outlines(test, outlined, found, rule) if show_examples else (),
     )
     stage(hooks, 0.99, "writing the report")
-    return _assembled(facts, graph, fitted.model)
+    held_out = held_out_outlines(outlined, plan.protocol)
+    return _assembled(facts, graph, fitted.model, held_out)
 
 
 def outlined_plan(
@@ -153,12 +156,15 @@ def _check_masks(found: int, fewest: int, where: str) -> None:
         )
 
 
-def _assembled(facts: SegmentationFacts, graph: bytes, model: keras.Model) -> LearnedModel:
+def _assembled(
+    facts: SegmentationFacts, graph: bytes, model: keras.Model, held_out: HeldOutOutlines
+) -> LearnedModel:
     files = {
         GRAPH: graph,
         WEIGHTS: weights_bytes(model),
         REPORT: render_segmentation_report(facts),
         MODEL_CARD: render_segmentation_card(facts),
+        HELD_OUT_OUTLINES: held_out.to_json(),
     }
     manifest = ModelManifest(
         task=Task.SEGMENTATION,

@@ -31,6 +31,7 @@ from workers.learning.learn import learn
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
+    HELD_OUT_OUTLINES,
     MODEL_CARD,
     OOD,
     REPORT,
@@ -41,7 +42,7 @@ from workers.starter import STARTER, STARTER_SEGMENTER, Starter, write_starter
 from workers.training_hooks import LearnedModel, TrainingHooks
 from workers.training_job import registered_version
 
-SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT)
+SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT, HELD_OUT_OUTLINES)
 """Those of them that a model of its task has."""
 SHARES: Final = {"validation_share": 0.1, "test_share": 0.1}
 RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {

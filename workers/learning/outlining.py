@@ -100,6 +100,7 @@ class Outliner:
         )
         true = self._true(item, grey.shape)
         return OutlinedSlice(
+            sha256=item.sha256,
             group=group,
             label=item.label,
             agreement=agreement(union(regions, grey.shape), true) if true.any() else None,

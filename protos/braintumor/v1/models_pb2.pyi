@@ -781,6 +781,7 @@ class PairedComparison(_message.Message):
     GROUP_COUNT_FIELD_NUMBER: _builtins.int
     ACCURACY_FIELD_NUMBER: _builtins.int
     MACRO_F1_FIELD_NUMBER: _builtins.int
+    DICE_FIELD_NUMBER: _builtins.int
     first: _builtins.str
     """What the second one is compared with."""
     second: _builtins.str
@@ -791,11 +792,17 @@ class PairedComparison(_message.Message):
     """Groups (patients) of these slices."""
     @_builtins.property
     def accuracy(self) -> Global___PairedDifference:
-        """Accuracy of the second minus that of the first."""
+        """Accuracy of the second minus that of the first; of classifiers."""
 
     @_builtins.property
     def macro_f1(self) -> Global___PairedDifference:
-        """Macro-F1 of the second minus that of the first."""
+        """Macro-F1 of the second minus that of the first, by which classifiers are ranked."""
+
+    @_builtins.property
+    def dice(self) -> Global___PairedDifference:
+        """Mean Dice coefficient of the second minus that of the first, over slices with a tumour, by which
+        segmenters are ranked.
+        """
 
     def __init__(
         self,
@@ -806,10 +813,11 @@ class PairedComparison(_message.Message):
         group_count: _builtins.int = ...,
         accuracy: Global___PairedDifference | None = ...,
         macro_f1: Global___PairedDifference | None = ...,
+        dice: Global___PairedDifference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "macro_f1", b"macro_f1"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "dice", b"dice", "macro_f1", b"macro_f1"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "first", b"first", "group_count", b"group_count", "macro_f1", b"macro_f1", "second", b"second", "slice_count", b"slice_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "dice", b"dice", "first", b"first", "group_count", b"group_count", "macro_f1", b"macro_f1", "second", b"second", "slice_count", b"slice_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -132,8 +132,8 @@ def a_pair(first: str, second: str, difference: float, width: float = 0.01) -> P
         second=f"modelVersions/{second}",
         slices=400,
         groups=90,
-        accuracy=found,
-        macro_f1=found,
+        scores={"accuracy": found, "macro_f1": found},
+        ranked_by="macro_f1",
     )
 
 

@@ -71,7 +71,7 @@ EXAMPLES: Final[dict[type[BrainTumorError], BrainTumorError]] = {
         IllegalTransition("trainingJobs/j", "SUCCEEDED", "RUNNING"),
         InUse("datasets/brains", "trainingJobs/j"),
         NothingToRollBackTo("production"),
-        WorseThanProduction("modelVersions/b", "modelVersions/a", -0.05, -0.01, 400),
+        WorseThanProduction("modelVersions/b", "modelVersions/a", -0.05, -0.01, 400, "Dice"),
         ExportDiffers("modelVersions/b", 0.02, 0.001),
         Overloaded(2.5),
         DeadlinePassed(),

@@ -396,8 +396,8 @@ def test_a_comparison_names_one() -> None:
         second="modelVersions/m2",
         slices=400,
         groups=90,
-        accuracy=difference,
-        macro_f1=difference,
+        scores={"accuracy": difference, "macro_f1": difference},
+        ranked_by="macro_f1",
     )
     comparison = Comparison(
         versions=versions,

@@ -13,13 +13,14 @@ from core.errors import (
     WrongTask,
 )
 from core.held_out import HeldOutPredictions
+from core.held_out_outlines import HeldOutOutlines
 from core.paging import PageRequest
 from core.registry import AliasMove
 from core.training import Task
 from services.usecases.models import MAX_REASON, ModelUseCases, Promotion, standing_promotions
 from services.usecases.promotion_gate import NOTHING_SERVED, PASSED_OVER
-from tests.fakes.held_out import held_out, store_version
-from tests.fakes.registry import a_model_version, an_evaluation
+from tests.fakes.held_out import held_out, outlines, store_version
+from tests.fakes.registry import a_model_version, a_segmentation, an_evaluation
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
 
 
@@ -43,7 +44,7 @@ class World:
     def add(
         self,
         version_id: str,
-        predictions: HeldOutPredictions | None = None,
+        predictions: HeldOutPredictions | HeldOutOutlines | None = None,
         metrics: dict[str, Any] | None = None,
         **changes: Any,
     ) -> None:
@@ -250,6 +251,28 @@ def test_a_worse_version_is_refused_and_its_interval_told(world: World) -> None:
     assert error.low < -0.15 < error.high < 0
     assert error.slices == 400
     assert world.serving() == "good"
+
+
+def test_segmenters_are_compared_by_how_well_they_outline(world: World) -> None:
+    for name, dice in (("poor", 0.7), ("good", 0.8)):
+        world.add(name, outlines(dice), task=Task.SEGMENTATION, evaluation=a_segmentation(dice))
+    world.promote("poor")
+    note = world.promoted("good").note
+    assert note.startswith("On 60 slices held out from both, its Dice is 0.100 higher")
+    with pytest.raises(WorseThanProduction, match=r"its Dice is lower by 0\.100") as caught:
+        world.promote("poor")
+    assert caught.value.slices == 60
+    assert world.serving("segmentation") == "good"
+
+
+def test_segmenters_are_paired(world: World) -> None:
+    for name, dice in (("poor", 0.7), ("good", 0.8)):
+        world.add(name, outlines(dice), task=Task.SEGMENTATION, evaluation=a_segmentation(dice))
+    comparison = world.use_cases.compare(["poor", "good"])
+    (pair,) = comparison.pairs
+    assert list(pair.scores) == ["dice"]
+    assert pair.second_is_better
+    assert comparison.recommendation.version == "modelVersions/good"
 
 
 def test_a_worse_version_is_promoted_by_force_with_the_reason_kept(world: World) -> None:

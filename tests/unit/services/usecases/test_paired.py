@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from core.held_out import HeldOutPredictions
 from core.labels import LABELS, TumourLabel
 from services.usecases.paired import MIN_GROUPS, compare_pair, shared_slices
-from tests.fakes.held_out import held_out
+from tests.fakes.held_out import held_out, outlines
 
 GOOD = held_out(wrong_every=20)
 POOR = held_out(wrong_every=3)
@@ -28,11 +28,11 @@ def test_the_difference_is_that_of_the_scores() -> None:
     assert pair is not None
     assert (pair.first, pair.second, pair.slices, pair.groups) == ("a", "b", 400, 200)
     (accuracy, f1), (other_accuracy, other_f1) = scores(GOOD), scores(POOR)
-    assert pair.accuracy.difference == pytest.approx(other_accuracy - accuracy)
-    assert pair.macro_f1.difference == pytest.approx(other_f1 - f1)
+    assert pair.scores["accuracy"].difference == pytest.approx(other_accuracy - accuracy)
+    assert pair.decisive.difference == pytest.approx(other_f1 - f1)
     assert pair.second_is_worse
-    assert pair.macro_f1.probability_better < 0.01
-    assert pair.macro_f1.interval.low < pair.macro_f1.difference < pair.macro_f1.interval.high
+    assert pair.decisive.probability_better < 0.01
+    assert pair.decisive.interval.low < pair.decisive.difference < pair.decisive.interval.high
 
 
 def test_turned_round_it_says_the_opposite() -> None:
@@ -40,9 +40,9 @@ def test_turned_round_it_says_the_opposite() -> None:
 
     assert pair is not None
     assert back is not None
-    assert back.macro_f1.difference == pytest.approx(-pair.macro_f1.difference)
-    assert back.macro_f1.interval.low == pytest.approx(-pair.macro_f1.interval.high)
-    assert back.macro_f1.probability_better == pytest.approx(1 - pair.macro_f1.probability_better)
+    assert back.decisive.difference == pytest.approx(-pair.decisive.difference)
+    assert back.decisive.interval.low == pytest.approx(-pair.decisive.interval.high)
+    assert back.decisive.probability_better == pytest.approx(1 - pair.decisive.probability_better)
     assert compare_pair(NAMES, GOOD, POOR) == pair, "the same again"
 
 
@@ -50,8 +50,8 @@ def test_a_version_is_as_good_as_itself() -> None:
     pair = compare_pair(NAMES, GOOD, replace(GOOD, protocol="again"))
 
     assert pair is not None
-    assert (pair.macro_f1.interval.low, pair.macro_f1.interval.high) == (0, 0)
-    assert pair.accuracy.probability_better == 0.5
+    assert (pair.decisive.interval.low, pair.decisive.interval.high) == (0, 0)
+    assert pair.scores["accuracy"].probability_better == 0.5
     assert not pair.second_is_worse
 
 
@@ -66,14 +66,14 @@ def test_pairs_are_narrower_than_two_versions_apart() -> None:
     pair = compare_pair(NAMES, base, (replace(base, slices=tuple(slices))))
 
     assert pair is not None
-    share = pair.accuracy.interval.high - pair.accuracy.interval.low
+    share = pair.scores["accuracy"].interval.high - pair.scores["accuracy"].interval.low
     assert share < 2 * 1.96 * np.sqrt(2 * 0.75 * 0.25 / 400) / 2
 
 
 def test_only_slices_held_out_from_both_count() -> None:
     later = held_out(400, first=300, wrong_every=3)
 
-    assert len(shared_slices(GOOD, later)) == 100
+    assert len(shared_slices(GOOD.slices, later.slices)) == 100
     pair = compare_pair(NAMES, GOOD, (later))
     assert pair is not None
     assert (pair.slices, pair.groups) == (100, 50)
@@ -99,7 +99,7 @@ def test_slices_with_a_disputed_label_are_left_out() -> None:
     slices[0] = replace(slices[0], label=TumourLabel.PITUITARY)
     disputed = replace(POOR, slices=tuple(slices))
 
-    assert len(shared_slices(GOOD, disputed)) == 399
+    assert len(shared_slices(GOOD.slices, disputed.slices)) == 399
 
 
 def test_a_class_that_nobody_has_does_not_count() -> None:
@@ -109,4 +109,17 @@ def test_a_class_that_nobody_has_does_not_count() -> None:
 
     pair = compare_pair(NAMES, (without_last(GOOD)), (without_last(POOR)))
     assert pair is not None
-    assert np.isfinite(pair.macro_f1.difference)
+    assert np.isfinite(pair.decisive.difference)
+
+
+def test_outlines_are_compared_by_their_mean_overlap() -> None:
+    pair = compare_pair(NAMES, outlines(0.7), outlines(0.72, first=20))
+
+    assert pair is not None
+    assert (pair.slices, pair.groups, list(pair.scores)) == (40, 20, ["dice"])
+    assert pair.decisive.difference == pytest.approx(0.02)
+
+
+def test_versions_of_different_tasks_are_no_pair() -> None:
+    with pytest.raises(TypeError):
+        compare_pair(NAMES, GOOD, outlines(0.7))

@@ -10,7 +10,7 @@ from core.registry import SEGMENTATION_SCORES, SegmentationEvaluation
 from workers.evaluation.boxes import ScoredBox
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.outlines import Agreement
-from workers.evaluation.segmentation import OutlinedSlice, judge_outlines
+from workers.evaluation.segmentation import OutlinedSlice, held_out_outlines, judge_outlines
 
 BOX = Box(x0=0, y0=0, x1=20, y1=20)
 
@@ -20,6 +20,7 @@ def with_tumour(
 ) -> OutlinedSlice:
     found = dice > 0
     return OutlinedSlice(
+        sha256=f"of {group}",
         group=group,
         label=label,
         agreement=Agreement(
@@ -37,6 +38,7 @@ def with_tumour(
 
 def healthy(*, found: bool) -> OutlinedSlice:
     return OutlinedSlice(
+        sha256="of h",
         group="h",
         label=TumourLabel.NO_TUMOR,
         agreement=None,
@@ -70,6 +72,15 @@ def test_healthy_slices_count_by_themselves() -> None:
     found = judged(with_tumour(1.0), healthy(found=True), healthy(found=False))
     assert found.healthy_with_regions == pytest.approx(0.5)
     assert judged(with_tumour(1.0)).healthy_with_regions is None
+
+
+def test_what_is_kept_for_comparisons_is_of_slices_with_a_tumour() -> None:
+    slices = [with_tumour(0.8), healthy(found=True), with_tumour(0.0, group="p2")]
+    kept = held_out_outlines(slices, "by hand")
+    assert [(s.sha256, s.group, s.dice) for s in kept.slices] == [
+        ("of p1", "p1", 0.8),
+        ("of p2", "p2", 0.0),
+    ]
 
 
 def test_nothing_found_has_no_distance() -> None:

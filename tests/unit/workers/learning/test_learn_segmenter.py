@@ -12,6 +12,7 @@ from PIL import Image
 
 from core.datasets import DatasetItem
 from core.errors import NotSupported, TrainingCancelled, TrainingFailed
+from core.held_out_outlines import HeldOutOutlines
 from core.labels import LABELS, TumourLabel
 from core.registry import SegmentationEvaluation
 from core.settings import Settings
@@ -23,6 +24,7 @@ from workers.curation.blobs import write_blob, write_items
 from workers.learning.learn import learn
 from workers.model_artefact import (
     GRAPH,
+    HELD_OUT_OUTLINES,
     INPUT_NAME,
     MASK_NAME,
     MODEL_CARD,
@@ -120,13 +122,15 @@ def numbers(learned: LearnedModel) -> SegmentationEvaluation:
 def test_a_segmenter_comes_with_all_that_belongs_to_it(job: Job) -> None:
     learned = job.run()
     manifest = learned.manifest
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD}
+    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT_OUTLINES}
     assert manifest.task == "segmentation"
     assert manifest.regions is not None
     assert ModelManifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
     found = numbers(learned)
     assert found.train_size + found.validation_size + found.test_size + found.healthy_size == 40
     assert found.healthy_size > 0
+    kept = HeldOutOutlines.from_json(learned.files[HELD_OUT_OUTLINES]).slices
+    assert sum(s.dice for s in kept) / len(kept) == pytest.approx(found.dice, abs=1e-5)
     assert b"Best, median and worst" in learned.files[REPORT]
     assert b"Dice" in learned.files[MODEL_CARD]
 

@@ -355,7 +355,8 @@ class WorseThanProduction(BrainTumorError):
         return (
             f"{self.candidate} is worse than {self.production}, which serves now: on "
             f"{self.slices} slices held out from both, its {self.score} is lower by "
-            f"{-self.high:.3f} to {-self.low:.3f} (95 % interval). To promote it anyway, use force with a reason."
+            f"{-self.high:.3f} to {-self.low:.3f} (95 % interval). To promote it anyway, use "
+            "force with a reason."
         )
 
     @property

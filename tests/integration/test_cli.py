@@ -267,6 +267,10 @@ class FakeTraining(training_pb2_grpc.TrainingServicer):
         return training_pb2.CancelTrainingJobResponse(training_job=job)
 
 
+_SEGMENTERS = ("s1", "s2")
+_ANSWERS = ["accuracy", "macro_f1"]
+
+
 class FakeModels(models_pb2_grpc.ModelsServicer):
     """Versions of any name, all alike."""
 
@@ -292,7 +296,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             test_size=20,
             intervals=[models_pb2.MetricInterval(metric="ece", low=0.02, high=0.04)],
         )
-        if name.endswith("s1"):
+        if name.endswith(_SEGMENTERS):
             return self._segmenter(name)
         return models_pb2.ModelVersion(
             name=name,
@@ -343,8 +347,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             second=second,
             slice_count=400,
             group_count=90,
-            accuracy=found,
-            macro_f1=found,
+            **dict.fromkeys(["dice"] if first.endswith(_SEGMENTERS) else _ANSWERS, found),
         )
 
     def PromoteModelVersion(self, request: Any, context: Any) -> Any:
@@ -781,6 +784,15 @@ def test_a_segmenter_is_shown_by_its_outlines(world: World) -> None:
     (row,) = world.rows("models", "show", "s1")
     assert row["evaluation"] is None
     assert row["segmentation"]["per_class"]["glioma"]["support"] == 9
+
+
+def test_segmenters_are_compared_by_their_outlines(world: World) -> None:
+    page = world.run("models", "compare", "s1", "s2").stdout
+    assert "Dice (95 %)" in page
+    assert "macro F1 (95 %)" not in page
+    assert "91.2%" in page
+    (compared,) = world.rows("models", "compare", "s1", "s2")
+    assert compared["pairs"][0]["macro_f1"] is None
 
 
 def test_models_are_listed_shown_and_compared(world: World) -> None:

@@ -47,7 +47,8 @@ from workers.evaluation.metrics import SplitSizes, macro_f1
 from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
 from workers.learning.folds import CrossValidation, FoldAnswers
-from workers.learning.input_pipeline import DecodedSet, load_slices
+from workers.learning.input_pipeline import DecodedSet
+from workers.learning.reading import read_slices
 from workers.learning.runtime import configure_runtime
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -86,8 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     items = items_of(arguments.data, settings, store)
     plans = make_plans(items, arguments.protocol, spec)
     configure_runtime(arguments.threads)
-    slices = load_slices(items, store, spec.image_size, ImageLimits.of(settings), lambda: None)
-    data = DecodedSet(items, slices)
+    data = read_slices(items, spec, say_everything(), store, ImageLimits.of(settings))
     job = f"{arguments.data.name}-{arguments.protocol}-{recipe_name(spec)}"
     validation = CrossValidation(spec, data, job_id=job, store=store, settings=settings)
     for number in arguments.only or range(1, len(plans) + 1):

@@ -39,8 +39,9 @@ from workers.evaluation.metrics import SplitSizes
 from workers.imaging.decode import ImageLimits
 from workers.learning.checkpoints import Checkpoints
 from workers.learning.fitting import fit
-from workers.learning.input_pipeline import DecodedSet, load_slices
+from workers.learning.input_pipeline import DecodedSet
 from workers.learning.judging import Part, judge_test, learn_doubt
+from workers.learning.reading import read_slices
 from workers.learning.runtime import configure_runtime
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -73,9 +74,9 @@ def run(arguments: argparse.Namespace) -> None:
     items = items_of(folder, settings, store)
     known, foreign = apart(items, {p.name for p in arguments.train})
     configure_runtime(arguments.threads)
-    slices = load_slices(items, store, spec.image_size, ImageLimits.of(settings), lambda: None)
+    data = read_slices(items, spec, say_everything(), store, ImageLimits.of(settings))
     job = f"{folder.name}-{recipe_name(spec)}"
-    judgement = judged(spec, known, foreign, DecodedSet(items, slices), job, store, settings)
+    judgement = judged(spec, known, foreign, data, job, store, settings)
     keep(arguments, spec, len(known), judgement)
 
 

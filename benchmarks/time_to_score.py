@@ -31,7 +31,14 @@ from keras import layers
 
 from benchmarks.classification import FOLDS
 from benchmarks.provenance import provenance
-from benchmarks.training import add_training_arguments, items_of, recipe, recipe_name, work_place
+from benchmarks.training import (
+    add_training_arguments,
+    items_of,
+    recipe,
+    recipe_name,
+    say_everything,
+    work_place,
+)
 from core.datasets import DatasetItem
 from core.labels import LABELS
 from core.ports import ArtefactStore
@@ -43,7 +50,7 @@ from workers.imaging.decode import ImageLimits
 from workers.learning.backbones import set_backbone_weights
 from workers.learning.checkpoints import Checkpoints
 from workers.learning.fitting import fit
-from workers.learning.input_pipeline import DecodedSet, load_slices
+from workers.learning.reading import read_slices
 from workers.learning.runtime import configure_runtime
 from workers.learning.weights import start_weights
 from workers.training_hooks import TrainingHooks
@@ -164,8 +171,7 @@ def ours(plan: SplitPlan, spec: TrainingSpec, settings: Settings, store: Artefac
         should_stop=lambda: False,
     )
     items = (*plan.train, *plan.test)
-    slices = load_slices(items, store, spec.image_size, ImageLimits.of(settings), lambda: None)
-    data = DecodedSet(items, slices)
+    data = read_slices(items, spec, say_everything(), store, ImageLimits.of(settings))
     fit(
         spec,
         data.slices(plan.train),

@@ -24,6 +24,7 @@ SEARCHABLE: Final = frozenset(
         "mixup",
         "mixup_share",
         "class_weights",
+        "guidance",
         "ema_decay",
         "frozen_blocks",
         "batch_norm",

@@ -6,7 +6,7 @@ the same batch, whichever thread makes it and however often the job was interrup
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import tensorflow as tf
 
@@ -48,16 +48,18 @@ def augment_with_masks(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> 
     return _change_looks(moved[..., :1], seeds[1:]), moved[..., 1:]
 
 
-def mix(images: tf.Tensor, targets: tf.Tensor, alpha: float, seed: tf.Tensor) -> Batch:
-    """Each slice mixed with another of its batch, and their targets (n, classes) alike.
+def mix(images: tf.Tensor, targets: Any, alpha: float, seed: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Each slice mixed with another of its batch, and their targets (n, ...) alike.
 
     Zhang et al., ICLR 2018, "mixup: Beyond Empirical Risk Minimization". One weight a batch,
     drawn from Beta(alpha, alpha).
     """
     gammas = tf.random.stateless_gamma((2,), seed, alpha)
     weight = gammas[0] / (gammas[0] + gammas[1])
-    mixed = [weight * x + (1 - weight) * tf.reverse(x, [0]) for x in (images, targets)]
-    return mixed[0], mixed[1]
+    mixed: tuple[tf.Tensor, Any] = tf.nest.map_structure(
+        lambda x: weight * x + (1 - weight) * tf.reverse(x, [0]), (images, targets)
+    )
+    return mixed
 
 
 def _change_looks(images: tf.Tensor, seeds: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -31,7 +31,9 @@ class BackboneSpec:
     """``build`` makes the network without its top; ``normalise`` turns grey 0..255, three times,
     into what it was trained on; ``weights_file`` is Keras' name for its ImageNet weights;
     ``block`` matches the names of layers of one block, its first group; ``midway`` is the last
-    layer at an eighth of the side, which sees texture but not yet what decides; ``deepest`` is the
+    layer at an eighth of the side, which sees texture but not yet what decides; ``fine`` is the
+    last layer at a sixteenth, from which the decision learns where, None where the network's end
+    is all there is; ``deepest`` is the
     last layer before the channels are only multiplied for a classifier, None where they are not;
     ``smallest`` is the smallest side it can take, in pixels."""
 
@@ -40,6 +42,7 @@ class BackboneSpec:
     weights_file: str
     block: str
     midway: str
+    fine: str | None = None
     deepest: str | None = None
     smallest: int = 32
 
@@ -76,6 +79,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="efficientnetb0_notop.h5",
         block=r"(block\d[a-z])_",
         midway="block4a_expand_activation",
+        fine="block6a_expand_activation",
         deepest="block7a_project_bn",
     ),
     Backbone.EFFICIENTNET_LITE0: BackboneSpec(
@@ -84,6 +88,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="efficientnet_lite0_notop.h5",
         block=r"(block\d[a-z])_",
         midway="block4a_expand_activation",
+        fine="block6a_expand_activation",
         deepest="block7a_project_bn",
     ),
     Backbone.RESNET101: BackboneSpec(
@@ -92,6 +97,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(conv\d_block\d+)_",
         midway="conv3_block4_out",
+        fine="conv4_block23_out",
     ),
     Backbone.DENSENET121: BackboneSpec(
         build=keras.applications.DenseNet121,
@@ -99,6 +105,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(conv\d_block\d+)_",
         midway="pool3_conv",
+        fine="pool4_conv",
     ),
     Backbone.VGG19: BackboneSpec(
         build=keras.applications.VGG19,
@@ -106,6 +113,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(block\d)_",
         midway="block4_conv4",
+        fine="block5_conv4",
     ),
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import keras
+import tensorflow as tf
 from keras import KerasTensor, layers, ops
 
 from core.labels import LABELS
@@ -33,6 +34,9 @@ def build_classifier(
 
     What the recipe freezes is frozen where there is something to keep: in a pretrained backbone.
     Only the backbone computes in ``precision``; features and logits are float32.
+
+    The last layer weighs the mean of each channel of the backbone's end and, where it has one, of
+    its layer at a sixteenth of the side: the end alone knows what there is, but hardly where.
     """
     check_image_size(spec.backbone, spec.image_size)
     grey = layers.Input((None, None, 1), name=INPUT_NAME)
@@ -43,13 +47,30 @@ def build_classifier(
         freeze_blocks(backbone, spec.backbone, spec.frozen_blocks)
     if pretrained and spec.batch_norm is BatchNorm.FROZEN:
         freeze_statistics(backbone)
-    network = with_layers(backbone, [BACKBONES[spec.backbone].midway])
-    maps = network(BACKBONES[spec.backbone].normalise(three))
-    _, feature_map = layers.Identity(name=_MAPS)(maps)
+    kind = BACKBONES[spec.backbone]
+    network = with_layers(backbone, [kind.midway, *([kind.fine] if kind.fine else [])])
+    midway, *fine, end = network(kind.normalise(three))
+    joined = layers.Concatenate(name="joined")([AsLargeAs()([end, *fine]), *fine]) if fine else end
+    _, feature_map = layers.Identity(name=_MAPS)([midway, joined])
     pooled = layers.GlobalAveragePooling2D(name=_POOLED)(feature_map)
     dropped = layers.Dropout(spec.dropout, seed=spec.seed, name="dropout")(pooled)
     logits = layers.Dense(len(LABELS), dtype="float32", name=LOGITS_NAME)(dropped)
     return keras.Model(grey, logits, name=f"{spec.backbone}_classifier")
+
+
+@keras.saving.register_keras_serializable("braintumor")
+class AsLargeAs(layers.Layer):  # type: ignore[misc]
+    """The first of two maps (n, h, w, channels), each of its places as often as it takes to be as
+    large as the second."""
+
+    def call(self, maps: list[KerasTensor]) -> KerasTensor:
+        small, large = maps
+        larger = tf.image.resize(small, tf.shape(large)[1:3], method="nearest")
+        return tf.ensure_shape(larger, (*large.shape[:3], small.shape[3]))
+
+    def compute_output_shape(self, shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        small, large = shapes
+        return (*large[:3], small[3])
 
 
 def backbone_of(model: keras.Model) -> keras.Model:
@@ -66,6 +87,12 @@ def with_pooled(model: keras.Model) -> keras.Model:
     """The model with a second output: what its last layer decides by, (n, channels)."""
     pooled = model.get_layer(_POOLED).output
     return keras.Model(model.input, [model.output, pooled], name=f"{model.name}_pooled")
+
+
+def with_evidence(model: keras.Model) -> keras.Model:
+    """The model with a second output: the feature map (n, h, w, channels) that it decides by."""
+    feature_map = model.get_layer(_MAPS).output[1]
+    return keras.Model(model.input, [model.output, feature_map], name=f"{model.name}_mapped")
 
 
 def with_features(model: keras.Model) -> keras.Model:

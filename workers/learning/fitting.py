@@ -19,6 +19,7 @@ from workers.learning.objective import (
     NamesTumours,
     Objective,
     OutlinesTumours,
+    PointsAtTumours,
     class_weights,
 )
 from workers.learning.runtime import seed_everything
@@ -73,7 +74,8 @@ def fit(
 
     def objective_of(model: keras.Model) -> Objective:
         weights = class_weights(train.labels) if spec.class_weights else [1.0] * len(LABELS)
-        return NamesTumours(spec, Inference(model, spec.batch_size, hooks), weights)
+        learned = NamesTumours if train.masks is None else PointsAtTumours
+        return learned(spec, Inference(model, spec.batch_size, hooks), weights)
 
     model, state = _trained(
         spec, train, validation, build, objective_of, checkpoints, settings, hooks

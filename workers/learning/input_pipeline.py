@@ -187,7 +187,7 @@ def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) 
     ``epoch`` counts from 0.
     """
     order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
-    mixed = spec.mixup > 0 and epoch < round(spec.mixup_share * spec.epochs)
+    mixed = _mixes(spec, epoch)
 
     def prepared(step: tf.Tensor, batch: Batch) -> Batch:
         seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 2))
@@ -199,6 +199,40 @@ def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) 
     data = _batches(slices, spec.batch_size, order).enumerate()
     data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE)
+
+
+def guided_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> tf.data.Dataset:
+    """As :func:`training_batches`, with two targets: theirs, and where the evidence should be.
+
+    The second, (n, size, size, classes), is the tumour's share of each pixel in the channel of its
+    label, all adding up to 1; 0 everywhere in a slice without a mask. Mixed slices have both.
+    """
+    order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
+    mixed = _mixes(spec, epoch)
+
+    def prepared(step: tf.Tensor, batch: tuple[Batch, tf.Tensor]) -> tuple[tf.Tensor, Any]:
+        seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 2))
+        masked, labels = batch
+        images, masks = (_resized(part, size) for part in masked)
+        if spec.augmentation:
+            images, masks = augment_with_masks(images, masks, seeds[0])
+        targets = (_targets(labels, spec.label_smoothing), _places(masks, labels))
+        return mix(images, targets, spec.mixup, seeds[1]) if mixed else (images, targets)
+
+    pixels = _masked_batches(slices, spec.batch_size, order)
+    labels = tf.data.Dataset.from_tensor_slices(slices.labels[order]).batch(spec.batch_size)
+    data = tf.data.Dataset.zip(pixels, labels).enumerate()
+    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+def _mixes(spec: TrainingSpec, epoch: int) -> bool:
+    return spec.mixup > 0 and epoch < round(spec.mixup_share * spec.epochs)
+
+
+def _places(masks: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    shares = tf.math.divide_no_nan(masks, tf.reduce_sum(masks, axis=(1, 2), keepdims=True))
+    return shares * tf.one_hot(labels, len(LABELS))[:, None, None, :]
 
 
 def mask_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> tf.data.Dataset:

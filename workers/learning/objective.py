@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -12,12 +13,19 @@ from core.errors import TrainingFailed
 from core.labels import LABELS
 from core.training import TrainingSpec
 from workers.evaluation.metrics import cross_entropy, macro_f1
-from workers.learning.classifier import head_of
+from workers.learning.classifier import head_of, with_evidence
 from workers.learning.head import fit_head
 from workers.learning.inference import Inference, MaskInference
-from workers.learning.input_pipeline import Slices, mask_batches, training_batches
+from workers.learning.input_pipeline import (
+    Slices,
+    guided_batches,
+    mask_batches,
+    training_batches,
+)
 from workers.learning.mask_loss import hard_dice, mask_losses
 from workers.learning.steps import Teaches
+
+Outputs = tuple[tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,7 @@ class Objective(Teaches, Protocol):
 class NamesTumours:
     """To tell the classes apart: cross-entropy with targets that may be smoothed or mixed."""
 
-    targets = tf.TensorSpec((None, len(LABELS)))
+    targets: Any = tf.TensorSpec((None, len(LABELS)))
 
     def __init__(self, spec: TrainingSpec, inference: Inference, weights: Sequence[float]) -> None:
         """``weights`` are those of each class in the loss."""
@@ -61,6 +69,9 @@ class NamesTumours:
 
     def batches(self, train: Slices, epoch: int, size: int) -> tf.data.Dataset:
         return training_batches(train, self._spec, epoch, size)
+
+    def outputs_of(self, model: keras.Model) -> keras.Model:
+        return model
 
     def losses(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
@@ -96,6 +107,53 @@ class NamesTumours:
         )
 
 
+class PointsAtTumours(NamesTumours):
+    """As :class:`NamesTumours`, with the evidence for a tumour drawn to where it is.
+
+    Nothing else keeps a network from carrying its decision in some corner of its last map, where
+    an explanation by this map then points. Ross, Hughes and Doshi-Velez, IJCAI 2017, "Right for
+    the Right Reasons", for slices whose masks say what is right. The evidence of a class, as a
+    distribution over all places, is compared with the mask by cross-entropy.
+    """
+
+    targets = (
+        tf.TensorSpec((None, len(LABELS))),
+        tf.TensorSpec((None, None, None, len(LABELS))),
+    )
+
+    def batches(self, train: Slices, epoch: int, size: int) -> tf.data.Dataset:
+        return guided_batches(train, self._spec, epoch, size)
+
+    def outputs_of(self, model: keras.Model) -> keras.Model:
+        return with_evidence(model)
+
+    def losses(self, outputs: Outputs, targets: Outputs) -> tf.Tensor:
+        logits, feature_map = outputs
+        answers, places = targets
+        rows = tf.convert_to_tensor(head_of(self._inference.model).kernel)
+        evidence = tf.einsum("nhwc,ck->nhwk", tf.cast(feature_map, tf.float32), rows)
+        astray = evidence_astray(evidence, places)
+        return super().losses(logits, answers) + self._spec.guidance * astray
+
+    def credits(self, outputs: Outputs, targets: Outputs) -> tf.Tensor:
+        return super().credits(outputs[0], targets[0])
+
+
+def evidence_astray(evidence: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """How far evidence (n, h, w, classes) is from ``places``, (n, size, size, classes): (n,).
+
+    The cross-entropy of both as distributions over the places of the evidence; 0 where ``places``
+    is 0 everywhere.
+    """
+    shape = tf.shape(evidence)
+    count, cells = shape[0], shape[1] * shape[2]
+    wanted = tf.image.resize(places, shape[1:3], method="area")
+    share = tf.cast(tf.shape(places)[1] * tf.shape(places)[2], tf.float32)
+    wanted *= share / tf.cast(cells, tf.float32)
+    logs = tf.nn.log_softmax(tf.reshape(evidence, (count, cells, len(LABELS))), axis=1)
+    return -tf.reduce_sum(tf.reshape(wanted, (count, cells, len(LABELS))) * logs, axis=(1, 2))
+
+
 class OutlinesTumours:
     """To outline tumours: cross-entropy of pixels and overlap of regions."""
 
@@ -107,6 +165,9 @@ class OutlinesTumours:
 
     def batches(self, train: Slices, epoch: int, size: int) -> tf.data.Dataset:
         return mask_batches(train, self._spec, epoch, size)
+
+    def outputs_of(self, model: keras.Model) -> keras.Model:
+        return model
 
     def losses(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         return mask_losses(logits, targets)

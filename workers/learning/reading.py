@@ -24,6 +24,12 @@ def stage(hooks: TrainingHooks, share: float, name: str) -> None:
     hooks.on_progress(share, name)
 
 
+def learns_from_masks(items: Sequence[DatasetItem], spec: TrainingSpec) -> bool:
+    """Whether a job by this recipe makes use of the masks of these slices."""
+    guided = spec.guidance > 0 and any(item.mask_sha256 is not None for item in items)
+    return spec.task is Task.SEGMENTATION or guided
+
+
 def read_slices(
     items: Sequence[DatasetItem],
     spec: TrainingSpec,
@@ -42,6 +48,6 @@ def read_slices(
         done += 1
         stage(hooks, READ_UNTIL * done / len(items), "reading slices")
 
-    with_masks = spec.task is Task.SEGMENTATION
+    with_masks = learns_from_masks(items, spec)
     slices = load_slices(items, store, spec.image_size, limits, one_more, with_masks=with_masks)
     return DecodedSet(items, slices)

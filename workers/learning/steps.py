@@ -13,13 +13,18 @@ Learned = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
 class Teaches(Protocol):
     """What a step needs of an objective, see :mod:`workers.learning.objective`."""
 
-    targets: tf.TensorSpec
+    targets: Any
+    """What a batch's targets are like: a ``tf.TensorSpec``, or a structure of them."""
 
-    def losses(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def outputs_of(self, model: keras.Model) -> keras.Model:
+        """The model with all outputs that the loss is made of."""
+        ...
+
+    def losses(self, outputs: Any, targets: Any) -> tf.Tensor:
         """The loss (n,) of each slice."""
         ...
 
-    def credits(self, logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    def credits(self, outputs: Any, targets: Any) -> tf.Tensor:
         """How right each slice's answer is, 0..1: (n,)."""
         ...
 
@@ -34,6 +39,7 @@ class TrainingStep:
         self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Teaches
     ) -> None:
         self._model = model
+        self._teaching = objective.outputs_of(model)
         self._optimizer = optimizer
         self._objective = objective
         self._step = tf.function(
@@ -41,27 +47,27 @@ class TrainingStep:
             input_signature=[tf.TensorSpec((None, None, None, 1)), objective.targets],
         )
 
-    def __call__(self, images: tf.Tensor, targets: tf.Tensor, rate: float) -> tuple[float, float]:
+    def __call__(self, images: tf.Tensor, targets: Any, rate: float) -> tuple[float, float]:
         """Learn from one batch; its mean loss and the sum of what its slices got right."""
         self._optimizer.learning_rate = rate
         loss, credit = self._step(images, targets)
         return float(loss), float(credit)
 
-    def _run(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run(self, images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
         loss, credit, gradients = self._learn(images, targets, tf.reduce_mean)
         self._optimizer.apply(gradients, self._model.trainable_variables)
         return loss, credit
 
     def _learn(
-        self, images: tf.Tensor, targets: tf.Tensor, mean: Callable[[tf.Tensor], tf.Tensor]
+        self, images: tf.Tensor, targets: Any, mean: Callable[[tf.Tensor], tf.Tensor]
     ) -> Learned:
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self._model(images, training=True)
-            loss = mean(self._objective.losses(logits, targets))
+            outputs = self._teaching(images, training=True)
+            loss = mean(self._objective.losses(outputs, targets))
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        return loss, tf.reduce_sum(self._objective.credits(logits, targets)), gradients
+        return loss, tf.reduce_sum(self._objective.credits(outputs, targets)), gradients
 
 
 class MirroredStep(TrainingStep):
@@ -82,14 +88,14 @@ class MirroredStep(TrainingStep):
         self._strategy = strategy
         _take_summed_gradients(optimizer)
 
-    def _run(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run(self, images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
         loss, credit = self._strategy.run(self._run_share, (images, targets))
         return self._sum(loss), self._sum(credit)
 
     def _sum(self, parts: Any) -> tf.Tensor:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
-    def _run_share(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run_share(self, images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """On each device: its part of the batch's mean loss and of what was right."""
         replica = tf.distribute.get_replica_context()
         count = tf.shape(images)[0]
@@ -98,7 +104,7 @@ class MirroredStep(TrainingStep):
             end = (replica.replica_id_in_sync_group + 1) * count // replica.num_replicas_in_sync
             # Batch norms need a slice: a device that is left without takes one that does not count.
             share = slice(start, tf.maximum(end, start + 1))
-            images, targets = images[share], targets[share]
+            images, targets = tf.nest.map_structure(lambda part: part[share], (images, targets))
         is_own = end > start
         weight = tf.cast(is_own, tf.float32) / tf.cast(count, tf.float32)
         loss, credit, gradients = self._learn(

@@ -154,7 +154,7 @@ class Trainer:
             loss, credit = step(images, targets, rate)
             _check_number(loss, self._hardware.precision)
             self._average.follow()
-            loss_sum += loss * len(targets)
+            loss_sum += loss * len(images)
             credit_sum += credit
         return loss_sum / len(train), credit_sum / len(train)
 

@@ -266,6 +266,7 @@ class TrainingSpec(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     MIXUP_SHARE_FIELD_NUMBER: _builtins.int
     TARGET_RISK_FIELD_NUMBER: _builtins.int
+    GUIDANCE_FIELD_NUMBER: _builtins.int
     task: Global___Task.ValueType
     """What to learn."""
     backbone: Global___Backbone.ValueType
@@ -334,6 +335,10 @@ class TrainingSpec(_message.Message):
     """Share of accepted answers that may be wrong, above 0 and at most 0.5: the model abstains below
     the probability that keeps it on validation slices.
     """
+    guidance: _builtins.float
+    """Weight of what draws a classifier's evidence to the tumour in slices that have a mask, 0 (none)
+    to 10.
+    """
     def __init__(
         self,
         *,
@@ -364,10 +369,11 @@ class TrainingSpec(_message.Message):
         precision: Global___Precision.ValueType = ...,
         mixup_share: _builtins.float | None = ...,
         target_risk: _builtins.float | None = ...,
+        guidance: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "patience", b"patience", "seed", b"seed", "target_risk", b"target_risk", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_guidance", b"_guidance", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "guidance", b"guidance", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "patience", b"patience", "seed", b"seed", "target_risk", b"target_risk", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "target_risk", b"target_risk", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_guidance", b"_guidance", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "guidance", b"guidance", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "target_risk", b"target_risk", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
@@ -387,6 +393,8 @@ class TrainingSpec(_message.Message):
     _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
     _WhichOneofReturnType__frozen_blocks: _TypeAlias = _typing.Literal["frozen_blocks"]  # noqa: Y015
     _WhichOneofArgType__frozen_blocks: _TypeAlias = _typing.Literal["_frozen_blocks", b"_frozen_blocks"]  # noqa: Y015
+    _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
+    _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015
     _WhichOneofReturnType__head_epochs: _TypeAlias = _typing.Literal["head_epochs"]  # noqa: Y015
     _WhichOneofArgType__head_epochs: _TypeAlias = _typing.Literal["_head_epochs", b"_head_epochs"]  # noqa: Y015
     _WhichOneofReturnType__image_size: _TypeAlias = _typing.Literal["image_size"]  # noqa: Y015
@@ -431,6 +439,8 @@ class TrainingSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__folds) -> _WhichOneofReturnType__folds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__frozen_blocks) -> _WhichOneofReturnType__frozen_blocks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance) -> _WhichOneofReturnType__guidance | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__head_epochs) -> _WhichOneofReturnType__head_epochs | None: ...
     @_typing.overload

@@ -58,13 +58,14 @@ def halving_network(
 
 
 def use_halving_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let ``efficientnet_b0`` mean :func:`halving_network`."""
+    """Let ``efficientnet_b0`` mean :func:`halving_network`, which has a map at a sixteenth."""
     spec = BackboneSpec(
         build=halving_network,
         normalise=lambda x: x,
         weights_file="halving.weights.h5",
         block=r"(conv\d)",
         midway="conv3",
+        fine="conv4",
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
 

@@ -71,20 +71,24 @@ def test_every_backbone_is_described() -> None:
 
 
 @pytest.mark.parametrize("backbone", Backbone)
-def test_midway_is_an_eighth_of_the_side(backbone: Backbone) -> None:
+def test_layers_within_are_the_last_of_their_side(backbone: Backbone) -> None:
     network = build_backbone(backbone, 64)
     sides = {layer.name: layer.output.shape[1] for layer in network.layers}
-    midway = BACKBONES[backbone].midway
+    spec = BACKBONES[backbone]
 
-    assert sides[midway] == 8
-    assert 8 not in list(sides.values())[list(sides).index(midway) + 1 :]
+    for name, side in ((spec.midway, 8), (spec.fine, 4)):
+        assert name is not None
+        assert sides[name] == side
+        assert side not in list(sides.values())[list(sides).index(name) + 1 :]
 
 
 @pytest.mark.parametrize("backbone", Backbone)
 def test_a_classifier_gives_its_backbone_the_pixels_that_keras_would(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = replace(BACKBONES[backbone], build=what_it_is_given, midway="pixels", smallest=16)
+    spec = replace(
+        BACKBONES[backbone], build=what_it_is_given, midway="pixels", fine=None, smallest=16
+    )
     monkeypatch.setitem(BACKBONES, backbone, spec)
     model = build_classifier(replace(SPEC, backbone=backbone, image_size=16), pretrained=False)
 

@@ -11,7 +11,14 @@ import pytest
 from core.errors import TrainingFailed
 from core.labels import LABELS
 from core.training import BatchNorm, Precision
-from tests.fakes.learning import SIZE, SPEC, some_slices, tiny_network, use_tiny_network
+from tests.fakes.learning import (
+    SIZE,
+    SPEC,
+    some_slices,
+    tiny_network,
+    use_halving_network,
+    use_tiny_network,
+)
 from workers.learning.backbones import BACKBONES
 from workers.learning.classifier import (
     backbone_of,
@@ -67,6 +74,22 @@ def test_what_is_pooled_gives_the_logits() -> None:
 
     kernel, bias = model.get_layer(LOGITS_NAME).get_weights()
     np.testing.assert_allclose(np.asarray(pooled) @ kernel + bias, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "places"), [(64, 4), (72, 5), (112, 7)])
+def test_evidence_is_as_fine_as_the_finer_map(
+    size: int, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_halving_network(monkeypatch)
+    model = build_classifier(replace(SPEC, image_size=size), pretrained=False)
+    give_bias(model)
+    grey = np.random.default_rng(0).uniform(0, 255, (2, size, size, 1)).astype(np.float32)
+
+    logits, evidence, _ = with_explanation(model)(grey, training=False)
+
+    assert evidence.shape == (2, places, places, len(LABELS))
+    bias = model.get_layer(LOGITS_NAME).get_weights()[1]
+    np.testing.assert_allclose(np.asarray(evidence).mean(axis=(1, 2)) + bias, logits, atol=1e-4)
 
 
 def test_features_are_mean_and_spread_of_what_is_seen_midway() -> None:

@@ -69,8 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     spec = recipe(arguments.set)
     settings, store = work_place(arguments.work)
     folder = settings.data_dir / "-".join(p.name for p in (*arguments.train, *arguments.test))
-    if not folder.exists():
-        gather([*arguments.train, *arguments.test], folder)
+    gather([*arguments.train, *arguments.test], folder)
     items = items_of(folder, settings, store)
     known, foreign = apart(items, {p.name for p in arguments.train})
     configure_runtime(arguments.threads)

@@ -121,6 +121,8 @@ class Served:
         (result,) = self._runner.run(batch)
         if not isinstance(result, Prediction):
             raise result
+        if result.regions_error is not None:
+            raise result.regions_error
         return result
 
     def tumour_map(self, image: bytes) -> NDArray[np.float32]:
@@ -179,6 +181,7 @@ def held_out_cases(data: Path, classifier: Starter, segmenter: Starter) -> Itera
     outlines = HeldOutOutlines.from_json(segmenter.files[HELD_OUT_OUTLINES])
     answers = HeldOutPredictions.from_json(classifier.files[HELD_OUT])
     outlined = {item.sha256 for item in outlines.slices}
+    _check_apart(classifier, segmenter, outlined, {s.sha256 for s in answers.slices})
     healthy = {s.sha256 for s in answers.slices if s.label is TumourLabel.NO_TUMOR}
     limits = ImageLimits.of(Settings.from_environment({}))
     for manifest in sorted(data.glob("*/manifest.csv")):
@@ -191,6 +194,15 @@ def held_out_cases(data: Path, classifier: Starter, segmenter: Starter) -> Itera
                     yield Case(image=image, mask=decode_mask(mask, limits))
                 elif sha256 in healthy:
                     yield Case(image=image)
+
+
+def _check_apart(
+    classifier: Starter, segmenter: Starter, outlined: set[str], answered: set[str]
+) -> None:
+    """Both must have been split alike, or one has learned from what the other is judged on."""
+    same_data = classifier.manifest.dataset_digest == segmenter.manifest.dataset_digest
+    if not same_data or not outlined <= answered:
+        raise SystemExit("The two starters were not held out from the same slices.")
 
 
 def alternating_seconds(
@@ -270,7 +282,9 @@ def _share(hits: Iterator[bool]) -> str:
 
 
 def _points(map_: NDArray[np.generic], mask: NDArray[np.bool_]) -> bool:
-    return bool(mask[np.unravel_index(int(np.argmax(map_)), mask.shape)])
+    """Whether the middle of the strongest places, of which a picture may have many, is tumour."""
+    rows, columns = np.nonzero(map_ == map_.max())
+    return bool(mask[round(float(rows.mean())), round(float(columns.mean()))])
 
 
 def _pixels(png: bytes) -> NDArray[np.uint8]:

@@ -40,8 +40,7 @@ def main() -> None:
     settings, store = work_place(arguments.work)
     configure_runtime(arguments.threads)
     folder = settings.data_dir / "-".join(path.name for path in arguments.data)
-    if not folder.exists():
-        gather(arguments.data, folder)
+    gather(arguments.data, folder)
     dataset = taken_in(folder, settings, store)
     before = peak_bytes()
     job = a_job(dataset, spec)

@@ -92,8 +92,8 @@ class Settings:
     model_cache_size: int = 4
     """How many model versions a worker keeps loaded."""
     starter_model: bool = True
-    """Whether an inference worker registers and promotes the model that ships with the software
-    where no model was ever registered."""
+    """Whether an inference worker registers and promotes the models that ship with the software,
+    each where none has ever served its task."""
     training_threads: int = 0
     """TensorFlow threads of a training job; 0 means all cores."""
     log_level: str = "INFO"

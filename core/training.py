@@ -350,7 +350,10 @@ class TrainingJob:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochProgress:
-    """What one epoch came to. Losses are mean cross-entropy; accuracies and macro-F1 are 0..1.
+    """What one epoch came to. Accuracies and macro-F1 are 0..1, of a segmenter Dice coefficients.
+
+    ``loss`` is the mean of what is learned from, with class weights, mixed targets and guidance;
+    ``val_loss`` is the mean cross-entropy, of a segmenter with the overlap.
 
     ``seconds`` is the epoch's wall time, ``seconds_left`` the estimate for the rest of the job.
     """

@@ -44,6 +44,7 @@ def some_facts(**changes: Any) -> ReportFacts:
         "weights_source": "file:b0.h5 sha256:abc",
         "dataset": "datasets/brains",
         "dataset_digest": "d" * 64,
+        "training_data": "two hospitals; 620 slices",
         "spec": {"epochs": 2, "learning_rate": 6e-4},
         "judgement": judge(some_held_out(control_accuracy=0.55), resamples=50),
         "calibration": Calibration(

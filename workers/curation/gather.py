@@ -14,16 +14,21 @@ def gather(sources: Sequence[Path], folder: Path) -> None:
     Manifests have path, label, group and, where there are masks, mask.
 
     Pictures are linked, or copied where they are on another disk. Groups keep their names: those
-    of the same name in two sources are one group.
+    of the same name in two sources are one group. A folder with a manifest was made before and
+    stays as it is; the manifest is what is written last.
     """
+    if (folder / MANIFEST).exists():
+        return
     rows: list[dict[str, str]] = []
     for source in sources:
         with (source / MANIFEST).open(newline="") as manifest:
             rows += [_taken_row(source, row, folder) for row in csv.DictReader(manifest)]
-    with (folder / MANIFEST).open("w", newline="") as manifest:
+    unfinished = folder / f".{MANIFEST}"
+    with unfinished.open("w", newline="") as manifest:
         writer = csv.DictWriter(manifest, ["path", "label", "group", "mask"])
         writer.writeheader()
         writer.writerows(rows)
+    unfinished.replace(folder / MANIFEST)
 
 
 def _taken_row(source: Path, row: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -48,5 +53,7 @@ def _taken(source: Path, path: str, folder: Path) -> str:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
+    except FileExistsError:  # by a run that was stopped
+        return
     except OSError:  # another disk
         target.write_bytes(source.read_bytes())

@@ -5,11 +5,14 @@ What was checked is audited before it is accepted; see :mod:`workers.curation.au
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.datasets import Dataset, DatasetItem, OnBadFile, Split
 from core.errors import (
@@ -28,7 +31,7 @@ from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
 from workers.curation.audit import Audited, LeftOut, audit_dataset
 from workers.curation.audit_report import with_page
-from workers.curation.blobs import write_blob, write_items
+from workers.curation.blobs import read_blob, write_blob, write_items
 from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
     MANIFEST,
@@ -37,6 +40,7 @@ from workers.curation.manifest import (
     is_of_interest,
     strip_common_folder,
 )
+from workers.curation.mask_check import mask_problem
 from workers.curation.sources import SourceFile, open_source
 from workers.imaging.decode import ImageLimits, decode_grey
 
@@ -113,7 +117,7 @@ def _take_in(
 ) -> Dataset:
     received = _receive(open_source(request, store, settings), store, ImageLimits.of(settings))
     described = describe(received.pictures.keys() | received.damaged.keys(), received.manifest)
-    items, damaged = _check(described.slices, received)
+    items, damaged = _check(described.slices, _Checker(received, store, ImageLimits.of(settings)))
     items, contradictory = _without_contradictions(items)
     rejected = [*described.rejected, *damaged, *contradictory]
     if rejected and request.on_bad_file is OnBadFile.REFUSE:
@@ -242,47 +246,64 @@ def _without_common_folder(
 
 
 def _check(
-    slices: Iterable[Described], received: _Received
+    slices: Sequence[Described], checker: "_Checker"
 ) -> tuple[list[DatasetItem], list[RejectedFile]]:
     items: list[DatasetItem] = []
     rejected: list[RejectedFile] = []
-    for described in slices:
-        checked = _checked(described, received)
-        if isinstance(checked, DatasetItem):
-            items.append(checked)
-        else:
-            rejected.append(RejectedFile(described.path, checked))
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for described, checked in zip(slices, pool.map(checker.checked, slices), strict=True):
+            if isinstance(checked, DatasetItem):
+                items.append(checked)
+            else:
+                rejected.append(RejectedFile(described.path, checked))
     return items, rejected
 
 
-def _checked(described: Described, received: _Received) -> DatasetItem | str:
-    """The item, or what is wrong with it."""
-    picture = received.pictures.get(described.path)
-    if picture is None:
-        return received.damaged[described.path]
-    item = DatasetItem(
-        path=described.path,
-        sha256=picture.sha256,
-        size_bytes=picture.size_bytes,
-        label=described.label,
-        width=picture.width,
-        height=picture.height,
-        group=described.group,
-        split=described.split,
-    )
-    if described.mask is None:
-        return item
-    mask = received.pictures.get(described.mask)
-    if mask is None:
-        return f"its mask {described.mask}: {received.damaged[described.mask]}"
-    problem = _mask_problem(mask, picture, described.label)
-    if problem is not None:
-        return f"its mask {described.mask} {problem}"
-    return replace(item, mask_sha256=mask.sha256)
+class _Checker:
+    """Turns what a slice is said to be into an item, where its files bear that out."""
+
+    def __init__(self, received: _Received, store: ArtefactStore, limits: ImageLimits) -> None:
+        self._received = received
+        self._store = store
+        self._limits = limits
+
+    def checked(self, described: Described) -> DatasetItem | str:
+        """The item, or what is wrong with it."""
+        picture = self._received.pictures.get(described.path)
+        if picture is None:
+            return self._received.damaged[described.path]
+        item = DatasetItem(
+            path=described.path,
+            sha256=picture.sha256,
+            size_bytes=picture.size_bytes,
+            label=described.label,
+            width=picture.width,
+            height=picture.height,
+            group=described.group,
+            split=described.split,
+        )
+        if described.mask is None:
+            return item
+        mask = self._received.pictures.get(described.mask)
+        if mask is None:
+            return f"its mask {described.mask}: {self._received.damaged[described.mask]}"
+        problem = _at_a_glance(mask, picture, described.label) or self._within(mask, picture)
+        if problem is not None:
+            return f"its mask {described.mask} {problem}"
+        return replace(item, mask_sha256=mask.sha256)
+
+    def _within(self, mask: _Picture, picture: _Picture) -> str | None:
+        """What its pixels have wrong. Only masks are decoded again, with their slices."""
+        if not mask.brightest:
+            return None
+        return mask_problem(self._grey(mask), self._grey(picture))
+
+    def _grey(self, picture: _Picture) -> NDArray[np.uint8]:
+        return decode_grey(read_blob(self._store, picture.sha256), self._limits)
 
 
-def _mask_problem(mask: _Picture, picture: _Picture, label: TumourLabel) -> str | None:
-    """What is wrong with a mask, which is black but where the tumour is."""
+def _at_a_glance(mask: _Picture, picture: _Picture, label: TumourLabel) -> str | None:
+    """What is wrong with a mask, which is black but where the tumour is, as a whole."""
     if (mask.width, mask.height) != (picture.width, picture.height):
         return (
             f"has {mask.width} x {mask.height} pixels, the picture "

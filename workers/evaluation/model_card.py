@@ -10,12 +10,8 @@ from workers.evaluation.report import ReportFacts, template_environment
 _SPECIAL = "\\`*_{}[]<>#|&~"
 
 
-def render_model_card(facts: ReportFacts, *, title: str = "", training_data: str = "") -> bytes:
-    """The card, UTF-8. Names from outside are escaped.
-
-    ``title`` replaces one made of backbone and data set; ``training_data`` is a paragraph of
-    Markdown about the data set by whoever knows it, such as its source and licence.
-    """
+def render_model_card(facts: ReportFacts) -> bytes:
+    """The card, UTF-8. Names from outside are escaped."""
     environment = template_environment(autoescape=False)
     environment.filters["text"] = escaped
     text = environment.get_template("model_card.md.j2").render(
@@ -23,8 +19,6 @@ def render_model_card(facts: ReportFacts, *, title: str = "", training_data: str
         e=facts.judgement.evaluation,
         labels=LABELS,
         scores=wording.score_rows(facts.judgement.evaluation),
-        title=title,
-        training_data=training_data,
         wording=wording,
     )
     return text.rstrip().encode() + b"\n"

@@ -38,7 +38,8 @@ class ReportFacts:
     """Everything that a report and a model card say. Shares are 0..1, times are milliseconds.
 
     ``history`` is that of the training whose weights are served, empty where there is none;
-    ``flops`` are multiply-accumulates, 0 where they were not counted.
+    ``training_data`` says in words where the data set is from; ``flops`` are
+    multiply-accumulates, 0 where they were not counted.
     """
 
     backbone: str
@@ -54,6 +55,7 @@ class ReportFacts:
     latency_ms: float
     export_difference: float
     library_versions: Mapping[str, str]
+    training_data: str = ""
     flops: int = 0
     ood: OodFacts | None = None
     examples: Sequence[Example] = ()

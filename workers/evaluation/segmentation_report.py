@@ -85,6 +85,7 @@ class SegmentationFacts:
     latency_ms: float
     export_difference: float
     library_versions: Mapping[str, str]
+    training_data: str = ""
     flops: int = 0
     examples: Sequence[OutlineExample] = ()
 
@@ -104,10 +105,8 @@ def render_segmentation_report(facts: SegmentationFacts) -> bytes:
     return text.encode()
 
 
-def render_segmentation_card(
-    facts: SegmentationFacts, *, title: str = "", training_data: str = ""
-) -> bytes:
-    """The model card, Markdown in UTF-8; arguments as those of a classifier's."""
+def render_segmentation_card(facts: SegmentationFacts) -> bytes:
+    """The model card, Markdown in UTF-8, as that of a classifier."""
     environment = template_environment(autoescape=False)
     environment.filters["text"] = escaped
     text = environment.get_template("segmentation_card.md.j2").render(
@@ -115,8 +114,6 @@ def render_segmentation_card(
         e=facts.evaluation,
         scores=outline_rows(facts.evaluation),
         limits=LIMITS,
-        title=title,
-        training_data=training_data,
         wording=wording,
     )
     return text.rstrip().encode() + b"\n"

@@ -65,10 +65,13 @@ def choose_threshold(
     wrong = probabilities.argmax(axis=1) != labels
     effect = design_effect(wrong, groups)
     count, needed = len(labels), fewest_slices(target_risk, certainty, effect)
-    if needed > count:
+    fewest = fewest_slices(target_risk, certainty)
+    if fewest > count:
         cautious = _above_every_error(confidence, wrong)
-        note = _too_few(count, needed, target_risk, cautious)
+        note = _too_few(count, fewest, target_risk, cautious)
         return Abstention(abstain_below=cautious, note=note)
+    if needed > count:
+        return _unshown(confidence, wrong, 1.0, target_risk, certainty)
     start = max(needed, min(math.ceil(count / 2), _ROOM * needed))
     threshold = None
     for rank in np.unique(np.linspace(start, count, _STEPS + 1).astype(int)):

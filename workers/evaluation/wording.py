@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from core.datasets import Dataset
 from core.registry import SCORES, Evaluation
 
 DISCLAIMER: Final = (
@@ -43,6 +44,14 @@ _NAMES: Final = {
     "majority_share": "floor: always the commonest class",
     "control_accuracy": "control without pictures",
 }
+
+
+def where_from(dataset: Dataset) -> str:
+    """What a data set was taken in from, and what is in it, in words."""
+    counts = ", ".join(f"{count} {label}" for label, count in sorted(dataset.class_counts.items()))
+    return (
+        f"{dataset.source}; {dataset.item_count} slices ({counts}) of {dataset.group_count} groups"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

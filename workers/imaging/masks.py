@@ -21,7 +21,11 @@ def decode_mask(data: bytes, limits: ImageLimits) -> Mask:
     So masks of 0 and 1, of 0 and 255, and such that were compressed mean the same. Raises
     ``ImageRefused``.
     """
-    grey = decode_grey(data, limits)
+    return marked_pixels(decode_grey(data, limits))
+
+
+def marked_pixels(grey: NDArray[np.uint8]) -> Mask:
+    """Which pixels of a decoded mask mark the tumour; none if it is black all over."""
     return np.asarray(grey > int(grey.max()) // 2)
 
 

@@ -74,7 +74,8 @@ def fit(
 
     def objective_of(model: keras.Model) -> Objective:
         weights = class_weights(train.labels) if spec.class_weights else [1.0] * len(LABELS)
-        learned = NamesTumours if train.masks is None else PointsAtTumours
+        guided = spec.guidance > 0 and train.masks is not None
+        learned = PointsAtTumours if guided else NamesTumours
         return learned(spec, Inference(model, spec.batch_size, hooks), weights)
 
     model, state = _trained(

@@ -21,6 +21,7 @@ from workers.evaluation.judge import Judgement
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.model_card import render_model_card
 from workers.evaluation.report import ReportFacts, render_report
+from workers.evaluation.wording import where_from
 from workers.imaging.decode import ImageLimits
 from workers.imaging.preprocess import PREPROCESSING
 from workers.learning.checkpoints import Checkpoints
@@ -197,6 +198,7 @@ def _assemble(
         weights_source=fitted.state.weights_source,
         dataset=dataset.name,
         dataset_digest=dataset.digest,
+        training_data=where_from(dataset),
         spec=asdict(spec),
         judgement=judged.judgement,
         calibration=judged.doubt.calibration,

@@ -23,6 +23,7 @@ from workers.evaluation.segmentation_report import (
     render_segmentation_card,
     render_segmentation_report,
 )
+from workers.evaluation.wording import where_from
 from workers.imaging.decode import ImageLimits
 from workers.imaging.preprocess import PREPROCESSING
 from workers.learning.checkpoints import Checkpoints
@@ -97,6 +98,7 @@ def learn_segmenter(
         weights_source=fitted.state.weights_source,
         dataset=dataset.name,
         dataset_digest=dataset.digest,
+        training_data=where_from(dataset),
         spec=asdict(spec),
         evaluation=evaluation,
         regions=rule,

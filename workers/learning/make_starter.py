@@ -2,10 +2,10 @@
 
 ``--task segmentation`` makes the segmenter, else it is the classifier.
 
-DATA holds data sets, each a folder with a ``manifest.csv`` (path, label, group). They become one
-data set, so that a slice that is in several of them, re-encoded, stays on one side of the split.
-The same data give the same recipe the same split; a run that was stopped goes on behind its last
-epoch. Nothing of the pictures is in the result.
+DATA holds data sets, each a folder with a ``manifest.csv`` (path, label, group, mask). They become
+one data set, so that a slice that is in several of them, re-encoded, stays on one side of the
+split. The same data give the same recipe the same split; a run that was stopped goes on behind its
+last epoch. Nothing of the pictures is in the result.
 """
 
 import argparse
@@ -88,8 +88,7 @@ def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactSt
     upgrade(settings.database_url)
     uow_factory = SqlUnitOfWorkFactory(create_store_engine(settings.database_url))
     folder = work / "slices"
-    if not folder.exists():
-        gather(sorted(p.parent for p in data.glob(f"*/{MANIFEST}")), folder)
+    gather(sorted(p.parent for p in data.glob(f"*/{MANIFEST}")), folder)
     request = IngestRequest(
         id=uuid4().hex,
         reply_to="",

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import keras
 
 from core.datasets import Dataset
 from core.errors import NotSupported
 from core.ports import ArtefactStore
-from core.search import SearchTrial
+from core.search import Choice, Range, SearchSpec, SearchTrial
 from core.settings import Settings
 from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
@@ -49,7 +49,8 @@ def search_recipe(
     else:
         plan, _ = split_plans(found, job.spec)
     items = [*plan.train, *plan.validation]
-    data = read_slices(items, job.spec, hooks, store, ImageLimits.of(settings))
+    needed = replace(job.spec, guidance=most_guidance(job.spec, job.search))
+    data = read_slices(items, needed, hooks, store, ImageLimits.of(settings))
     fitter = StoredFitter(
         data.slices(plan.train),
         data.slices(plan.validation),
@@ -58,6 +59,16 @@ def search_recipe(
         settings=settings,
     )
     return run_search(job, job.search, hooks.within(READ_UNTIL, 1.0), trials, fitter)
+
+
+def most_guidance(spec: TrainingSpec, search: SearchSpec) -> float:
+    """The largest that a trial may have: slices are read once, with masks if one wants them."""
+    match search.space.get("guidance"):
+        case Range(high=high):
+            return float(high)
+        case Choice(values=values):
+            return max(float(value) for value in values)
+    return spec.guidance
 
 
 class StoredFitter:

@@ -69,7 +69,7 @@ class Dataset(_message.Message):
     source: _builtins.str
     """Where it came from: "upload" or the URI."""
     digest: _builtins.str
-    """Hex SHA-256 over every path, label, group and picture; equal digests mean equal data."""
+    """Hex SHA-256 over every path, label, group, given part, picture and mask; equal digests mean equal data."""
     item_count: _builtins.int
     """Number of labelled slices."""
     size_bytes: _builtins.int

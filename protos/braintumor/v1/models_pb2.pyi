@@ -82,7 +82,9 @@ class ModelVersion(_message.Message):
     training_job: _builtins.str
     """The job that made it."""
     weights_source: _builtins.str
-    """Which weights it really started from: imagenet, none, or file:NAME with its hash."""
+    """Which weights it really started from: imagenet, package, none, or a file or URI with
+    its hash.
+    """
     parameter_count: _builtins.int
     """Number of weights."""
     size_bytes: _builtins.int
@@ -500,7 +502,9 @@ class MetricInterval(_message.Message):
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
-    """The name of a field of Evaluation, or of ClassMetrics with its label, such as recall/glioma."""
+    """The name of a field of Evaluation, of SegmentationEvaluation, or of ClassMetrics
+    with its label, such as recall/glioma.
+    """
     low: _builtins.float
     """Its lower end."""
     high: _builtins.float
@@ -746,7 +750,9 @@ class CompareModelVersionsResponse(_message.Message):
 
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PairedComparison]:
-        """Each version against the first one, and against the one with the best macro-F1."""
+        """Each version against the first one, and against the one with the best macro-F1, of segmenters
+        Dice.
+        """
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -32,7 +32,9 @@ class _TaskEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Task.ValueType],
     TASK_CLASSIFICATION: _Task.ValueType  # 1
     """Name the class of a slice."""
     TASK_SEGMENTATION: _Task.ValueType  # 2
-    """Outline the tumour. Not supported yet: UNIMPLEMENTED."""
+    """Outline the tumour; INVALID_ARGUMENT if the data set has no masks. Whatever tells of accuracy
+    or macro-F1 while it is trained, or tried, tells of the Dice coefficient.
+    """
 
 class Task(_Task, metaclass=_TaskEnumTypeWrapper):
     """What a model learns to do."""
@@ -42,7 +44,9 @@ TASK_UNSPECIFIED: Task.ValueType  # 0
 TASK_CLASSIFICATION: Task.ValueType  # 1
 """Name the class of a slice."""
 TASK_SEGMENTATION: Task.ValueType  # 2
-"""Outline the tumour. Not supported yet: UNIMPLEMENTED."""
+"""Outline the tumour; INVALID_ARGUMENT if the data set has no masks. Whatever tells of accuracy
+or macro-F1 while it is trained, or tried, tells of the Dice coefficient.
+"""
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
 class _Backbone:
@@ -308,7 +312,7 @@ class TrainingSpec(_message.Message):
     half of the epochs. 0 begins with image_size.
     """
     label_smoothing: _builtins.float
-    """Share of the target that is spread over the other classes, 0 to 0.5."""
+    """Share of the target that is spread over all classes, 0 to 0.5."""
     mixup: _builtins.float
     """Alpha of mixup's Beta distribution, 0 (none) to 2."""
     class_weights: _builtins.bool
@@ -1040,7 +1044,9 @@ class EpochProgress(_message.Message):
     epochs: _builtins.int
     """How many there will be."""
     loss: _builtins.float
-    """Mean training loss."""
+    """Mean training loss, with all that is learned from: class weights, mixed and smoothed targets,
+    guidance by masks. Not comparable with val_loss.
+    """
     accuracy: _builtins.float
     """Training accuracy, 0..1."""
     val_loss: _builtins.float

@@ -49,3 +49,21 @@ def test_masks_come_along(tmp_path: Path) -> None:
         (row,) = csv.DictReader(manifest)
     assert row["mask"] == "first/m/1.png"
     assert (tmp_path / "all" / row["mask"]).read_bytes() == b"mask"
+
+
+def test_a_run_that_was_stopped_is_done_again(tmp_path: Path) -> None:
+    source = a_source(tmp_path / "first", ("1.png", "glioma", "p1"), ("2.png", "glioma", "p2"))
+    (tmp_path / "all" / "first").mkdir(parents=True)
+    (tmp_path / "all" / "first" / "1.png").write_bytes(b"1.png")
+    gather([source], tmp_path / "all")
+    assert (tmp_path / "all/first/2.png").read_bytes() == b"2.png"
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["first", MANIFEST]
+
+
+def test_what_was_gathered_stays_as_it_is(tmp_path: Path) -> None:
+    source = a_source(tmp_path / "first", ("1.png", "glioma", "p1"))
+    gather([source], tmp_path / "all")
+    before = (tmp_path / "all" / MANIFEST).read_bytes()
+    a_source(tmp_path / "first", ("3.png", "glioma", "p3"))
+    gather([source], tmp_path / "all")
+    assert (tmp_path / "all" / MANIFEST).read_bytes() == before

@@ -139,6 +139,19 @@ def test_errors_of_few_patients_leave_what_is_surer_than_all_of_them() -> None:
     assert "none of these 70 was wrong" in chosen.note
 
 
+@pytest.mark.parametrize(("surest", "accepted"), [(599, 0), (400, 199)])
+def test_errors_of_a_single_patient_call_for_what_is_surer(surest: int, accepted: int) -> None:
+    confidence = np.linspace(0.6, 0.999, 600)
+    wrong = (np.arange(600) > surest - 60) & (np.arange(600) <= surest)
+    probabilities, labels = answers(confidence, wrong)
+    groups = ["one" if w else f"p{i // 60}" for i, w in enumerate(wrong)]
+
+    chosen = choose_threshold(probabilities, labels, groups)
+
+    assert int((confidence >= chosen.abstain_below).sum()) == accepted
+    assert "validation slices are too few" not in chosen.note
+
+
 def test_equally_sure_answers_are_accepted_together() -> None:
     probabilities, labels = answers(np.full(500, 0.9), np.arange(500) % 10 == 0)
 

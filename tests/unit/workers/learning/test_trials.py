@@ -1,6 +1,7 @@
 """Trials on the tiny network: what they learn from, and how a lost worker's trial goes on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingCancelled
-from core.search import Choice, SearchSpec, SearchTrial, TrialState
+from core.search import Choice, Range, SearchSpec, SearchTrial, TrialState
 from core.settings import Settings
 from core.training import EpochProgress, JobState
 from tests.fakes.learning import SPEC, use_tiny_network
@@ -155,3 +156,17 @@ def test_a_search_and_the_job_that_follows_it(search: Search) -> None:
         assert (follower.state, follower.error_message) == (JobState.SUCCEEDED, None)
         assert follower.model_version is not None
         assert uow.models.get(follower.model_version).spec["dropout"] == follower.spec.dropout
+
+
+@pytest.mark.parametrize(
+    ("space", "most"),
+    [
+        ({"dropout": Choice(values=(0.1, 0.2))}, SPEC.guidance),
+        ({"guidance": Choice(values=(0.5, 0.0))}, 0.5),
+        ({"guidance": Range(low=0.0, high=0.3)}, 0.3),
+    ],
+)
+def test_masks_are_read_if_any_trial_is_guided(
+    space: dict[str, Choice | Range], most: float
+) -> None:
+    assert learning.most_guidance(SPEC, replace(SEARCH, space=space)) == most

@@ -1,0 +1,49 @@
+"""Masks that mark something, but not a tumour."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from workers.curation.mask_check import mask_problem
+
+Grey = NDArray[np.uint8]
+
+
+def a_head() -> Grey:
+    """A bright disc of radius 40 in the middle of 128 x 128."""
+    rows, columns = np.ogrid[:128, :128]
+    return np.where((rows - 64) ** 2 + (columns - 64) ** 2 < 40**2, 150, 0).astype(np.uint8)
+
+
+def marking(y: int, x: int, side: int = 10, shade: int = 255) -> Grey:
+    mask = np.zeros((128, 128), np.uint8)
+    mask[y : y + side, x : x + side] = shade
+    return mask
+
+
+def test_one_shade_in_the_head_is_as_it_should_be() -> None:
+    assert mask_problem(marking(60, 60), a_head()) is None
+    assert mask_problem(marking(60, 60, shade=1), a_head()) is None
+
+
+def test_a_smoothed_edge_is_no_second_shade() -> None:
+    small = Image.fromarray(marking(30, 30, side=6)[:64, :64])
+    smoothed = np.asarray(small.resize((128, 128), Image.Resampling.BILINEAR))
+    assert len(np.unique(smoothed)) > 2
+    assert mask_problem(smoothed, a_head()) is None
+
+
+@pytest.mark.parametrize("shades", [(1, 2, 4), (100, 255), (29, 226)])
+def test_several_shades_are_refused(shades: tuple[int, ...]) -> None:
+    mask = sum(marking(40 + 12 * n, 50, shade=shade) for n, shade in enumerate(shades))
+    assert "several shades" in str(mask_problem(np.asarray(mask, np.uint8), a_head()))
+
+
+def test_a_mark_outside_of_the_head_is_refused() -> None:
+    assert mask_problem(marking(2, 2), a_head()) == "marks nothing inside of the head"
+
+
+def test_an_inverted_mask_is_refused() -> None:
+    problem = mask_problem(255 - marking(60, 60), a_head())
+    assert problem == "marks 98% of the head: is it inverted?"

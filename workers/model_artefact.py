@@ -35,6 +35,7 @@ MODEL_CARD: Final = "model_card.md"
 HELD_OUT: Final = held_out.FILE_NAME
 HELD_OUT_OUTLINES: Final = held_out_outlines.FILE_NAME
 OOD: Final = "ood.npz"
+SPLIT: Final = "split.json"
 MANIFEST: Final = "manifest.json"
 
 INPUT_NAME: Final = "image"

@@ -1,10 +1,11 @@
 """Splits that do not leak: by group, stratified by class, the same for the same seed."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from core.datasets import DatasetItem, Split
 from core.errors import TrainingFailed
@@ -21,6 +22,22 @@ class SplitPlan:
     validation: tuple[DatasetItem, ...]
     test: tuple[DatasetItem, ...]
     protocol: str
+
+
+def split_json(final: SplitPlan, folds: Sequence[SplitPlan] = ()) -> bytes:
+    """Which slice, by its path in the data set, had which part; canonical JSON.
+
+    ``final`` is the split of the model itself, ``folds`` are those of its cross-validation.
+    """
+    values = {"final": _split_values(final), "folds": [_split_values(fold) for fold in folds]}
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _split_values(plan: SplitPlan) -> dict[str, Any]:
+    parts = {name: getattr(plan, name) for name in ("train", "validation", "test")}
+    return {"protocol": plan.protocol} | {
+        name: [item.path for item in items] for name, items in parts.items()
+    }
 
 
 @dataclass(frozen=True)

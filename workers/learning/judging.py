@@ -17,7 +17,7 @@ from workers.evaluation import ood
 from workers.evaluation.calibration import calibrate
 from workers.evaluation.examples import Example, choose_examples
 from workers.evaluation.judge import HeldOut, Judgement, judge
-from workers.evaluation.metrics import SplitSizes, softmax
+from workers.evaluation.metrics import SplitSizes, macro_f1, softmax
 from workers.evaluation.ood import OodModel
 from workers.evaluation.report import OodFacts
 from workers.evaluation.selective import decide_all
@@ -129,12 +129,26 @@ def judge_folds(
             validation=round(float(np.mean([len(fold.plan.validation) for fold in folds]))),
             test=len(items),
         ),
-        protocol=folds[0].plan.protocol,
+        protocol=f"{folds[0].plan.protocol}; {_spread(folds, labels)}",
         uncalibrated=np.concatenate([softmax(fold.logits) for fold in folds]),
         control_accuracy=control_accuracy,
         seed=seed,
     )
     return judge(held_out)
+
+
+def _spread(folds: Sequence[FoldAnswers], labels: NDArray[np.int64]) -> str:
+    """Mean and standard deviation of the folds' scores, in words."""
+    ends = np.cumsum([len(fold.logits) for fold in folds])[:-1]
+    predicted = [fold.logits.argmax(axis=1) for fold in folds]
+    pairs = list(zip(np.split(labels, ends), predicted, strict=True))
+    accuracies = [float((true == found).mean()) for true, found in pairs]
+    scores = [macro_f1(true, found) for true, found in pairs]
+    return (
+        f"mean and standard deviation over folds: accuracy {np.mean(accuracies):.3f} ± "
+        f"{np.std(accuracies, ddof=1):.3f}, macro-F1 {np.mean(scores):.3f} ± "
+        f"{np.std(scores, ddof=1):.3f}"
+    )
 
 
 def ood_facts(doubt: Doubt, test: Part | None) -> OodFacts:

@@ -15,7 +15,13 @@ from core.settings import Settings
 from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.curation.label_errors import OutOfFold
-from workers.curation.splits import SplitPlan, fold_plans, split_dataset, split_for_final
+from workers.curation.splits import (
+    SplitPlan,
+    fold_plans,
+    split_dataset,
+    split_for_final,
+    split_json,
+)
 from workers.evaluation.examples import Example
 from workers.evaluation.judge import Judgement
 from workers.evaluation.metrics import SplitSizes
@@ -50,6 +56,7 @@ from workers.model_artefact import (
     MODEL_CARD,
     OOD,
     REPORT,
+    SPLIT,
     WEIGHTS,
     ModelManifest,
     sha256_hex,
@@ -121,7 +128,8 @@ def learn(
     pixels = data.slices(plan.validation[:PARITY_SLICES])
     difference = check_parity(graph, fitted.model, pixels.pixels_of(np.arange(len(pixels))))
     stage(hooks, 0.99, "writing the report")
-    return _assemble(spec, dataset, fitted, judged, graph, difference)
+    split = split_json(plan, plans)
+    return _assemble(spec, dataset, fitted, judged, graph, difference, split)
 
 
 def split_plans(
@@ -192,6 +200,7 @@ def _assemble(
     judged: Judged,
     graph: bytes,
     difference: float,
+    split: bytes,
 ) -> LearnedModel:
     facts = ReportFacts(
         backbone=spec.backbone,
@@ -219,6 +228,7 @@ def _assemble(
         REPORT: render_report(facts),
         MODEL_CARD: render_model_card(facts),
         HELD_OUT: judged.judgement.predictions.to_json(),
+        SPLIT: split,
     }
     return LearnedModel(
         manifest=_manifest(facts, {name: sha256_hex(file) for name, file in files.items()}),

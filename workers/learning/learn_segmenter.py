@@ -1,6 +1,6 @@
 """A segmentation job from its data set to a checked model: the steps, in order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,13 +9,12 @@ import numpy as np
 
 from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingFailed
-from core.held_out_outlines import HeldOutOutlines
 from core.labels import LABELS
 from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
-from workers.curation.splits import SplitPlan, split_dataset
+from workers.curation.splits import SplitPlan, split_dataset, split_json
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.segmentation import held_out_outlines, judge_outlines
 from workers.evaluation.segmentation_report import (
@@ -39,6 +38,7 @@ from workers.model_artefact import (
     HELD_OUT_OUTLINES,
     MODEL_CARD,
     REPORT,
+    SPLIT,
     WEIGHTS,
     Calibration,
     ModelManifest,
@@ -113,7 +113,8 @@ def learn_segmenter(
     )
     stage(hooks, 0.99, "writing the report")
     held_out = held_out_outlines(outlined, plan.protocol)
-    return _assembled(facts, graph, fitted.model, held_out)
+    kept = {HELD_OUT_OUTLINES: held_out.to_json(), SPLIT: split_json(plan)}
+    return _assembled(facts, graph, fitted.model, kept)
 
 
 def outlined_plan(
@@ -159,14 +160,15 @@ def _check_masks(found: int, fewest: int, where: str) -> None:
 
 
 def _assembled(
-    facts: SegmentationFacts, graph: bytes, model: keras.Model, held_out: HeldOutOutlines
+    facts: SegmentationFacts, graph: bytes, model: keras.Model, kept: Mapping[str, bytes]
 ) -> LearnedModel:
+    """``kept`` are further files by name."""
     files = {
         GRAPH: graph,
         WEIGHTS: weights_bytes(model),
         REPORT: render_segmentation_report(facts),
         MODEL_CARD: render_segmentation_card(facts),
-        HELD_OUT_OUTLINES: held_out.to_json(),
+        **kept,
     }
     manifest = ModelManifest(
         task=Task.SEGMENTATION,

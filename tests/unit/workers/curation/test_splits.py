@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from core.datasets import DatasetItem, Split
 from core.errors import TrainingFailed
 from core.labels import LABELS, TumourLabel
-from workers.curation.splits import SplitPlan, fold_plans, split_dataset
+from workers.curation.splits import SplitPlan, fold_plans, split_dataset, split_json
 
 GLIOMA, HEALTHY = TumourLabel.GLIOMA, TumourLabel.NO_TUMOR
 
@@ -249,3 +250,14 @@ def test_what_a_given_layout_leaks_stands_beside_its_numbers() -> None:
     tested = next(item for item in items if item.split is Split.TEST and item.label is taught.label)
     copied = [replace(item, sha256=taught.sha256) if item is tested else item for item in items]
     assert "1 are known from Training" in split(copied).protocol
+
+
+def test_a_split_is_written_down_by_path() -> None:
+    items = some_items(20)
+    plan, folds = split(items), fold_plans(items, folds=2, validation_share=0.2, seed=0)
+
+    kept = json.loads(split_json(plan, folds))
+
+    assert kept["final"]["test"] == [item.path for item in plan.test]
+    assert [fold["train"] for fold in kept["folds"]] == [[i.path for i in f.train] for f in folds]
+    assert kept["folds"][0]["protocol"] == folds[0].protocol

@@ -29,6 +29,7 @@ from workers.model_artefact import (
     MASK_NAME,
     MODEL_CARD,
     REPORT,
+    SPLIT,
     WEIGHTS,
     ModelManifest,
 )
@@ -122,7 +123,7 @@ def numbers(learned: LearnedModel) -> SegmentationEvaluation:
 def test_a_segmenter_comes_with_all_that_belongs_to_it(job: Job) -> None:
     learned = job.run()
     manifest = learned.manifest
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT_OUTLINES}
+    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT_OUTLINES, SPLIT}
     assert manifest.task == "segmentation"
     assert manifest.regions is not None
     assert ModelManifest.from_json(manifest.to_json()).to_json() == manifest.to_json()

@@ -1,6 +1,7 @@
 """A whole training job on a network that learns in a second: what comes out fits together."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from workers.model_artefact import (
     MODEL_CARD,
     OOD,
     REPORT,
+    SPLIT,
     WEIGHTS,
     load_file,
     load_manifest,
@@ -80,7 +82,7 @@ def learned(store: FakeArtefactStore, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_every_file_is_there_and_described(store: FakeArtefactStore, learned: LearnedModel) -> None:
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT, OOD}
+    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT, OOD, SPLIT}
     digest = store_model(store, learned.manifest, learned.files)
     manifest = load_manifest(store, digest)
     assert load_file(store, digest, manifest, MODEL_CARD).startswith(b"# efficientnet")
@@ -98,6 +100,14 @@ def test_the_numbers_are_those_of_the_held_out_slices(learned: LearnedModel) -> 
     assert evaluation.intervals["accuracy"].low <= evaluation.accuracy
     assert evaluation.roc_auc is not None
     assert learned.manifest.metrics["split_digest"] == predictions.digest
+
+
+def test_it_is_kept_which_slice_had_which_part(learned: LearnedModel) -> None:
+    split = json.loads(learned.files[SPLIT])["final"]
+    evaluation = classifying(learned.evaluation)
+    assert len(split["train"]) == evaluation.train_size
+    assert len(split["validation"]) == evaluation.validation_size
+    assert len(split["test"]) == evaluation.test_size
 
 
 def test_decisions_are_those_that_the_calibration_makes(learned: LearnedModel) -> None:

@@ -200,7 +200,9 @@ def test_a_recipe_that_cannot_fit_in_memory_is_not_tried(
 
 
 def test_a_cross_validation_answers_every_slice_once(job: Job) -> None:
-    answers = job.run(folds=2, epochs=1).out_of_fold
+    learned = job.run(folds=2, epochs=1)
+    answers = learned.out_of_fold
+    assert "standard deviation over folds: accuracy 0." in classifying(learned.evaluation).protocol
 
     assert answers is not None
     stored = read_items(job.store, job.dataset(8).digest)

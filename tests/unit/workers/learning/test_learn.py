@@ -28,6 +28,7 @@ from workers.model_artefact import (
     MODEL_CARD,
     OOD,
     REPORT,
+    SPLIT,
     WEIGHTS,
     ModelManifest,
     sha256_hex,
@@ -88,7 +89,7 @@ def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
     learned = job.run()
 
     manifest = learned.manifest
-    assert set(learned.files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT}
+    assert set(learned.files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT, SPLIT}
     assert manifest.files == {name: sha256_hex(data) for name, data in learned.files.items()}
     assert (manifest.backbone, manifest.image_size) == ("efficientnet_b0", SIZE)
     assert (manifest.labels, manifest.weights_source) == (LABELS, "none")

@@ -4,15 +4,17 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import psutil
 import pytest
+from PIL import Image
 
 from core.datasets import OnBadFile
-from core.labels import LABELS
+from core.labels import LABELS, TumourLabel
 from core.messages import IngestRequest, IngestSource
-from core.registry import ModelVersion
+from core.registry import ModelVersion, SegmentationEvaluation
 from core.search import Choice, SearchSpec, TrialState, best_trial
 from core.settings import MIB, Settings
 from core.training import (
@@ -21,6 +23,7 @@ from core.training import (
     JobEvent,
     JobState,
     Optimizer,
+    Task,
     TrainingJob,
     TrainingSpec,
 )
@@ -37,7 +40,7 @@ from services.usecases.training import TrainingUseCases
 from tests.fakes.registry import classifying
 from tests.integration.conftest import Worker, Workers, wait_for
 from workers.curation.ingest import ingest
-from workers.model_artefact import GRAPH, load_file, load_manifest
+from workers.model_artefact import GRAPH, HELD_OUT_OUTLINES, load_file, load_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +95,25 @@ class Gateway:
         if twins:
             for picture in pictures:
                 shutil.copy(picture, picture.with_stem(f"{picture.stem}-again"))
+        self._take_in(name, folder)
+
+    def add_masked_dataset(self, name: str, per_class: int) -> None:
+        """Synthetic slices, those with a tumour with a mask that marks some place in the head."""
+        folder = self._settings.data_dir / name
+        rows = ["path,label,mask"]
+        for number, picture in enumerate(write_dataset(folder, per_class=per_class, size=40)):
+            label, mask = picture.parent.name, ""
+            if label != TumourLabel.NO_TUMOR:
+                mask = f"masks/{number}.png"
+                place = Image.new("L", (40, 40))
+                place.paste(255, (14 + number % 5, 14, 22 + number % 5, 22))
+                (folder / "masks").mkdir(exist_ok=True)
+                place.save(folder / mask)
+            rows.append(f"{picture.relative_to(folder)},{label},{mask}")
+        (folder / "manifest.csv").write_text("\n".join(rows))
+        self._take_in(name, folder)
+
+    def _take_in(self, name: str, folder: Path) -> None:
         request = IngestRequest(
             id=uuid4().hex,
             reply_to="",
@@ -225,6 +247,26 @@ def test_a_job_becomes_a_registered_model_version(gateway: Gateway, workers: Wor
         "epoch 2 of 2",
         f"made {version.name}",
     ]
+
+
+def test_masks_teach_a_segmenter_and_guide_a_classifier(gateway: Gateway, workers: Workers) -> None:
+    gateway.add_masked_dataset("masked", 6)
+    workers.start("training")
+    segmenting = replace(SPEC, task=Task.SEGMENTATION, first_image_size=0)
+    outlines = gateway.submit(segmenting, "masked")
+    answers = gateway.submit(replace(SPEC, guidance=1.0), "masked")
+
+    segmenter = gateway.version(gateway.wait_until(outlines, JobState.SUCCEEDED).model_version)
+    assert segmenter.task is Task.SEGMENTATION
+    assert isinstance(segmenter.evaluation, SegmentationEvaluation)
+    assert segmenter.evaluation.test_size > 0
+    manifest = load_manifest(gateway.artefacts, segmenter.digest)
+    assert HELD_OUT_OUTLINES in manifest.files
+
+    guided = gateway.version(gateway.wait_until(answers, JobState.SUCCEEDED).model_version)
+    assert guided.spec["guidance"] == 1.0
+    plain_loss = 1.5  # ln 4, and a little
+    assert gateway.epochs(answers)[0].loss > plain_loss, "guidance is part of the loss"
 
 
 def test_a_cancelled_job_ends_with_its_process_and_the_worker_takes_the_next(

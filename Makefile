@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make quickstart   install, start everything, train on synthetic slices, classify some"
 	@echo "make test         install, run every test"
-	@echo "make bench        measure under load, beside the bare runtime and MLServer; half an hour"
+	@echo "make bench        measure under load, beside the bare runtime and MLServer; 20 minutes"
 	@echo "make check        format, lint, types, import contracts, stubs"
 	@echo "make format       rewrite the code in the project's format"
 	@echo "make stubs        regenerate the gRPC stubs"

@@ -18,7 +18,7 @@ MLSERVER: Final = "mlserver"
 _PEERS: Final = (BARE, MLSERVER)
 _EPILOG: Final = """\
 Tuning by BRAINTUMOR_INFERENCE_DEVICE, _PRECISION and _STREAMS holds for the service and for the
-bare runtime. Let nothing else run meanwhile. With the defaults a run takes about half an hour.
+bare runtime. Let nothing else run meanwhile. With the defaults a run takes about twenty minutes.
 """
 
 

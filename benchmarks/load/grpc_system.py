@@ -12,7 +12,7 @@ from benchmarks.load import window
 from benchmarks.load.loads import Load
 from benchmarks.load.measurement import Measurement
 from benchmarks.load.processes import CLIENT, Meter, Roles, processes_of, this_process
-from benchmarks.load.system import Timing
+from benchmarks.load.system import StartFailed, Timing
 
 DEADLINE_SECONDS: Final = 20.0
 
@@ -41,7 +41,7 @@ class GrpcSystem:
     serving: Collection[str]
 
     def labels(self) -> Sequence[str]:
-        """Raises ``grpc.RpcError``."""
+        """Raises ``StartFailed`` if there is a scan that it does not classify."""
         return asyncio.run(self._labels())
 
     def measure(self, load: Load, timing: Timing) -> Measurement:
@@ -54,10 +54,14 @@ class GrpcSystem:
     async def _labels(self) -> list[str]:
         async with self._channel() as channel:
             call = self._call(channel)
-            return [
-                self.dialect.label_of(await call(request, timeout=DEADLINE_SECONDS))
-                for request in self.requests
-            ]
+            return [await self._label(call, request) for request in self.requests]
+
+    async def _label(self, call: Any, request: bytes) -> str:
+        try:
+            return self.dialect.label_of(await call(request, timeout=DEADLINE_SECONDS))
+        except grpc.aio.AioRpcError as error:
+            status = error.code().name
+            raise StartFailed(f"a scan is not classified: {status}: {error.details()}") from error
 
     async def _answers(self) -> bool:
         async with self._channel() as channel:

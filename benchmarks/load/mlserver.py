@@ -29,6 +29,7 @@ ROLES: Final = Roles(root="server", markers={"spawn_main": "inference worker"})
 SERVING: Final = frozenset({"server", "inference worker", OTHER})
 
 _MODEL: Final = "classifier"
+_READY: Final = f"Loaded model '{_MODEL}'"
 _RUNTIME: Final = "benchmarks.load.mlserver_runtime.ScanClassifier"
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
@@ -84,5 +85,6 @@ def _started(
             roles=ROLES,
             serving=SERVING,
         )
+        server.wait_until(lambda: _READY in server.said())
         server.wait_until(running.answers)
         yield running

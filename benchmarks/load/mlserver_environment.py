@@ -11,6 +11,8 @@ VERSION: Final = "1.7.1"
 
 _SAME: Final = ("onnxruntime", "numpy", "pillow")
 """What decodes and computes has the versions that it has here."""
+_HELD_BACK: Final = ("uvloop<0.22",)
+"""From then on it makes no event loop by itself, and MLServer's workers die at their start."""
 _COMPLETE: Final = ".complete"
 _PROTOCOL: Final = (
     "import sys; from mlserver.grpc import dataplane_pb2; "
@@ -39,7 +41,8 @@ class MlServerEnvironment:
 
 def install_mlserver(work: Path) -> MlServerEnvironment:
     """Install it under ``work``, unless that was done before. Raises ``NotInstalled``."""
-    wanted = [f"mlserver=={VERSION}", *(f"{name}=={version(name)}" for name in _SAME)]
+    same = [f"{name}=={version(name)}" for name in _SAME]
+    wanted = [f"mlserver=={VERSION}", *same, *_HELD_BACK]
     environment = MlServerEnvironment(work / f"mlserver-{VERSION}")
     complete = environment.folder / _COMPLETE
     if complete.exists() and complete.read_text().split() == wanted:

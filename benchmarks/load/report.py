@@ -76,8 +76,12 @@ def as_json(run: Run) -> dict[str, Any]:
         for metric in METRICS
         if (found := ratio(run.records, load, metric, system=system, peer=peer))
     ]
-    records = [asdict(record) for record in run.records]
+    records = [asdict(record) | {"figures": _figures(record)} for record in run.records]
     return {"conditions": dict(run.conditions), "ratios": ratios, "records": records}
+
+
+def _figures(record: Record) -> Mapping[str, float]:
+    return {name: column(record.measurement) for name, column in _COLUMNS.items()}
 
 
 def as_markdown(run: Run) -> str:

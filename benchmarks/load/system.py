@@ -21,7 +21,7 @@ class Running(Protocol):
     """A system that answers."""
 
     def labels(self) -> Sequence[str]:
-        """What it says each of the scans shows, in their order."""
+        """What it says each of the scans shows, in their order. Raises ``StartFailed``."""
         ...
 
     def measure(self, load: Load, timing: Timing) -> Measurement:

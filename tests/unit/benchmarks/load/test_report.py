@@ -68,6 +68,7 @@ def test_json_holds_every_measurement_and_ratio() -> None:
     assert found["conditions"] == {"commit": "abc"}
     assert len(found["records"]) == 4
     assert found["records"][0]["measurement"]["errors"] == {"UNAVAILABLE": 2}
+    assert found["records"][0]["figures"]["requests/s"] == 100.0
     assert {r["metric"] for r in found["ratios"]} == {"requests/s", "p50", "p99", "CPU a request"}
     assert all(r["pairs"] == 2 for r in found["ratios"])
 

@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install quickstart test check format stubs clean
+.PHONY: help install quickstart test bench check format stubs clean
 
 help:
 	@echo "make quickstart   install, start everything, train on synthetic slices, classify some"
 	@echo "make test         install, run every test"
+	@echo "make bench        measure under load, beside the bare runtime and MLServer; 20 minutes"
 	@echo "make check        format, lint, types, import contracts, stubs"
 	@echo "make format       rewrite the code in the project's format"
 	@echo "make stubs        regenerate the gRPC stubs"
@@ -28,6 +29,9 @@ quickstart: install
 
 test: install
 	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python -m benchmarks.load
 
 check: install
 	$(BIN)/ruff format --check .

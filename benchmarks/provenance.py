@@ -5,6 +5,9 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
+
+_MEASURED: Final = ("core/*.py", "db/*.py", "services/*.py", "workers/*.py")
 
 
 def provenance() -> dict[str, str]:
@@ -18,9 +21,7 @@ def provenance() -> dict[str, str]:
 
 def _commit() -> str:
     short = _git("rev-parse", "--short", "HEAD")
-    changed = _git(
-        "status", "--porcelain", "--untracked-files=no", "--", "core/*.py", "workers/*.py"
-    )
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
     return short + ("+" if changed else "")
 
 

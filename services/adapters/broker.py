@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 _POP_SECONDS: Final = 5.0
 _POP_COUNT: Final = 64
 _RECONNECT_SECONDS: Final = 0.25
+_CANCEL_SECONDS: Final = 0.1
 _PUBLISHERS: Final = 4
 _BROKER_ERRORS: Final = (RedisError, KombuError, OSError)
 _READ_SECONDS: Final = _POP_SECONDS + 3
@@ -110,6 +111,13 @@ class _Call:
             self.answer.set_exception(error)
 
 
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: a client that is just connecting may swallow the first."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=_CANCEL_SECONDS)
+
+
 class WorkChannel:
     """Sends messages to workers and awaits their replies.
 
@@ -144,9 +152,7 @@ class WorkChannel:
         ]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(_ended(task) for task in self._tasks))
         self._fail_all(BrokerUnavailable())
         await asyncio.sleep(0)  # the callers' turn, to withdraw what nobody took
         self._closed = True

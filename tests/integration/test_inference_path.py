@@ -140,6 +140,16 @@ async def test_what_nobody_took_does_not_stay_in_the_queue(
     assert broker.lrange(INFERENCE_QUEUE, 0, -1) == [b"another gateway's"]
 
 
+@pytest.mark.parametrize("milliseconds", range(0, 10))
+async def test_a_channel_that_has_just_begun_closes(settings: Settings, milliseconds: int) -> None:
+    """The listener's client swallows a cancellation while it connects."""
+    channel = WorkChannel(settings)
+    await channel.start()
+    await asyncio.sleep(milliseconds / 4000)
+    async with asyncio.timeout(30):
+        await channel.close()
+
+
 async def test_where_too_many_messages_wait_callers_are_told_to_come_back(
     settings: Settings, broker: redis.Redis
 ) -> None:

@@ -140,7 +140,7 @@ async def test_what_nobody_took_does_not_stay_in_the_queue(
     assert broker.lrange(INFERENCE_QUEUE, 0, -1) == [b"another gateway's"]
 
 
-@pytest.mark.parametrize("milliseconds", range(0, 10))
+@pytest.mark.parametrize("milliseconds", range(10))
 async def test_a_channel_that_has_just_begun_closes(settings: Settings, milliseconds: int) -> None:
     """The listener's client swallows a cancellation while it connects."""
     channel = WorkChannel(settings)

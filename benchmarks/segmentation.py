@@ -14,8 +14,6 @@ Writes ``results/segmentation.md``.
 """
 
 import argparse
-import csv
-import hashlib
 import io
 import tempfile
 import time
@@ -32,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.provenance import provenance
+from benchmarks.slices import encoded_slices
 from core.held_out import HeldOutPredictions
 from core.held_out_outlines import HeldOutOutlines
 from core.labels import TumourLabel
@@ -45,7 +44,7 @@ from workers.evaluation.outlines import agreement
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.masks import decode_mask, on_input
 from workers.imaging.preprocess import prepare
-from workers.imaging.regions import find_regions
+from workers.imaging.regions import boxes_of
 from workers.inference.batch import BatchRunner
 from workers.inference.runtime import choose_runtime
 from workers.inference.sessions import ModelSessions, load_model
@@ -53,7 +52,6 @@ from workers.model_artefact import (
     HELD_OUT,
     HELD_OUT_OUTLINES,
     MASK_NAME,
-    RegionRule,
     store_model,
 )
 from workers.starter import STARTER, STARTER_SEGMENTER, Starter, read_starter
@@ -153,7 +151,7 @@ class Served:
         return Found(
             dice=agreement(outline, case.mask).dice,
             regions=len(regions),
-            true=_boxes(case.mask),
+            true=boxes_of(case.mask),
             boxes=tuple(ScoredBox(box=r.box, score=r.score) for r in regions),
             map_points=_points(_pixels(answer.activation_map or b""), case.mask),
             segmenter_points=_points(self.tumour_map(case.image), case.mask),
@@ -184,16 +182,13 @@ def held_out_cases(data: Path, classifier: Starter, segmenter: Starter) -> Itera
     _check_apart(classifier, segmenter, outlined, {s.sha256 for s in answers.slices})
     healthy = {s.sha256 for s in answers.slices if s.label is TumourLabel.NO_TUMOR}
     limits = ImageLimits.of(Settings.from_environment({}))
-    for manifest in sorted(data.glob("*/manifest.csv")):
-        with manifest.open(newline="") as rows:
-            for row in csv.DictReader(rows):
-                image = (manifest.parent / row["path"]).read_bytes()
-                sha256 = hashlib.sha256(image).hexdigest()
-                if sha256 in outlined and row.get("mask"):
-                    mask = (manifest.parent / row["mask"]).read_bytes()
-                    yield Case(image=image, mask=decode_mask(mask, limits))
-                elif sha256 in healthy:
-                    yield Case(image=image)
+    for found in encoded_slices(data):
+        mask = found.row.get("mask")
+        if found.sha256 in outlined and mask:
+            marked = decode_mask((found.folder / mask).read_bytes(), limits)
+            yield Case(image=found.image, mask=marked)
+        elif found.sha256 in healthy:
+            yield Case(image=found.image)
 
 
 def _check_apart(
@@ -289,11 +284,6 @@ def _points(map_: NDArray[np.generic], mask: NDArray[np.bool_]) -> bool:
 
 def _pixels(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(png)).convert("L"))
-
-
-def _boxes(mask: NDArray[np.bool_]) -> tuple[Box, ...]:
-    regions = find_regions(mask.astype(np.float32), RegionRule(), max(mask.shape))
-    return tuple(region.box for region in regions)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ slices that the model's ``held_out.json`` names are counted. Writes ``results/st
 """
 
 import argparse
-import csv
-import hashlib
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.provenance import provenance
+from benchmarks.slices import encoded_slices
 from benchmarks.strange_pictures import from_slices, made
 from core.held_out import HeldOutPredictions
 from core.prediction import Decision
@@ -79,14 +78,7 @@ def main() -> None:
 
 def held_out_pictures(data: Path, known: set[str]) -> list[NDArray[np.uint8]]:
     """The held-out slices' pictures, found again by their hashes."""
-    found = []
-    for manifest in sorted(data.glob("*/manifest.csv")):
-        with manifest.open(newline="") as rows:
-            for row in csv.DictReader(rows):
-                encoded = (manifest.parent / row["path"]).read_bytes()
-                if hashlib.sha256(encoded).hexdigest() in known:
-                    found.append(decode_grey(encoded, LIMITS))
-    return found
+    return [decode_grey(s.image, LIMITS) for s in encoded_slices(data) if s.sha256 in known]
 
 
 Answer = tuple[tuple[float, ...], Decision, float]

@@ -47,3 +47,9 @@ def find_regions(
         score = float(probabilities[place][mask].mean())
         found.append(FoundRegion(box=box, score=score, mask=mask))
     return tuple(sorted(found, key=lambda region: region.score, reverse=True))
+
+
+def boxes_of(mask: NDArray[np.bool_]) -> tuple[Box, ...]:
+    """The boxes of the separate parts of a mask (height, width), however small they are."""
+    regions = find_regions(mask.astype(np.float32), RegionRule(), max(mask.shape))
+    return tuple(region.box for region in regions)

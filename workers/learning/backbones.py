@@ -33,9 +33,9 @@ class BackboneSpec:
     ``block`` matches the names of layers of one block, its first group; ``midway`` is the last
     layer at an eighth of the side, which sees texture but not yet what decides; ``fine`` is the
     last layer at a sixteenth, from which the decision learns where, None where the network's end
-    is all there is; ``deepest`` is the
-    last layer before the channels are only multiplied for a classifier, None where they are not;
-    ``smallest`` is the smallest side it can take, in pixels."""
+    is all there is; ``deepest`` is the last layer before the channels are only multiplied for a
+    classifier, None where they are not; ``smallest`` is the smallest side it can take, in
+    pixels."""
 
     build: Callable[..., keras.Model]
     normalise: Normalise

@@ -58,7 +58,6 @@ def build_classifier(
     return keras.Model(grey, logits, name=f"{spec.backbone}_classifier")
 
 
-@keras.saving.register_keras_serializable("braintumor")
 class AsLargeAs(layers.Layer):  # type: ignore[misc]
     """The first of two maps (n, h, w, channels), each of its places as often as it takes to be as
     large as the second."""
@@ -89,7 +88,7 @@ def with_pooled(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, [model.output, pooled], name=f"{model.name}_pooled")
 
 
-def with_evidence(model: keras.Model) -> keras.Model:
+def with_feature_map(model: keras.Model) -> keras.Model:
     """The model with a second output: the feature map (n, h, w, channels) that it decides by."""
     feature_map = model.get_layer(_MAPS).output[1]
     return keras.Model(model.input, [model.output, feature_map], name=f"{model.name}_mapped")

@@ -13,7 +13,7 @@ from core.errors import TrainingFailed
 from core.labels import LABELS
 from core.training import TrainingSpec
 from workers.evaluation.metrics import cross_entropy, macro_f1
-from workers.learning.classifier import head_of, with_evidence
+from workers.learning.classifier import head_of, with_feature_map
 from workers.learning.head import fit_head
 from workers.learning.inference import Inference, MaskInference
 from workers.learning.input_pipeline import (
@@ -125,7 +125,7 @@ class PointsAtTumours(NamesTumours):
         return guided_batches(train, self._spec, epoch, size)
 
     def outputs_of(self, model: keras.Model) -> keras.Model:
-        return with_evidence(model)
+        return with_feature_map(model)
 
     def losses(self, outputs: Outputs, targets: Outputs) -> tf.Tensor:
         logits, feature_map = outputs

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from core.datasets import DatasetItem
 from core.labels import TumourLabel
 from core.ports import ArtefactStore
-from core.prediction import Box
 from workers.curation.blobs import read_blob
 from workers.curation.splits import group_names
 from workers.evaluation.boxes import ScoredBox
@@ -21,7 +20,7 @@ from workers.evaluation.segmentation_report import OutlineExample
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.masks import decode_mask, on_input
 from workers.imaging.preprocess import head_geometry
-from workers.imaging.regions import FoundRegion, find_regions
+from workers.imaging.regions import FoundRegion, boxes_of, find_regions
 from workers.learning.input_pipeline import Slices
 from workers.model_artefact import RegionRule
 
@@ -105,7 +104,7 @@ class Outliner:
             label=item.label,
             agreement=agreement(union(regions, grey.shape), true) if true.any() else None,
             area_px=int(true.sum()),
-            true=_boxes(true),
+            true=boxes_of(true),
             found=tuple(ScoredBox(box=region.box, score=region.score) for region in regions),
         )
 
@@ -113,11 +112,6 @@ class Outliner:
         if item.mask_sha256 is None:
             return np.zeros(shape, bool)
         return decode_mask(read_blob(self.store, item.mask_sha256), self.limits)
-
-
-def _boxes(mask: NDArray[np.bool_]) -> tuple[Box, ...]:
-    regions = find_regions(mask.astype(np.float32), RegionRule(), max(mask.shape))
-    return tuple(region.box for region in regions)
 
 
 def pick_outlines(

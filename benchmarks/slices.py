@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedSlice:
-    """An encoded picture with its hex SHA-256, its row of the manifest and the manifest's folder."""
+    """An encoded picture, its hex SHA-256, its row of the manifest and the manifest's folder."""
 
     image: bytes
     sha256: str

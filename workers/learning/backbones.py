@@ -193,11 +193,8 @@ def match_pretrained_graph(backbone: keras.Model) -> None:
 
 
 def set_backbone_weights(backbone: keras.Model, values: Sequence[Any]) -> None:
-    """Put weights in, in the network's own order; normalisations take theirs up at once.
-
-    What ``values`` have for layers that were cut off the network's end is left.
-    """
-    backbone.set_weights(values[: len(backbone.weights)])
+    """Put weights in, in the network's own order; normalisations take theirs up at once."""
+    backbone.set_weights(values)
     _take_up_statistics(backbone)
 
 

@@ -24,7 +24,7 @@ from workers.learning.objective import (
 )
 from workers.learning.runtime import seed_everything
 from workers.learning.trainer import Trainer
-from workers.learning.unet import build_segmenter, segmenter_bytes
+from workers.learning.unet import build_segmenter, segmenter_bytes, set_encoder_weights
 from workers.learning.weights import StartWeights, start_weights
 from workers.training_hooks import TrainingHooks
 
@@ -70,7 +70,9 @@ def fit(
     def build(first: StartWeights, precision: Precision) -> keras.Model:
         model = build_classifier(spec, pretrained=first.pretrained, precision=precision)
         check_training_memory(spec, activation_bytes(spec), available_memory())
-        return _started(model, first)
+        if first.values is not None:
+            set_backbone_weights(backbone_of(model), first.values)
+        return model
 
     def objective_of(model: keras.Model) -> Objective:
         weights = class_weights(train.labels) if spec.class_weights else [1.0] * len(LABELS)
@@ -99,7 +101,9 @@ def fit_segmenter(
     def build(first: StartWeights, precision: Precision) -> keras.Model:
         model = build_segmenter(spec, pretrained=first.pretrained, precision=precision)
         check_training_memory(spec, segmenter_bytes(spec), available_memory())
-        return _started(model, first)
+        if first.values is not None:
+            set_encoder_weights(model, first.values)
+        return model
 
     def objective_of(model: keras.Model) -> Objective:
         return OutlinesTumours(spec, MaskInference(model, spec.batch_size, hooks))
@@ -152,9 +156,3 @@ def _first_weights(
     first = start_weights(spec, settings)
     hooks.on_message(f"starting from weights: {first.source}")
     return first, None
-
-
-def _started(model: keras.Model, first: StartWeights) -> keras.Model:
-    if first.values is not None:
-        set_backbone_weights(backbone_of(model), first.values)
-    return model

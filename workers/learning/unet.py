@@ -5,7 +5,8 @@ Segmentation", with a pretrained network as its way down.
 """
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -20,8 +21,10 @@ from workers.learning.backbones import (
     freeze_blocks,
     freeze_statistics,
     quicken_statistics,
+    set_backbone_weights,
     with_layers,
 )
+from workers.learning.classifier import backbone_of
 from workers.model_artefact import INPUT_NAME, MASK_NAME
 
 MASK_LOGITS: Final = "mask_logits"
@@ -123,6 +126,15 @@ def with_skips(network: keras.Model, backbone: Backbone) -> keras.Model:
     need a third of all weights to take these in.
     """
     return with_layers(network, _skip_names(backbone), BACKBONES[backbone].deepest)
+
+
+def set_encoder_weights(model: keras.Model, values: Sequence[Any]) -> None:
+    """Put a whole backbone's weights into a segmenter, but for those of layers that were cut off.
+
+    Raises ``ValueError`` if they are not those of its backbone: too few, or of other shapes.
+    """
+    encoder = backbone_of(model)
+    set_backbone_weights(encoder, values[: len(encoder.weights)])
 
 
 def _skip_names(backbone: Backbone) -> list[str]:

@@ -9,11 +9,15 @@ from core.training import Backbone, Task, TrainingSpec
 from workers.learning.backbones import (
     BACKBONES,
     build_backbone,
-    set_backbone_weights,
     with_layers,
 )
 from workers.learning.classifier import backbone_of
-from workers.learning.unet import build_segmenter, segmenter_bytes, with_probabilities
+from workers.learning.unet import (
+    build_segmenter,
+    segmenter_bytes,
+    set_encoder_weights,
+    with_probabilities,
+)
 
 SPEC = TrainingSpec(task=Task.SEGMENTATION, image_size=64, first_image_size=0)
 
@@ -36,7 +40,7 @@ def test_at_first_nearly_nothing_is_tumour() -> None:
 def test_a_classifiers_backbone_weights_go_into_it(backbone: Backbone) -> None:
     spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
     network, model = build_backbone(backbone), build_segmenter(spec, pretrained=True)
-    set_backbone_weights(backbone_of(model), network.get_weights())
+    set_encoder_weights(model, network.get_weights())
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     *_, deepest = backbone_of(model)(pixels)
     expected = with_layers(network, [], "block7a_project_bn")(pixels)

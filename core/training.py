@@ -87,7 +87,7 @@ class TrainingSpec:
     task: Task = Task.CLASSIFICATION
     weights: str = "auto"
     head_epochs: int = 0
-    epochs: int = 12
+    epochs: int = 20
     batch_size: int = 16
     image_size: int = 160
     first_image_size: int = 96
@@ -97,7 +97,7 @@ class TrainingSpec:
     dropout: float = 0.2
     label_smoothing: float = 0.05
     mixup: float = 0.2
-    mixup_share: float = 1.0
+    mixup_share: float = 0.6
     class_weights: bool = True
     guidance: float = 0.2
     ema_decay: float = 0.3

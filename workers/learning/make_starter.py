@@ -46,7 +46,7 @@ SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT, HELD_OUT_OUTLINES)
 """Those of them that a model of its task has."""
 SHARES: Final = {"validation_share": 0.1, "test_share": 0.1}
 RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {
-    Task.CLASSIFICATION: SHARES | {"epochs": 16, "mixup_share": 0.6, "target_risk": 0.04},
+    Task.CLASSIFICATION: SHARES | {"epochs": 16, "target_risk": 0.04},
     Task.SEGMENTATION: SHARES | {"task": Task.SEGMENTATION, "image_size": 192, "epochs": 14},
 }
 """Beside the defaults. Both are split alike, so that neither learns from what the other is judged

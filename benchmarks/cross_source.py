@@ -117,7 +117,12 @@ def judged(
     )
     return judge_test(
         test,
-        learn_doubt(train, validation, spec.target_risk),
+        learn_doubt(
+            train,
+            validation,
+            spec.target_risk,
+            fitted.inference.harder_logits(validation.slices),
+        ),
         sizes=SplitSizes(train=len(plan.train), validation=len(plan.validation), test=len(foreign)),
         protocol="another source",
         control_accuracy=None,

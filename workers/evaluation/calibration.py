@@ -20,7 +20,12 @@ from workers.evaluation.metrics import (
     cross_entropy,
     softmax,
 )
-from workers.evaluation.selective import TARGET_RISK, choose_threshold
+from workers.evaluation.selective import (
+    TARGET_RISK,
+    Abstention,
+    choose_robustly,
+    choose_threshold,
+)
 from workers.model_artefact import Calibration
 
 BINS: Final = 15
@@ -42,14 +47,30 @@ def calibrate(
     labels: Labels,
     groups: Sequence[str] | None = None,
     target_risk: float = TARGET_RISK,
+    harder_logits: Logits | None = None,
 ) -> Calibration:
     """The calibration for a model with these logits (n, classes) on validation slices.
 
     ``groups`` names each slice's patient; ``target_risk`` is the share of accepted answers that
-    may be wrong, above 0 and below 1.
+    may be wrong, above 0 and below 1. ``harder_logits`` (n, classes) are of the same slices,
+    changed as a worse scanner might have: with them the model is as sure as is right for both
+    together, and the target is to hold for them, too (:func:`choose_robustly`).
     """
-    temperature = fit_temperature(logits, labels)
-    return calibration_of(softmax(logits, temperature), labels, temperature, groups, target_risk)
+    if harder_logits is None:
+        temperature = fit_temperature(logits, labels)
+        return calibration_of(
+            softmax(logits, temperature), labels, temperature, groups, target_risk
+        )
+    both = np.concatenate([logits, harder_logits])
+    temperature = fit_temperature(both, np.concatenate([labels, labels]))
+    chosen = choose_robustly(
+        softmax(logits, temperature),
+        softmax(harder_logits, temperature),
+        labels,
+        groups,
+        target_risk,
+    )
+    return _calibration(temperature, chosen, target_risk)
 
 
 def calibration_of(
@@ -64,6 +85,10 @@ def calibration_of(
     Such as those from outside each fold, each with the temperature of its own fold.
     """
     chosen = choose_threshold(probabilities, labels, groups, target_risk)
+    return _calibration(temperature, chosen, target_risk)
+
+
+def _calibration(temperature: float, chosen: Abstention, target_risk: float) -> Calibration:
     return Calibration(
         temperature=temperature,
         abstain_below=chosen.abstain_below,

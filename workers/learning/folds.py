@@ -23,20 +23,19 @@ from workers.learning.input_pipeline import DecodedSet
 from workers.model_artefact import Calibration
 from workers.training_hooks import TrainingHooks, job_prefix
 
-_ARRAYS: Final = ("logits", "validation_logits")
+_ARRAYS: Final = ("logits", "validation_logits", "harder_logits")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldAnswers:
     """One fold's model on slices that it did not learn from.
 
-    ``logits`` (n, classes) of the fold's test slices, in the plan's order; ``validation_logits``
-    of those that chose epoch, temperature and threshold.
+    ``logits`` (n, classes) of the fold's test slices, in the plan's order. Epoch, temperature and
+    threshold were chosen on validation slices.
     """
 
     plan: SplitPlan
     logits: NDArray[np.float32]
-    validation_logits: NDArray[np.float32]
     calibration: Calibration
 
     @property
@@ -89,12 +88,12 @@ class CrossValidation:
         answers = FoldAnswers(
             plan=plan,
             logits=arrays["logits"],
-            validation_logits=arrays["validation_logits"],
             calibration=calibrate(
                 arrays["validation_logits"],
                 labels,
                 group_names(plan.validation),
                 self._spec.target_risk,
+                arrays["harder_logits"],
             ),
         )
         hooks.on_message(f"fold {number}: {_score(answers, self._data.labels(plan.test))}")
@@ -110,9 +109,11 @@ class CrossValidation:
             settings=self._settings,
             hooks=hooks,
         )
+        validation = self._data.slices(plan.validation)
         return {
             "logits": fitted.inference.logits(self._data.slices(plan.test)),
-            "validation_logits": fitted.inference.logits(self._data.slices(plan.validation)),
+            "validation_logits": fitted.inference.logits(validation),
+            "harder_logits": fitted.inference.harder_logits(validation),
         }
 
     def _key(self, number: int) -> str:
@@ -129,6 +130,8 @@ class CrossValidation:
         except NotFound:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            if not set(_ARRAYS) <= set(arrays.files):  # of an earlier release
+                return None
             return {name: arrays[name] for name in _ARRAYS}
 
 

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from core.errors import TrainingCancelled
 from workers.learning.classifier import with_features, with_pooled
-from workers.learning.input_pipeline import Slices, plain_batches, plain_mask_batches
+from workers.learning.input_pipeline import (
+    Slices,
+    harder_batches,
+    plain_batches,
+    plain_mask_batches,
+)
 from workers.learning.mask_loss import hard_dice, mask_losses
 from workers.training_hooks import TrainingHooks
 
@@ -44,20 +49,26 @@ class Inference:
 
     def answers(self, slices: Slices) -> Answers:
         """Raises ``TrainingCancelled``."""
-        logits, features = self._both(self._answer, slices)
+        logits, features = self._both(self._answer, plain_batches(slices, self._batch_size))
         return Answers(logits=logits, features=features)
 
     def pooled(self, slices: Slices) -> NDArray[np.float32]:
         """What the last layer decides by, (n, channels). Raises ``TrainingCancelled``."""
-        return self._both(self._decide_by, slices)[1]
+        return self._both(self._decide_by, plain_batches(slices, self._batch_size))[1]
 
     def logits(self, slices: Slices) -> NDArray[np.float32]:
         """Logits (n, classes). Raises ``TrainingCancelled``."""
         return self.answers(slices).logits
 
-    def _both(self, answer: TwoAnswers, slices: Slices) -> tuple[NDArray[np.float32], ...]:
+    def harder_logits(self, slices: Slices) -> NDArray[np.float32]:
+        """Logits (n, classes) of :func:`harder_batches`. Raises ``TrainingCancelled``."""
+        return self._both(self._answer, harder_batches(slices, self._batch_size))[0]
+
+    def _both(
+        self, answer: TwoAnswers, batches: tf.data.Dataset
+    ) -> tuple[NDArray[np.float32], ...]:
         parts = []
-        for pixels, _ in plain_batches(slices, self._batch_size):
+        for pixels, _ in batches:
             stop_if_told(self._hooks)
             parts.append([part.numpy() for part in answer(pixels)])
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -160,7 +160,8 @@ def _judge(
     spec: TrainingSpec,
 ) -> Judged:
     train, validation = (_part(fitted, items, data) for items in (plan.train, plan.validation))
-    doubt = learn_doubt(train, validation, spec.target_risk)
+    harder_logits = fitted.inference.harder_logits(validation.slices)
+    doubt = learn_doubt(train, validation, spec.target_risk, harder_logits)
     control = dataset.audit.shortcut_control if dataset.audit else None
     control_accuracy = control.accuracy if control else None
     if folds:

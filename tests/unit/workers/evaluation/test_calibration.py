@@ -75,6 +75,17 @@ def test_both_are_chosen_together(honest: Arrays) -> None:
     assert (answers.argmax(axis=1) != labels)[accepted].mean() < 0.1
 
 
+def test_harder_slices_make_a_model_less_sure(honest: Arrays) -> None:
+    logits, labels = honest
+    harder = logits[:, [1, 2, 3, 0]]
+
+    alone = calibrate(logits, labels, target_risk=0.1)
+    both = calibrate(logits, labels, target_risk=0.1, harder_logits=harder)
+
+    assert both.temperature > alone.temperature
+    assert "could not be shown" in both.note
+
+
 def test_what_has_its_temperature_keeps_it(honest: Arrays) -> None:
     logits, labels = honest
 

@@ -9,6 +9,7 @@ from workers.evaluation.selective import (
     CAUTIOUS,
     LOWEST,
     NEVER,
+    choose_robustly,
     choose_threshold,
     decide_all,
     design_effect,
@@ -190,3 +191,43 @@ def test_decisions_are_those_of_serving() -> None:
         Decision.ABSTAINED,
         Decision.OUT_OF_DISTRIBUTION,
     )
+
+
+def test_a_model_that_errs_on_harder_slices_must_be_surer() -> None:
+    rng = np.random.default_rng(0)
+    clean, labels = answers(rng.uniform(0.6, 1, 600), np.zeros(600, bool))
+    confidence = rng.uniform(0.6, 1, 600)
+    harder, _ = answers(confidence, np.zeros(600, bool))
+    unsure = np.flatnonzero(confidence < 0.7)
+    harder[unsure] = np.roll(harder[unsure], 1, axis=1)
+
+    chosen = choose_robustly(clean, harder, labels)
+
+    assert choose_threshold(clean, labels).abstain_below == LOWEST
+    assert 0.6 < chosen.abstain_below < 0.75
+    accepted = harder.max(axis=1) >= chosen.abstain_below
+    assert (harder.argmax(axis=1) != labels)[accepted].mean() < 0.05
+    assert "changed in brightness further" in chosen.note
+    assert chosen.is_shown
+
+
+def test_harder_slices_that_are_beyond_a_model_do_not_silence_it() -> None:
+    rng = np.random.default_rng(0)
+    clean, labels = answers(rng.uniform(0.6, 1, 600), np.zeros(600, bool))
+    harder, _ = answers(rng.uniform(0.6, 1, 600), np.zeros(600, bool))
+    beyond = rng.random(600) < 0.5
+    harder[beyond] = np.roll(harder[beyond], 1, axis=1)
+
+    chosen = choose_robustly(clean, harder, labels)
+
+    assert chosen.abstain_below == LOWEST
+    assert "expect more errors" in chosen.note
+
+
+def test_harder_slices_add_nothing_where_the_target_is_missed_anyway() -> None:
+    probabilities, labels = calibrated(58, 0)
+
+    chosen = choose_robustly(probabilities, probabilities, labels)
+
+    assert chosen == choose_threshold(probabilities, labels)
+    assert not chosen.is_shown

@@ -21,6 +21,7 @@ from workers.learning import input_pipeline
 from workers.learning.input_pipeline import (
     Slices,
     allocate_pixels,
+    harder_batches,
     load_slices,
     plain_batches,
     steps_per_epoch,
@@ -187,6 +188,21 @@ def test_plain_batches_are_in_order_and_unchanged() -> None:
     pixels = np.concatenate([batch.numpy() for batch, _ in batches])
     np.testing.assert_array_equal(pixels, slices.pixels)
     assert pixels.shape == (12, SIZE, SIZE, 1)
+
+
+def test_harder_batches_change_each_slice_in_its_own_way_and_always_alike() -> None:
+    slices = some_slices(7)
+
+    batches = list(harder_batches(slices, 5))
+    again = list(harder_batches(slices, 5))
+
+    pixels = np.concatenate([batch.numpy() for batch, _ in batches])
+    assert pixels.shape == slices.pixels.shape
+    assert (np.concatenate([labels.numpy() for _, labels in batches]) == slices.labels).all()
+    assert (pixels == np.concatenate([batch.numpy() for batch, _ in again])).all()
+    changes = np.abs(pixels - slices.pixels).mean(axis=(1, 2, 3))
+    assert changes.min() > 1
+    assert len(np.unique(changes)) == len(slices)
 
 
 def test_early_epochs_see_smaller_pictures() -> None:

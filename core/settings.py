@@ -85,7 +85,7 @@ class Settings:
     """How often the gateway looks for jobs that were committed and never sent, or lost."""
     inference_device: str = "auto"
     """auto, cpu (OpenVINO), onnxruntime (CPU) or cuda (ONNX Runtime)."""
-    inference_precision: str = "f32"
+    inference_precision: str = "auto"
     """f32 or bf16, for OpenVINO on CPUs that have it."""
     inference_streams: int = 2
     """OpenVINO streams, and threads of ONNX Runtime on CPU."""
@@ -140,7 +140,7 @@ _ALSO: Final = {"database_url": "DATABASE_URL", "broker_url": "BROKER_URL"}
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "inference_device": ("auto", "cpu", "onnxruntime", "cuda"),
-    "inference_precision": ("f32", "bf16"),
+    "inference_precision": ("auto", "f32", "bf16"),
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
     "log_format": ("auto", "json", "console"),
 }

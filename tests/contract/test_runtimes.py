@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from core.training import Task
@@ -64,3 +65,16 @@ def test_threads_do_not_disturb_each_other(runtime: Runtime) -> None:
     logits = np.concatenate([o["logits"] for o in outputs])
     expected = (images / 255.0 * np.array(WEIGHTS, np.float32)).mean(axis=(1, 2))
     np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_auto_is_what_the_processor_computes_in() -> None:
+    load = openvino_runtime.loader(streams=1, precision="auto")
+    capable = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    runtime = load(brightness_graph(), 16, OUTPUTS[Task.CLASSIFICATION])
+
+    assert isinstance(runtime, openvino_runtime.OpenVinoRuntime)
+    assert runtime.precision == ("bf16" if capable else "f32")
+    images = pictures(1)
+    expected = (images / 255.0 * np.array(WEIGHTS, np.float32)).mean(axis=(1, 2))
+    np.testing.assert_allclose(runtime.run(images)["logits"], expected, atol=0.02)

@@ -20,7 +20,10 @@ for each other for ever, one with the table, one with the interpreter's lock; so
 
 
 def loader(*, streams: int, precision: str) -> RuntimeLoader:
-    """Loads graphs for ``streams`` parallel pictures in ``precision`` (f32 or bf16)."""
+    """Loads graphs for ``streams`` parallel pictures in ``precision`` (auto, f32 or bf16).
+
+    ``auto`` is bf16 where the processor has instructions for it, which halves the time, else f32.
+    """
 
     def load(graph: bytes, size: int, outputs: Sequence[str]) -> OpenVinoRuntime:
         return OpenVinoRuntime(graph, size, outputs, streams=streams, precision=precision)
@@ -38,12 +41,13 @@ class OpenVinoRuntime:
         self, graph: bytes, size: int, outputs: Sequence[str], *, streams: int, precision: str
     ) -> None:
         core = ov.Core()
+        self.precision = _native(core) if precision == "auto" else precision
         model = core.read_model(graph)
         model.reshape({0: [1, size, size, 1]})
         config = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": str(streams),
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": self.precision,
         }
         self._model = core.compile_model(model, "CPU", config)
         self._outputs = {name: self._model.output(name) for name in outputs}
@@ -68,3 +72,8 @@ class OpenVinoRuntime:
         if not hasattr(self._threads, "request"):
             self._threads.request = self._model.create_infer_request()
         return self._threads.request
+
+
+def _native(core: ov.Core) -> str:
+    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if capable else "f32"

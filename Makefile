@@ -28,7 +28,7 @@ quickstart: install
 	@$(BIN)/braintumor quickstart
 
 test: install
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 bench: install
 	$(BIN)/python -m benchmarks.load

@@ -46,7 +46,8 @@ from workers.evaluation.judge import HeldOut, judge
 from workers.evaluation.metrics import SplitSizes, macro_f1
 from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
-from workers.learning.folds import CrossValidation, FoldAnswers
+from workers.learning.fold_answers import FoldAnswers
+from workers.learning.folds import CrossValidation
 from workers.learning.input_pipeline import DecodedSet
 from workers.learning.reading import read_slices
 from workers.learning.runtime import configure_runtime

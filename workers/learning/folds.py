@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
@@ -13,43 +12,26 @@ from core.errors import NotFound
 from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import TrainingSpec
-from workers.curation.label_errors import OutOfFold
 from workers.curation.splits import SplitPlan, group_names
 from workers.evaluation.calibration import calibrate
 from workers.evaluation.metrics import macro_f1, softmax
+from workers.evaluation.selective import decide_all
 from workers.learning.checkpoints import Checkpoints
 from workers.learning.fitting import fit
+from workers.learning.fold_answers import FoldAnswers, Shown
 from workers.learning.input_pipeline import DecodedSet
-from workers.model_artefact import Calibration
+from workers.learning.judging import Part, learn_doubt
+from workers.learning.showing import show
 from workers.training_hooks import TrainingHooks, job_prefix
 
-_ARRAYS: Final = ("logits", "validation_logits", "harder_logits")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldAnswers:
-    """One fold's model on slices that it did not learn from.
-
-    ``logits`` (n, classes) of the fold's test slices, in the plan's order. Epoch, temperature and
-    threshold were chosen on validation slices.
-    """
-
-    plan: SplitPlan
-    logits: NDArray[np.float32]
-    calibration: Calibration
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Calibrated on the fold's own validation slices: (n, classes)."""
-        return softmax(self.logits, self.calibration.temperature)
-
-
-def out_of_fold(folds: Sequence[FoldAnswers]) -> OutOfFold:
-    """The answers of all folds, of which there must be one, in their order."""
-    return OutOfFold(
-        items=tuple(item for fold in folds for item in fold.plan.test),
-        probabilities=np.concatenate([fold.probabilities for fold in folds]),
-    )
+_ARRAYS: Final = (
+    "logits",
+    "validation_logits",
+    "harder_logits",
+    "strange",
+    "places",
+    "maps",
+)
 
 
 class CrossValidation:
@@ -88,6 +70,8 @@ class CrossValidation:
         answers = FoldAnswers(
             plan=plan,
             logits=arrays["logits"],
+            strange=arrays["strange"],
+            shown=Shown(places=arrays["places"], maps=arrays["maps"]),
             calibration=calibrate(
                 arrays["validation_logits"],
                 labels,
@@ -109,11 +93,24 @@ class CrossValidation:
             settings=self._settings,
             hooks=hooks,
         )
-        validation = self._data.slices(plan.validation)
+        train, validation, test = (
+            Part.of(items, self._data, fitted.inference)
+            for items in (plan.train, plan.validation, plan.test)
+        )
+        harder_logits = fitted.inference.harder_logits(validation.slices)
+        doubt = learn_doubt(train, validation, self._spec.target_risk, harder_logits)
+        probabilities = softmax(test.answers.logits, doubt.calibration.temperature)
+        strange = doubt.strangers.strange(test.answers.features)
+        decisions = decide_all(probabilities, doubt.calibration.abstain_below, strange)
+        # The model is gone with the next fold: whatever may be shown is chosen now.
+        shown = show(fitted.model, test.slices, probabilities, decisions)
         return {
-            "logits": fitted.inference.logits(self._data.slices(plan.test)),
-            "validation_logits": fitted.inference.logits(validation),
-            "harder_logits": fitted.inference.harder_logits(validation),
+            "logits": test.answers.logits,
+            "validation_logits": validation.answers.logits,
+            "harder_logits": harder_logits,
+            "strange": strange,
+            "places": shown.places,
+            "maps": shown.maps,
         }
 
     def _key(self, number: int) -> str:
@@ -130,8 +127,8 @@ class CrossValidation:
         except NotFound:
             return None
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            if not set(_ARRAYS) <= set(arrays.files):  # of an earlier release
-                return None
+            if not set(_ARRAYS) <= set(arrays.files):
+                return None  # kept by an older worker: made anew from the fold's checkpoint
             return {name: arrays[name] for name in _ARRAYS}
 
 

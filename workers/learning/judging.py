@@ -2,29 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets import DatasetItem
 from core.errors import TrainingFailed
-from core.labels import LABELS
 from core.prediction import Decision
 from workers.curation.splits import group_names
 from workers.evaluation import ood
 from workers.evaluation.calibration import calibrate
-from workers.evaluation.examples import Example, choose_examples
 from workers.evaluation.judge import HeldOut, Judgement, judge
 from workers.evaluation.metrics import SplitSizes, macro_f1, softmax
 from workers.evaluation.ood import OodModel
 from workers.evaluation.report import OodFacts
 from workers.evaluation.selective import decide_all
-from workers.learning.classifier import with_explanation
-from workers.learning.folds import FoldAnswers
-from workers.learning.inference import Answers
-from workers.learning.input_pipeline import Slices
+from workers.learning.fold_answers import FoldAnswers
+from workers.learning.inference import Answers, Inference
+from workers.learning.input_pipeline import DecodedSet, Slices
 from workers.model_artefact import Calibration
 
 
@@ -44,6 +40,12 @@ class Part:
     items: Sequence[DatasetItem]
     slices: Slices
     answers: Answers
+
+    @classmethod
+    def of(cls, items: Sequence[DatasetItem], data: DecodedSet, inference: Inference) -> Self:
+        """Asks the model. Raises ``TrainingCancelled``."""
+        slices = data.slices(items)
+        return cls(items=items, slices=slices, answers=inference.answers(slices))
 
     @property
     def groups(self) -> list[str]:
@@ -119,12 +121,12 @@ def judge_folds(
     """What the recipe is worth: every slice by the fold that never saw its group.
 
     ``labels`` in the order of the folds' test slices. Each fold's temperature and threshold are
-    those of its own validation slices.
+    those of its own validation slices, and strange is what is strange to it.
     """
     items = [item for fold in folds for item in fold.plan.test]
     decisions: list[Decision] = []
     for fold in folds:
-        decisions += decide_all(fold.probabilities, fold.calibration.abstain_below)
+        decisions += fold.decisions
     held_out = HeldOut(
         sha256=[item.sha256 for item in items],
         groups=group_names(items),
@@ -158,40 +160,11 @@ def _spread(folds: Sequence[FoldAnswers], labels: NDArray[np.int64]) -> str:
     )
 
 
-def ood_facts(doubt: Doubt, test: Part | None) -> OodFacts:
-    """How many slices of the right kind are refused as strange."""
-    held_out = None
-    if test is not None:
-        strange = doubt.strangers.strange(test.answers.features)
-        held_out = float(strange.mean())
+def ood_facts(doubt: Doubt, judgement: Judgement) -> OodFacts:
+    """How many slices of the right kind are refused as strange, those held out by their folds."""
+    counts = judgement.decisions
     return OodFacts(
         threshold=doubt.strangers.threshold,
         validation_refused=doubt.validation_refused,
-        held_out_refused=held_out,
+        held_out_refused=counts[Decision.OUT_OF_DISTRIBUTION] / sum(counts.values()),
     )
-
-
-def pick_examples(model: keras.Model, test: Part, judgement: Judgement) -> list[Example]:
-    """Typical and telling test slices, with the places that spoke for the answer."""
-    slices = judgement.predictions.slices
-    probabilities = np.array([s.probabilities for s in slices])
-    decisions = [Decision(s.decision) for s in slices]
-    chosen = choose_examples(test.slices.labels, probabilities, decisions)
-    pixels = test.slices.pixels_of(np.array(chosen, np.int64))
-    maps = _evidence(model, pixels)
-    return [
-        Example(
-            picture=pixels[n, :, :, 0],
-            label=LABELS[int(test.slices.labels[place])],
-            probabilities=slices[place].probabilities,
-            decision=decisions[place],
-            activation_map=maps[n, :, :, int(probabilities[place].argmax())],
-        )
-        for n, place in enumerate(chosen)
-    ]
-
-
-def _evidence(model: keras.Model, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    """Activation maps (n, h, w, classes)."""
-    _, evidence, _ = with_explanation(model)(pixels.astype(np.float32), training=False)
-    return np.asarray(keras.ops.convert_to_numpy(evidence))

@@ -35,7 +35,8 @@ from workers.learning.classifier import weights_bytes
 from workers.learning.export import check_parity, export_graph, median_latency_ms
 from workers.learning.fitting import Fitted, fit
 from workers.learning.flops import multiply_accumulates
-from workers.learning.folds import CrossValidation, FoldAnswers, out_of_fold
+from workers.learning.fold_answers import FoldAnswers, out_of_fold
+from workers.learning.folds import CrossValidation
 from workers.learning.input_pipeline import DecodedSet
 from workers.learning.judging import (
     Doubt,
@@ -44,11 +45,11 @@ from workers.learning.judging import (
     judge_test,
     learn_doubt,
     ood_facts,
-    pick_examples,
 )
 from workers.learning.learn_segmenter import learn_segmenter
 from workers.learning.reading import PARITY_SLICES, READ_UNTIL, TRAINED_AT, read_slices, stage
 from workers.learning.runtime import configure_runtime
+from workers.learning.showing import pick_examples, pick_from_folds
 from workers.learning.versions import library_versions, without_times
 from workers.model_artefact import (
     GRAPH,
@@ -72,8 +73,6 @@ class Judged:
 
     doubt: Doubt
     judgement: Judgement
-    test: Part | None
-    """Test slices of this very model; None where the numbers come from cross-validation."""
     examples: Sequence[Example]
     out_of_fold: OutOfFold | None = None
     """Cross-validation's answers to every slice."""
@@ -159,7 +158,9 @@ def _judge(
     dataset: Dataset,
     spec: TrainingSpec,
 ) -> Judged:
-    train, validation = (_part(fitted, items, data) for items in (plan.train, plan.validation))
+    train, validation = (
+        Part.of(items, data, fitted.inference) for items in (plan.train, plan.validation)
+    )
     harder_logits = fitted.inference.harder_logits(validation.slices)
     doubt = learn_doubt(train, validation, spec.target_risk, harder_logits)
     control = dataset.audit.shortcut_control if dataset.audit else None
@@ -170,11 +171,10 @@ def _judge(
         return Judged(
             doubt=doubt,
             judgement=judgement,
-            test=None,
-            examples=(),
+            examples=pick_from_folds(folds, data, judgement),
             out_of_fold=out_of_fold(folds),
         )
-    test = _part(fitted, plan.test, data)
+    test = Part.of(plan.test, data, fitted.inference)
     judgement = judge_test(
         test,
         doubt,
@@ -185,13 +185,8 @@ def _judge(
         control_accuracy=control_accuracy,
         seed=spec.seed,
     )
-    examples = pick_examples(fitted.model, test, judgement)
-    return Judged(doubt=doubt, judgement=judgement, test=test, examples=examples)
-
-
-def _part(fitted: Fitted, items: Sequence[DatasetItem], data: DecodedSet) -> Part:
-    slices = data.slices(items)
-    return Part(items=items, slices=slices, answers=fitted.inference.answers(slices))
+    examples = pick_examples(fitted.model, test.slices, judgement)
+    return Judged(doubt=doubt, judgement=judgement, examples=examples)
 
 
 def _assemble(
@@ -219,7 +214,7 @@ def _assemble(
         export_difference=difference,
         library_versions=library_versions(),
         flops=multiply_accumulates(graph, spec.image_size),
-        ood=ood_facts(judged.doubt, judged.test),
+        ood=ood_facts(judged.doubt, judged.judgement),
         examples=judged.examples,
     )
     files = {

@@ -105,6 +105,12 @@ def test_what_there_is_not_is_not_spoken_of() -> None:
     assert "no out-of-distribution score" in page
 
 
+@pytest.mark.parametrize("folds", [0, 5])
+def test_it_is_said_whose_evidence_is_shown(folds: int) -> None:
+    page = render_report(replace(FACTS, spec={"folds": folds})).decode()
+    assert ("by the model of\nits fold" in page) == (folds > 0)
+
+
 def test_a_class_without_slices_has_a_row() -> None:
     held_out = some_held_out()
     few = replace(

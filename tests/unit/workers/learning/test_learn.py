@@ -19,6 +19,7 @@ from tests.fakes.records import a_dataset, a_job
 from tests.fakes.registry import classifying
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import read_items, write_blob, write_items
+from workers.evaluation.examples import PER_KIND, Kind
 from workers.evaluation.selective import LOWEST, NEVER
 from workers.learning.learn import learn
 from workers.learning.versions import library_versions
@@ -51,10 +52,22 @@ class Job:
         items = [self._item(label, n) for label in range(len(LABELS)) for n in range(per_class)]
         return a_dataset(digest=write_items(self.store, items))
 
-    def run(self, spec: TrainingSpec = SPEC, *, per_class: int = 8, **changes: Any) -> LearnedModel:
-        job = a_job(spec=replace(spec, **changes))
-        dataset = self.dataset(per_class)
-        return learn(job, dataset, self._hooks, store=self.store, settings=self.settings)
+    def run(
+        self,
+        spec: TrainingSpec = SPEC,
+        *,
+        per_class: int = 8,
+        show_examples: bool = True,
+        **changes: Any,
+    ) -> LearnedModel:
+        return learn(
+            a_job(spec=replace(spec, **changes)),
+            self.dataset(per_class),
+            self._hooks,
+            store=self.store,
+            settings=self.settings,
+            show_examples=show_examples,
+        )
 
     @property
     def _hooks(self) -> TrainingHooks:
@@ -212,6 +225,25 @@ def test_a_cross_validation_answers_every_slice_once(job: Job) -> None:
     )
     assert answers.probabilities.shape == (len(stored), len(LABELS))
     assert answers.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_a_cross_validations_report_shows_slices_that_its_folds_answered(job: Job) -> None:
+    learned = job.run(folds=2, epochs=1)
+
+    page = learned.files[REPORT].decode()
+    assert "<h2>Examples</h2>" in page
+    for label in LABELS:
+        _, _, shown = page.partition(f"<h3>True class: {label}</h3>")
+        shown = shown.partition("<h3>")[0]
+        assert 1 <= shown.count("data:image/jpeg") <= 12
+        assert all(shown.count(f'alt="{label}, {kind}"') <= PER_KIND for kind in Kind)
+    assert "of the held-out ones" in page
+
+
+def test_a_report_without_examples_has_none_from_folds_either(job: Job) -> None:
+    learned = job.run(folds=2, epochs=1, show_examples=False)
+
+    assert b"data:image" not in learned.files[REPORT]
 
 
 def test_without_folds_nothing_is_answered_out_of_fold(job: Job) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from core.errors import FieldViolation, InvalidArgument
-from core.training import TrainingSpec, parsed_field
+from core.training import SEGMENTER_STRIDE, Task, TrainingSpec, parsed_field
 
 SEARCHABLE: Final = frozenset(
     {
@@ -36,6 +36,11 @@ SEARCHABLE: Final = frozenset(
 seed), since the same slices must choose between all trials and test slices must stay unseen;
 ``image_size``, since slices are decoded once; ``precision``, which follows the device; and
 ``target_risk``, which trains nothing."""
+
+_NOT_OF_SEGMENTERS: Final = frozenset(
+    {"head_epochs", "label_smoothing", "mixup", "mixup_share", "class_weights", "guidance"}
+)
+"""What changes nothing in how a segmenter learns: trials that differ in it would be the same."""
 
 MIN_TRIALS: Final = 2
 MAX_TRIALS: Final = 500
@@ -116,7 +121,8 @@ class SearchTrial:
     """What came of one trial; ``number`` counts from 1 within the job.
 
     ``recipe`` holds the fields that the search varies. ``scores`` is the macro-F1 on validation
-    slices after each epoch, ``seconds`` its wall time, ``error`` why it failed.
+    slices after each epoch, of a segmenter the Dice coefficient; ``seconds`` its wall time,
+    ``error`` why it failed.
     """
 
     number: int
@@ -136,6 +142,36 @@ def best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
     """The complete trial with the highest score, the earlier of equals; None if there is none."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.scores]
     return max(complete, key=lambda t: (max(t.scores), -t.number), default=None)
+
+
+def misfits(search: SearchSpec, base: TrainingSpec) -> tuple[FieldViolation, ...]:
+    """What cannot be searched around this recipe; nothing if the two go together."""
+    found = []
+    if base.folds:
+        text = (
+            "must be 0 in a search: its recipes are compared on slices that the folds would then "
+            "be tested on"
+        )
+        found.append(FieldViolation("spec.folds", text))
+    if base.task is Task.SEGMENTATION:
+        found += [
+            FieldViolation(f"search.space.{name}", text)
+            for name, dimension in search.space.items()
+            if (text := _unfit_for_segmenters(name, dimension))
+        ]
+    return tuple(found)
+
+
+def _unfit_for_segmenters(name: str, dimension: Dimension) -> str:
+    """Why, or nothing."""
+    if name in _NOT_OF_SEGMENTERS:
+        return "changes nothing for a segmenter"
+    if name != "first_image_size":
+        return ""
+    values = dimension.values if isinstance(dimension, Choice) else ()
+    if values and not any(value % SEGMENTER_STRIDE for value in values):
+        return ""
+    return f"has no range for a segmenter; list values that are multiples of {SEGMENTER_STRIDE}"
 
 
 def with_recipe(base: TrainingSpec, recipe: Mapping[str, Any]) -> TrainingSpec:

@@ -61,6 +61,11 @@ SEGMENTER_STRIDE: Final = 32
 """A segmenter halves its picture five times."""
 
 
+def score_name(task: Task) -> str:
+    """What is the highest in the best epoch, on validation slices."""
+    return "Dice" if task is Task.SEGMENTATION else "macro-F1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
     """The recipe of one training job. Construct through :meth:`validated`.
@@ -73,9 +78,10 @@ class TrainingSpec:
     the epochs, if that is smaller and not 0. ``mixup`` is the alpha of its Beta distribution, 0
     for none, and ``mixup_share`` the share of the epochs, the first ones, that mix;
     ``ema_decay`` is per epoch, 0 for no averaging of weights; training stops early after
-    ``patience`` epochs without a better validation macro-F1, 0 for never. ``dropout`` and
-    ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are shares of the
-    whole data set (``test_share`` is ignored where the data set brings its own test split).
+    ``patience`` epochs without a better validation macro-F1, of a segmenter Dice, 0 for never.
+    ``dropout`` and ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are
+    shares of the whole data set (``test_share`` is ignored where the data set brings its own test
+    split).
     ``guidance`` is the weight of what draws a classifier's evidence to the tumour, in slices that
     have a mask; 0 for none. ``target_risk`` is the share of accepted answers that may be wrong:
     the model abstains below the probability that keeps it on validation slices.

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from core.training import Task, score_name
 from services.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_LIMIT,
@@ -32,15 +33,17 @@ _COLUMNS: Final = (
     Column("result", lambda row: _result(row)),
 )
 
-_TRIAL_COLUMNS: Final = (
-    Column("trial", lambda row: str(row["number"]), right=True),
-    Column("state", lambda row: row["state"]),
-    Column("macro-F1", lambda row: _number(row["macro_f1"]), right=True),
-    Column("epochs", lambda row: str(row["epochs"]), right=True),
-    Column("seconds", lambda row: f"{row['duration_seconds'] or 0:.0f}", right=True),
-    Column("recipe", lambda row: recipe_text(row["recipe"])),
-    Column("error", lambda row: row["error_message"]),
-)
+
+def _trial_columns(score: str) -> tuple[Column, ...]:
+    return (
+        Column("trial", lambda row: str(row["number"]), right=True),
+        Column("state", lambda row: row["state"]),
+        Column(score, lambda row: _number(row["macro_f1"]), right=True),
+        Column("epochs", lambda row: str(row["epochs"]), right=True),
+        Column("seconds", lambda row: f"{row['duration_seconds'] or 0:.0f}", right=True),
+        Column("recipe", lambda row: recipe_text(row["recipe"])),
+        Column("error", lambda row: row["error_message"]),
+    )
 
 
 @app.command("list")
@@ -109,7 +112,9 @@ def show_job(out: Output, job: "training_pb2.TrainingJob") -> None:
     out.fields(_facts(fields))
     if fields["trials"]:
         out.line()
-        out.table(fields["trials"], _TRIAL_COLUMNS)
+        outlines = (fields["spec"] or {}).get("task") == Task.SEGMENTATION
+        name = score_name(Task.SEGMENTATION if outlines else Task.CLASSIFICATION)
+        out.table(fields["trials"], _trial_columns(name))
 
 
 def show_submitted(out: Output, job: "training_pb2.TrainingJob") -> None:

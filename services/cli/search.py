@@ -35,6 +35,7 @@ def search(
     backbone: Annotated[
         Backbone, typer.Option("--backbone", help="The pretrained network to start from.")
     ] = Backbone.EFFICIENTNET_B0,
+    task: Annotated[Task, typer.Option("--task", help="What to learn.")] = Task.CLASSIFICATION,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,11 +53,14 @@ def search(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Search for a better recipe; a training job by the best one follows by itself."""
+    """Search for a better recipe; a training job by the best one follows by itself.
+
+    Recipes are compared on validation slices, by macro-F1, those of segmenters by Dice.
+    """
     from services.cli.jobs import show_submitted
     from services.cli.watch import watch_job
 
-    recipe = recipe_of(backbone, Task.CLASSIFICATION, settings or ())
+    recipe = recipe_of(backbone, task, settings or ())
     wanted = search_message(search_of(space, trials, minutes))
     with session(address, as_json) as connected:
         job = submit(connected, resource("datasets", dataset), recipe, request_id, wanted)

@@ -11,6 +11,7 @@ import structlog
 from core.datasets import Dataset
 from core.errors import (
     BrokerUnavailable,
+    FieldViolation,
     IllegalTransition,
     InvalidArgument,
     RequestIdReused,
@@ -19,7 +20,7 @@ from core.errors import (
 )
 from core.paging import Page, PageRequest
 from core.ports import Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
-from core.search import SearchSpec, SearchTrial
+from core.search import SearchSpec, SearchTrial, misfits
 from core.training import JobEvent, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.request_ids import check_request_id
@@ -72,12 +73,8 @@ class TrainingUseCases:
         ``NotFound`` for the data set, ``RequestIdReused``, ``InvalidArgument``.
         """
         known_id = check_request_id(request_id)
-        if search is not None and spec.folds:
-            raise InvalidArgument.of(
-                "training_job.spec.folds",
-                "must be 0 in a search: its recipes are compared on slices that the folds would "
-                "then be tested on",
-            )
+        if search is not None:
+            _check_together(search, spec)
         now = self._clock.now()
         job = TrainingJob(
             id=uuid4().hex,
@@ -218,6 +215,14 @@ def _asked(job: TrainingJob) -> tuple[object, ...]:
 
 def _visible(job: TrainingJob) -> tuple[object, ...]:
     return job.state, job.progress, job.stage, job.attempt
+
+
+def _check_together(search: SearchSpec, spec: TrainingSpec) -> None:
+    """Raise ``InvalidArgument`` for what cannot be searched around this recipe."""
+    if found := misfits(search, spec):
+        raise InvalidArgument(
+            tuple(FieldViolation(f"training_job.{v.field}", v.description) for v in found)
+        )
 
 
 def check_masks(dataset: Dataset, spec: TrainingSpec) -> None:

@@ -43,16 +43,18 @@ from core.errors import (
     ImageRefused,
     InvalidArgument,
     NotFound,
-    NotSupported,
     Overloaded,
     RejectedFile,
     SegmenterNotRegistered,
 )
+from core.training import Task, TrainingSpec
+from services import converters
 from services.cli import client as client_module
 from services.cli.main import app
 from services.cli.synthetic import write_dataset
 from services.converters import dataset_message
 from services.status import rich_status
+from services.usecases.training import check_masks
 from tests.fakes.records import a_dataset
 
 NOW = Timestamp(seconds=1_800_000_000)
@@ -214,8 +216,15 @@ class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
         return datasets_pb2.GetDatasetAuditReportResponse(content_type="text/html", content=page)
 
 
+def _no_masks() -> InvalidArgument:
+    """What the server says when outlines are to be learned where there are none."""
+    with pytest.raises(InvalidArgument) as caught:
+        check_masks(a_dataset(mask_count=0), TrainingSpec(task=Task.SEGMENTATION))
+    return caught.value
+
+
 class FakeTraining(training_pb2_grpc.TrainingServicer):
-    """One job, whose end is set by the test."""
+    """One job, whose end is set by the test. ``datasets/maskless`` has no masks."""
 
     def __init__(self) -> None:
         self.created: list[training_pb2.CreateTrainingJobRequest] = []
@@ -233,8 +242,9 @@ class FakeTraining(training_pb2_grpc.TrainingServicer):
 
     def CreateTrainingJob(self, request: Any, context: Any) -> Any:
         self.created.append(request)
-        if request.training_job.spec.task == training_pb2.TASK_SEGMENTATION:
-            fail(context, NotSupported("Segmentation comes later."))
+        task = converters.training_spec(request.training_job.spec).task
+        if task is Task.SEGMENTATION and request.training_job.dataset == "datasets/maskless":
+            fail(context, _no_masks())
         if request.training_job.dataset == "datasets/missing":
             fail(context, NotFound("datasets/missing"))
         job = self._job(training_pb2.JOB_STATE_QUEUED)
@@ -756,8 +766,30 @@ def test_train_submits_what_was_asked_for(world: World) -> None:
 def test_train_passes_on_what_the_server_says(world: World) -> None:
     done = world.run("train", "--dataset", "missing", expect=1)
     assert done.stderr.startswith("NOT_FOUND")
-    done = world.run("train", "--dataset", "d", "--task", "segmentation", expect=1)
-    assert done.stderr.startswith("UNIMPLEMENTED")
+
+
+def test_a_segmenter_is_trained_where_there_are_masks(world: World) -> None:
+    segmentation = ("--task", "segmentation")
+    (row,) = world.rows("train", "--dataset", "d", *segmentation)
+    assert row["state"] == "QUEUED"
+    (request,) = world.training.created
+    assert request.training_job.spec.task == training_pb2.TASK_SEGMENTATION
+
+    done = world.run("train", "--dataset", "maskless", *segmentation, expect=1)
+    assert done.stderr.startswith("INVALID_ARGUMENT")
+    assert "no tumour masks" in done.stderr
+    assert world.rows("train", "--dataset", "maskless")[0]["state"] == "QUEUED"
+
+
+def test_a_search_is_for_the_task_that_was_asked_for(world: World) -> None:
+    asked = ("search", "--dataset", "d", "--try", "dropout=0.1,0.3", "--trials", "3")
+    world.rows(*asked)
+    world.rows(*asked, "--task", "segmentation", "--backbone", "vgg19")
+    named, outlined = (request.training_job for request in world.training.created)
+    assert named.spec.task == training_pb2.TASK_CLASSIFICATION
+    assert outlined.spec.task == training_pb2.TASK_SEGMENTATION
+    assert outlined.spec.backbone == training_pb2.BACKBONE_VGG19
+    assert [job.search.trials for job in (named, outlined)] == [3, 3]
 
 
 def test_watch_gives_events_and_the_end_decides_the_status(world: World) -> None:

@@ -494,7 +494,8 @@ class SearchSpec(_message.Message):
     @_builtins.property
     def space(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchDimension]:
         """What may vary, each field once; all else is as in the job's recipe. Not what decides the split
-        or image_size.
+        or image_size, nor, of a segmenter, what changes nothing for it: head_epochs, label_smoothing,
+        mixup, mixup_share, class_weights and guidance.
         """
 
     def __init__(
@@ -620,7 +621,9 @@ class SearchTrial(_message.Message):
     state: Global___TrialState.ValueType
     """What became of it."""
     macro_f1: _builtins.float
-    """Macro-F1 on validation slices after its best epoch, 0..1; absent if it did not get that far."""
+    """Macro-F1 on validation slices after its best epoch, 0..1, of a segmenter the Dice coefficient;
+    absent if it did not get that far.
+    """
     epochs: _builtins.int
     """How many epochs it was trained."""
     error_message: _builtins.str

@@ -9,13 +9,15 @@ from core.errors import InvalidArgument
 from core.search import (
     SEARCHABLE,
     Choice,
+    Dimension,
     Range,
     SearchSpec,
     TrialState,
     best_trial,
+    misfits,
     with_recipe,
 )
-from core.training import Backbone, BatchNorm, Optimizer, TrainingSpec
+from core.training import Backbone, BatchNorm, Optimizer, Task, TrainingSpec
 from tests.fakes.records import a_search, a_trial
 
 DROPOUT = {"dropout": {"values": ["0.1", "0.3"]}}
@@ -99,6 +101,37 @@ def test_everything_that_is_wrong_is_named_at_once() -> None:
         "search.trials", "search.time_limit", "search.space",
     }  # fmt: skip
     assert set(refused(seconds=float("nan"))) == {"search.time_limit"}
+
+
+SEGMENTER = TrainingSpec(task=Task.SEGMENTATION)
+
+
+def fits(base: TrainingSpec, **space: Dimension) -> dict[str, str]:
+    return {v.field: v.description for v in misfits(a_search(space=space), base)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["head_epochs", "label_smoothing", "mixup", "mixup_share", "class_weights", "guidance"],
+)
+def test_what_teaches_no_outlines_is_not_searched_for_segmenters(name: str) -> None:
+    varied = Choice(values=(0, 1))
+    words = fits(SEGMENTER, dropout=varied, **{name: varied})
+    assert list(words) == [f"search.space.{name}"]
+    assert "segmenter" in words[f"search.space.{name}"]
+    assert not fits(TrainingSpec(), **{name: varied})
+
+
+def test_a_segmenters_first_size_is_one_that_it_can_halve() -> None:
+    assert not fits(SEGMENTER, first_image_size=Choice(values=(0, 64, 96)))
+    for unfit in (Choice(values=(64, 100)), Range(low=64, high=96)):
+        (words,) = fits(SEGMENTER, first_image_size=unfit).values()
+        assert "multiples of 32" in words
+        assert not fits(TrainingSpec(), first_image_size=unfit)
+
+
+def test_a_search_has_no_folds() -> None:
+    assert list(fits(TrainingSpec(folds=5))) == ["spec.folds"]
 
 
 def test_the_best_trial_is_complete() -> None:

@@ -7,7 +7,7 @@ import typer
 from braintumor.v1 import training_pb2
 
 from core.search import Choice, Range, SearchSpec
-from core.training import Optimizer
+from core.training import Optimizer, Task, TrainingSpec
 from services import converters
 from services.cli.jobs import show_job
 from services.cli.output import Output
@@ -76,6 +76,14 @@ def test_a_job_shows_its_trials(capsys: pytest.CaptureFixture[str]) -> None:
     assert "COMPLETE" in first
     assert "optimizer sgd" in first
     assert "augmentation False" in first
+
+
+def test_a_segmenters_trials_are_shown_with_their_dice(capsys: pytest.CaptureFixture[str]) -> None:
+    job = a_job(spec=TrainingSpec(task=Task.SEGMENTATION), search=a_search())
+    show_job(Output(as_json=False), converters.training_job_message(job, [a_trial(1)]))
+    said = capsys.readouterr().out
+    assert "Dice" in said
+    assert "macro-F1" not in said
 
 
 def test_a_job_that_searches_nothing_says_nothing_of_it(capsys: pytest.CaptureFixture[str]) -> None:

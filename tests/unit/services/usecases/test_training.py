@@ -15,6 +15,7 @@ from core.errors import (
     Unavailable,
 )
 from core.paging import PageRequest
+from core.search import Range
 from core.training import EpochProgress, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.training import JobUpdate, TrainingUseCases
@@ -158,6 +159,15 @@ def test_a_search_has_no_folds(world: World) -> None:
         world.use_cases.create("brains", TrainingSpec(folds=5), caller="ann", search=a_search())
     assert [v.field for v in caught.value.violations] == ["training_job.spec.folds"]
     assert world.queue.sent == []
+
+
+def test_a_search_for_a_segmenter_varies_what_teaches_it(world: World) -> None:
+    spec = TrainingSpec(task=Task.SEGMENTATION)
+    mixed = a_search(space={"mixup": Range(low=0.1, high=0.4)})
+    with pytest.raises(InvalidArgument) as caught:
+        world.use_cases.create("brains", spec, caller="ann", search=mixed)
+    assert [v.field for v in caught.value.violations] == ["training_job.search.space.mixup"]
+    assert world.use_cases.create("brains", spec, caller="ann", search=a_search()).spec == spec
 
 
 def test_a_request_id_is_for_one_search(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.datasets import DatasetItem
+from core.datasets import Dataset, DatasetItem
 from core.errors import NotSupported, TrainingCancelled, TrainingFailed
 from core.held_out_outlines import HeldOutOutlines
 from core.labels import LABELS, TumourLabel
@@ -82,10 +82,7 @@ class Job:
     def run(
         self, spec: TrainingSpec = SPEC, *, masked: int = 10, per_class: int = 10
     ) -> LearnedModel:
-        items = [
-            self._item(label, n, masked=n < masked) for label in LABELS for n in range(per_class)
-        ]
-        dataset = a_dataset(digest=write_items(self.store, items))
+        dataset = self.dataset(masked, per_class)
         hooks = TrainingHooks(
             on_epoch=self.epochs.append,
             on_progress=lambda _share, _stage: None,
@@ -93,6 +90,13 @@ class Job:
             should_stop=lambda: len(self.epochs) >= self.cancel_after,
         )
         return learn(a_job(spec=spec), dataset, hooks, store=self.store, settings=self.settings)
+
+    def dataset(self, masked: int = 10, per_class: int = 10) -> Dataset:
+        """Stored; of each class so many have a mask, of healthy slices none."""
+        items = [
+            self._item(label, n, masked=n < masked) for label in LABELS for n in range(per_class)
+        ]
+        return a_dataset(digest=write_items(self.store, items))
 
     def _item(self, label: TumourLabel, number: int, *, masked: bool) -> DatasetItem:
         grey, mask = slice_with(label, number)

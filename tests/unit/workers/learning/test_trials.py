@@ -8,17 +8,22 @@ from typing import Any
 import pytest
 
 from core.datasets import Dataset, DatasetItem
-from core.errors import NotSupported, TrainingCancelled
+from core.errors import NotSupported, TrainingCancelled, TrainingFailed
+from core.labels import TumourLabel
+from core.registry import ModelVersion
 from core.search import Choice, Range, SearchSpec, SearchTrial, TrialState
 from core.settings import Settings
-from core.training import EpochProgress, JobState
-from tests.fakes.learning import SPEC, use_tiny_network
+from core.training import EpochProgress, JobState, Task, TrainingJob, TrainingSpec
+from tests.fakes.learning import SPEC, use_halving_network, use_tiny_network
 from tests.fakes.records import a_job
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
 from tests.unit.workers.learning.test_learn import Job
+from tests.unit.workers.learning.test_learn_segmenter import SPEC as SEGMENTER_SPEC
+from tests.unit.workers.learning.test_learn_segmenter import Job as SegmenterJob
 from workers.curation.blobs import read_items
 from workers.learning import trials as learning
 from workers.learning.learn import split_plans
+from workers.learning.learn_segmenter import outlined_plan
 from workers.learning.reading import read_slices
 from workers.training_hooks import TrainingHooks
 from workers.training_job import (
@@ -28,19 +33,23 @@ from workers.training_job import (
     search_with_tensorflow,
 )
 
+SEGMENTER = replace(SEGMENTER_SPEC, epochs=2)
+RATES = SearchSpec(
+    trials=2, space={"learning_rate": Choice(values=(1e-7, SEGMENTER_SPEC.learning_rate))}
+)
 SEARCH = SearchSpec(trials=2, space={"dropout": Choice(values=(0.2, 0.4))})
 
 
 class Search:
     """A search on a stored data set; cancelled after some epochs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, data: Job | SegmenterJob | None = None) -> None:
         self.settings = settings
         self.stored: list[SearchTrial] = []
         self.epochs: list[EpochProgress] = []
         self.messages: list[str] = []
         self.cancel_after = 10_000
-        data = Job(settings)
+        data = data or Job(settings)
         self.store: FakeArtefactStore = data.store
         self.dataset: Dataset = data.dataset(8)
 
@@ -48,7 +57,7 @@ class Search:
         values: dict[str, Any] = {"spec": SPEC, "search": SEARCH}
         job = a_job(**(values | changes))
         return learning.search_recipe(
-            job, self.dataset, self._hooks, self, store=self.store, settings=self.settings
+            job, self.dataset, self.hooks, self, store=self.store, settings=self.settings
         )
 
     def tried(self) -> tuple[SearchTrial, ...]:
@@ -58,7 +67,7 @@ class Search:
         self.stored.append(trial)
 
     @property
-    def _hooks(self) -> TrainingHooks:
+    def hooks(self) -> TrainingHooks:
         return TrainingHooks(
             on_epoch=self.epochs.append,
             on_progress=lambda *_: None,
@@ -127,11 +136,14 @@ def test_a_job_without_a_search_is_refused(search: Search) -> None:
         search.run(search=None)
 
 
-def test_a_search_and_the_job_that_follows_it(search: Search) -> None:
+def searched_and_trained(
+    search: Search, spec: TrainingSpec, space: SearchSpec
+) -> tuple[TrainingJob, ModelVersion]:
+    """The job that follows a search with two trials, and its version."""
     uows = FakeUnitOfWorkFactory()
     with uows(write=True) as uow:
         uow.datasets.add(search.dataset)
-        uow.jobs.add(a_job(spec=SPEC, search=SEARCH))
+        uow.jobs.add(a_job(spec=spec, search=space))
         uow.commit()
     deps = TrainingDeps(
         uow_factory=uows,
@@ -155,7 +167,72 @@ def test_a_search_and_the_job_that_follows_it(search: Search) -> None:
         follower = uow.jobs.get(ended.result_job)
         assert (follower.state, follower.error_message) == (JobState.SUCCEEDED, None)
         assert follower.model_version is not None
-        assert uow.models.get(follower.model_version).spec["dropout"] == follower.spec.dropout
+        return follower, uow.models.get(follower.model_version)
+
+
+def test_a_search_and_the_job_that_follows_it(search: Search) -> None:
+    follower, version = searched_and_trained(search, SPEC, SEARCH)
+
+    assert version.spec["dropout"] == follower.spec.dropout
+
+
+@pytest.fixture
+def outlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
+    """On slices with masks."""
+    use_halving_network(monkeypatch)
+    settings = Settings.from_environment({}, data_dir=tmp_path)
+    return Search(settings, SegmenterJob(settings))
+
+
+def test_segmenters_are_ranked_by_the_dice_coefficient_on_validation_slices(
+    outlines: Search,
+) -> None:
+    best = outlines.run(spec=SEGMENTER, search=RATES)
+
+    epochs = SEGMENTER.epochs
+    assert [trial.state for trial in outlines.stored] == [TrialState.COMPLETE] * 2
+    for number, trial in enumerate(outlines.stored):
+        told = outlines.epochs[number * epochs : (number + 1) * epochs]
+        assert trial.scores == tuple(epoch.val_accuracy for epoch in told)
+        assert f"complete; validation Dice {trial.score:.4f}" in " ".join(outlines.messages)
+    # One learns next to nothing.
+    assert best.recipe["learning_rate"] == SEGMENTER.learning_rate
+    assert not outlines.store.list("jobs/job1")
+
+
+def test_a_search_for_a_segmenter_reads_no_test_slices_and_those_with_masks_only(
+    outlines: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[DatasetItem] = []
+
+    def spy(items: Sequence[DatasetItem], *arguments: Any) -> Any:
+        read.extend(items)
+        return read_slices(items, *arguments)
+
+    monkeypatch.setattr(learning, "read_slices", spy)
+    outlines.dataset = SegmenterJob(outlines.settings, outlines.store).dataset(masked=6)
+    outlines.run(spec=replace(SEGMENTER, epochs=1), search=RATES)
+
+    found = read_items(outlines.store, outlines.dataset.digest)
+    plan = outlined_plan(found, SEGMENTER, outlines.hooks)
+    assert {item.path for item in read} == {i.path for i in (*plan.train, *plan.validation)}
+    assert all(item.mask_sha256 or item.label is TumourLabel.NO_TUMOR for item in read)
+
+
+def test_a_search_for_a_segmenter_needs_masks(outlines: Search) -> None:
+    outlines.dataset = SegmenterJob(outlines.settings, outlines.store).dataset(masked=0)
+    with pytest.raises(TrainingFailed, match="tumour mask"):
+        outlines.run(spec=SEGMENTER, search=RATES)
+    assert not outlines.stored
+
+
+def test_a_segmenter_by_the_best_recipe_follows(outlines: Search) -> None:
+    spec = replace(SEGMENTER, epochs=1)
+    follower, version = searched_and_trained(outlines, spec, RATES)
+
+    assert follower.spec.task is Task.SEGMENTATION
+    assert version.task is Task.SEGMENTATION
+    assert version.spec["learning_rate"] == follower.spec.learning_rate
 
 
 @pytest.mark.parametrize(

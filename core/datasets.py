@@ -118,16 +118,44 @@ class LabelErrors:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskFinding:
+    """Masks with which the same is the matter; ``problem`` says in plain words what.
+
+    ``refused`` if files were left out for it: the slice of the mask, or the mask itself where
+    nothing says of which slice it is. Else both were kept. ``examples`` are paths of some of the
+    ``count`` files.
+    """
+
+    problem: str
+    refused: bool
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskAudit:
+    """What was found out about masks, what was refused first.
+
+    ``unmasked_count`` is of slices with a tumour and no mask, 0 where no slice has one.
+    """
+
+    findings: tuple[MaskFinding, ...]
+    unmasked_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetAudit:
     """What was found out about a data set, at its arrival. Numbers are of slices unless named.
 
     ``unreadable_count`` and ``contradictory_exact_count`` (equal pictures under different labels)
-    were left out; everything else is about what was kept. Examples are a few of many. Components
-    count sets of two or more near-duplicates, pairs count pairs of different files. ``leakage``
-    is empty without a Training/Testing layout. ``class_ratio`` is the largest class over the
-    smallest. ``kinds`` maps file format and colour mode, such as ``JPEG RGB``, to a number.
-    ``sizes`` has the commonest, of ``size_count`` in all. ``label_errors`` alone comes later: None
-    until a training job has cross-validated on the set, then what the last such job found.
+    were left out, as were slices whose masks were refused; everything else is about what was
+    kept. Examples are a few of many. Components count sets of two or more near-duplicates, pairs
+    count pairs of different files. ``leakage`` is empty without a Training/Testing layout.
+    ``class_ratio`` is the largest class over the smallest. ``kinds`` maps file format and colour
+    mode, such as ``JPEG RGB``, to a number. ``sizes`` has the commonest, of ``size_count`` in all.
+    ``label_errors`` alone comes later: None until a training job has cross-validated on the set,
+    then what the last such job found. ``masks`` is None for data sets from before these were
+    audited.
     ``page_sha256`` is the hex SHA-256 of the HTML page.
     """
 
@@ -150,6 +178,7 @@ class DatasetAudit:
     shortcut_control: ShortcutControl | None
     warnings: tuple[str, ...]
     label_errors: LabelErrors | None = None
+    masks: MaskAudit | None = None
     page_sha256: str = ""
 
 

@@ -16,6 +16,8 @@ from core.datasets import (
     DatasetAudit,
     LabelErrors,
     LabelSuspect,
+    MaskAudit,
+    MaskFinding,
     ShortcutControl,
     SimilarPair,
     SizeCount,
@@ -115,6 +117,7 @@ def dataset_from_row(row: tables.DatasetRow) -> Dataset:
 
 def _audit_from_json(values: Mapping[str, Any]) -> DatasetAudit:
     control, errors = values["shortcut_control"], values["label_errors"]
+    masks = values.get("masks")  # audits from before have none
     return DatasetAudit(
         **{
             **values,
@@ -129,6 +132,7 @@ def _audit_from_json(values: Mapping[str, Any]) -> DatasetAudit:
             "shortcut_control": control and _control_from_json(control),
             "warnings": tuple(values["warnings"]),
             "label_errors": errors and _label_errors_from_json(errors),
+            "masks": masks and _mask_audit_from_json(masks),
         }
     )
 
@@ -148,6 +152,14 @@ def _pairs_from_json(pairs: list[Mapping[str, Any]]) -> tuple[SimilarPair, ...]:
 
 def _control_from_json(values: Mapping[str, Any]) -> ShortcutControl:
     return ShortcutControl(**{**values, "telling": tuple(values["telling"])})
+
+
+def _mask_audit_from_json(values: Mapping[str, Any]) -> MaskAudit:
+    findings = (
+        MaskFinding(**{**finding, "examples": tuple(finding["examples"])})
+        for finding in values["findings"]
+    )
+    return MaskAudit(findings=tuple(findings), unmasked_count=values["unmasked_count"])
 
 
 def _label_errors_from_json(values: Mapping[str, Any]) -> LabelErrors:

@@ -27,6 +27,7 @@ from core.datasets import (
     Dataset,
     DatasetAudit,
     LabelErrors,
+    MaskAudit,
     OnBadFile,
     ShortcutControl,
     SimilarPair,
@@ -279,6 +280,7 @@ def _dataset_audit(audit: DatasetAudit) -> datasets_pb2.DatasetAudit:
         blank_examples=audit.blank_examples,
         shortcut_control=_shortcut_control(audit.shortcut_control),
         label_errors=_label_errors(audit.label_errors),
+        masks=_mask_audit(audit.masks),
     )
 
 
@@ -294,6 +296,15 @@ def _similar_pair(pair: SimilarPair) -> datasets_pb2.SimilarPair:
 
 def _shortcut_control(control: ShortcutControl | None) -> datasets_pb2.ShortcutControl | None:
     return None if control is None else datasets_pb2.ShortcutControl(**asdict(control))
+
+
+def _mask_audit(masks: MaskAudit | None) -> datasets_pb2.MaskAudit | None:
+    if masks is None:
+        return None
+    return datasets_pb2.MaskAudit(
+        findings=[datasets_pb2.MaskFinding(**asdict(finding)) for finding in masks.findings],
+        unmasked_count=masks.unmasked_count,
+    )
 
 
 def _label_errors(errors: LabelErrors | None) -> datasets_pb2.LabelErrors | None:

@@ -6,6 +6,7 @@ from services.cli.output import Row
 
 _KINDS_SHOWN = 3
 _SUSPECTS_SHOWN = 5
+_MASKS_SHOWN = 3
 
 
 def audit_facts(audit: Row | None) -> list[tuple[str, str]]:
@@ -26,7 +27,22 @@ def _numbers(audit: Row) -> Iterator[tuple[str, str]]:
     yield "kinds", ", ".join(f"{kind} {count}" for kind, count in _commonest(audit["kinds"]))
     yield "blank", str(audit["blank_count"])
     yield "shortcut control", _shortcut(audit["shortcut_control"])
+    yield from _masks(audit["masks"])
     yield from _label_errors(audit["label_errors"])
+
+
+def _masks(masks: Row | None) -> Iterator[tuple[str, str]]:
+    """Nothing where nothing is the matter."""
+    if masks is None:
+        return
+    for finding in masks["findings"]:
+        shown = finding["examples"][:_MASKS_SHOWN]
+        more = finding["count"] - len(shown)
+        named = ", ".join(shown) + (f" and {more} more" if more else "")
+        name = "refused mask" if finding["refused"] else "odd mask"
+        yield name, f"{finding['problem']}: {named}"
+    if masks["unmasked_count"]:
+        yield "without a mask", f"{masks['unmasked_count']} scans with a tumour"
 
 
 def _label_errors(errors: Row | None) -> Iterator[tuple[str, str]]:

@@ -26,7 +26,11 @@ def test_a_data_set_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
 
 @pytest.mark.parametrize(
     "audit",
-    [None, an_audit(), an_audit(shortcut_control=None, label_errors=None, leakage={}, sizes=())],
+    [
+        None,
+        an_audit(),
+        an_audit(shortcut_control=None, label_errors=None, leakage={}, sizes=(), masks=None),
+    ],
     ids=["from before audits", "full", "sparse"],
 )
 def test_an_audit_comes_back_to_the_last_bit(

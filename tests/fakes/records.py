@@ -12,6 +12,8 @@ from core.datasets import (
     DatasetItem,
     LabelErrors,
     LabelSuspect,
+    MaskAudit,
+    MaskFinding,
     ShortcutControl,
     SimilarPair,
     SizeCount,
@@ -98,6 +100,23 @@ def an_audit(**changes: Any) -> DatasetAudit:
         ),
         "warnings": ("The Testing part leaks.", "Das Bild ist schwarz \N{BRAIN}"),
         "label_errors": LabelErrors(count=1, suspects=(suspect,)),
+        "masks": MaskAudit(
+            findings=(
+                MaskFinding(
+                    problem="has several shades",
+                    refused=True,
+                    count=5,
+                    examples=("glioma/3.png", "glioma/4.png", "glioma/5.png", "glioma/6.png"),
+                ),
+                MaskFinding(
+                    problem="marks hardly a pixel of the head",
+                    refused=False,
+                    count=1,
+                    examples=("pituitary/7.png",),
+                ),
+            ),
+            unmasked_count=2,
+        ),
         "page_sha256": "f" * 64,
     }
     return DatasetAudit(**(values | changes))

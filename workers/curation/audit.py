@@ -19,6 +19,8 @@ from core.datasets import (
 from core.labels import LABELS, TumourLabel
 from workers.curation.audit_warnings import with_warnings
 from workers.curation.looks import Look
+from workers.curation.mask_audit import audit_masks
+from workers.curation.mask_check import MaskFound
 from workers.curation.near_duplicates import (
     THUMBNAIL_SIDE,
     NearDuplicates,
@@ -38,10 +40,11 @@ Looks = Mapping[str, Look]
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """How many files were not kept, by cause."""
+    """How many files were not kept, by cause; which ones, where their masks are the cause."""
 
     unreadable: int = 0
     contradictory: int = 0
+    masks: tuple[MaskFound, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +55,16 @@ class Audited:
     audit: DatasetAudit
 
 
-def audit_dataset(items: Sequence[DatasetItem], looks: Looks, left_out: LeftOut) -> Audited:
+def audit_dataset(
+    items: Sequence[DatasetItem],
+    looks: Looks,
+    left_out: LeftOut,
+    odd_masks: Sequence[MaskFound] = (),
+) -> Audited:
     """Look for copies, contradictions, leaks and shortcuts among at least one item.
 
-    No picture may have two labels. ``looks`` has every item's picture.
+    No picture may have two labels. ``looks`` has every item's picture. ``odd_masks`` were kept,
+    but are to be looked at.
     """
     firsts = _first_of_each_picture(items)
     shown = [item for item in firsts if not looks[item.sha256].blank]
@@ -86,6 +95,7 @@ def audit_dataset(items: Sequence[DatasetItem], looks: Looks, left_out: LeftOut)
         blank_examples=tuple(blank[:MAX_BLANK_NAMED]),
         shortcut_control=_shortcut_control(named, looks),
         warnings=(),
+        masks=audit_masks(named, left_out.masks, odd_masks),
     )
     return Audited(items=named, audit=with_warnings(audit, named))
 

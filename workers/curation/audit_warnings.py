@@ -1,11 +1,12 @@
 """An audit's findings in plain words: what is the matter, and what to do about it."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from core.datasets import DatasetAudit, DatasetItem, ShortcutControl, Split
+from core.datasets import DatasetAudit, DatasetItem, MaskAudit, ShortcutControl, Split
 
 MAX_CLASS_RATIO: Final = 3.0
 """Largest class over smallest; above this the smaller one needs care."""
@@ -24,6 +25,7 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
         *_blanks(audit),
         *_copies(audit),
         *_left_out(audit),
+        *_masks(audit),
         *_balance(audit),
         *_groups(items),
     )
@@ -123,6 +125,34 @@ def _copies(audit: DatasetAudit) -> Iterator[str]:
 def _left_out(audit: DatasetAudit) -> Iterator[str]:
     if audit.unreadable_count:
         yield f"{_files(audit.unreadable_count)} left out, because they cannot be read."
+
+
+def _masks(audit: DatasetAudit) -> Iterator[str]:
+    if audit.masks is None:
+        return
+    refused, odd = _summed(audit.masks, refused=True), _summed(audit.masks, refused=False)
+    if refused:
+        yield (
+            f"{_files(refused.total())} left out, because masks cannot be used "
+            f"({_reasons(refused)}). Mend them and upload the data set again."
+        )
+    if odd:
+        yield f"There are odd masks ({_reasons(odd)}). They are used as they are: look at them."
+    if unmasked := audit.masks.unmasked_count:
+        yield (
+            f"{_count(unmasked, 'slice')} with a tumour {'has' if unmasked == 1 else 'have'} no "
+            "mask: a segmenter does not learn from what has none."
+        )
+
+
+def _summed(masks: MaskAudit, *, refused: bool) -> Counter[str]:
+    found = (finding for finding in masks.findings if finding.refused is refused)
+    return Counter({finding.problem: finding.count for finding in found})
+
+
+def _reasons(counts: Counter[str]) -> str:
+    """``has several shades: 2; is not there: 1``."""
+    return "; ".join(f"{problem}: {count:,}" for problem, count in counts.items())
 
 
 def _balance(audit: DatasetAudit) -> Iterator[str]:

@@ -40,7 +40,14 @@ from workers.curation.manifest import (
     is_of_interest,
     strip_common_folder,
 )
-from workers.curation.mask_check import mask_problem
+from workers.curation.mask_check import (
+    MaskFault,
+    MaskFound,
+    MaskProblem,
+    mask_oddity,
+    mask_problem,
+)
+from workers.curation.refused import Refused
 from workers.curation.sources import SourceFile, open_source
 from workers.imaging.decode import ImageLimits, decode_grey
 
@@ -117,9 +124,9 @@ def _take_in(
 ) -> Dataset:
     received = _receive(open_source(request, store, settings), store, ImageLimits.of(settings))
     described = describe(received.pictures.keys() | received.damaged.keys(), received.manifest)
-    items, damaged = _check(described.slices, _Checker(received, store, ImageLimits.of(settings)))
-    items, contradictory = _without_contradictions(items)
-    rejected = [*described.rejected, *damaged, *contradictory]
+    checked, refused = _check(described.slices, _Checker(received, store, ImageLimits.of(settings)))
+    items, contradictory = _without_contradictions([c.item for c in checked])
+    rejected = [*(r.named for r in (*described.rejected, *refused)), *contradictory]
     if rejected and request.on_bad_file is OnBadFile.REFUSE:
         raise DatasetRefused(
             f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
@@ -129,10 +136,21 @@ def _take_in(
     _check_classes(len(described.slices), items, rejected)
     looks = {picture.sha256: picture.look for picture in received.pictures.values()}
     _check_visible(items, looks)
-    left_out = LeftOut(unreadable=len(damaged), contradictory=len(contradictory))
+    left_out = LeftOut(
+        unreadable=sum(r.mask_fault is None for r in refused),
+        contradictory=len(contradictory),
+        masks=tuple(_mask_faults([*described.rejected, *refused])),
+    )
     items.sort(key=lambda item: item.path)
-    audited = audit_dataset(items, looks, left_out)
+    odd = [MaskFound(path=c.item.path, fault=c.oddity) for c in checked if c.oddity]
+    audited = audit_dataset(items, looks, left_out, odd)
     return _dataset(request, store, clock, audited, tuple(rejected[:MAX_REJECTED]))
+
+
+def _mask_faults(refused: Iterable[Refused]) -> Iterator[MaskFound]:
+    for one in refused:
+        if one.mask_fault is not None:
+            yield MaskFound(path=one.path, fault=one.mask_fault)
 
 
 # --- receiving --------------------------------------------------------------------------------
@@ -245,18 +263,26 @@ def _without_common_folder(
 # --- checking ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """A slice that can be used; ``oddity`` is what is to be looked at in its mask."""
+
+    item: DatasetItem
+    oddity: MaskFault | None = None
+
+
 def _check(
     slices: Sequence[Described], checker: "_Checker"
-) -> tuple[list[DatasetItem], list[RejectedFile]]:
-    items: list[DatasetItem] = []
-    rejected: list[RejectedFile] = []
+) -> tuple[list[_Checked], list[Refused]]:
+    good: list[_Checked] = []
+    refused: list[Refused] = []
     with ThreadPoolExecutor(_DECODERS) as pool:
-        for described, checked in zip(slices, pool.map(checker.checked, slices), strict=True):
-            if isinstance(checked, DatasetItem):
-                items.append(checked)
+        for checked in pool.map(checker.checked, slices):
+            if isinstance(checked, _Checked):
+                good.append(checked)
             else:
-                rejected.append(RejectedFile(described.path, checked))
-    return items, rejected
+                refused.append(checked)
+    return good, refused
 
 
 class _Checker:
@@ -267,11 +293,11 @@ class _Checker:
         self._store = store
         self._limits = limits
 
-    def checked(self, described: Described) -> DatasetItem | str:
+    def checked(self, described: Described) -> _Checked | Refused:
         """The item, or what is wrong with it."""
         picture = self._received.pictures.get(described.path)
         if picture is None:
-            return self._received.damaged[described.path]
+            return Refused(path=described.path, problem=self._received.damaged[described.path])
         item = DatasetItem(
             path=described.path,
             sha256=picture.sha256,
@@ -283,41 +309,55 @@ class _Checker:
             split=described.split,
         )
         if described.mask is None:
-            return item
+            return _Checked(item=item)
         mask = self._received.pictures.get(described.mask)
         if mask is None:
-            return f"its mask {described.mask}: {self._received.damaged[described.mask]}"
-        problem = _at_a_glance(mask, picture, described.label) or self._within(mask, picture)
-        if problem is not None:
-            return f"its mask {described.mask} {problem}"
-        return replace(item, mask_sha256=mask.sha256)
+            return Refused(
+                path=described.path,
+                problem=f"its mask {described.mask}: {self._received.damaged[described.mask]}",
+                mask_fault=MaskFault.UNREADABLE,
+            )
+        found = _at_a_glance(mask, picture, described.label) or self._within(mask, picture)
+        if isinstance(found, MaskProblem):
+            return Refused(
+                path=described.path,
+                problem=f"its mask {described.mask} {found.words}",
+                mask_fault=found.fault,
+            )
+        return _Checked(item=replace(item, mask_sha256=mask.sha256), oddity=found)
 
-    def _within(self, mask: _Picture, picture: _Picture) -> str | None:
-        """What its pixels have wrong. Only masks are decoded again, with their slices."""
+    def _within(self, mask: _Picture, picture: _Picture) -> MaskProblem | MaskFault | None:
+        """What is wrong or odd in its pixels. Only masks are decoded again, with their slices."""
         if not mask.brightest:
             return None
-        return mask_problem(self._grey(mask), self._grey(picture))
+        pixels, slice_pixels = self._grey(mask), self._grey(picture)
+        return mask_problem(pixels, slice_pixels) or mask_oddity(pixels, slice_pixels)
 
     def _grey(self, picture: _Picture) -> NDArray[np.uint8]:
         return decode_grey(read_blob(self._store, picture.sha256), self._limits)
 
 
-def _at_a_glance(mask: _Picture, picture: _Picture, label: TumourLabel) -> str | None:
+def _at_a_glance(mask: _Picture, picture: _Picture, label: TumourLabel) -> MaskProblem | None:
     """What is wrong with a mask, which is black but where the tumour is, as a whole."""
+    healthy = label is TumourLabel.NO_TUMOR
     if (mask.width, mask.height) != (picture.width, picture.height):
-        return (
+        fault = MaskFault.OTHER_SIZE
+        words = (
             f"has {mask.width} x {mask.height} pixels, the picture "
             f"{picture.width} x {picture.height}"
         )
-    if mask.sha256 == picture.sha256:
-        return "is the picture itself"
-    if label is TumourLabel.NO_TUMOR:
-        return f"marks a tumour, but its label is {label}" if mask.brightest else None
-    if not mask.brightest:
-        return f"is black all over and marks no tumour, but its label is {label}"
-    if mask.darkest:
-        return "is nowhere black, so it marks the whole picture"
-    return None
+    elif mask.sha256 == picture.sha256:
+        fault, words = MaskFault.PICTURE, "is the picture itself"
+    elif healthy and mask.brightest:
+        fault, words = MaskFault.HEALTHY, f"marks a tumour, but its label is {label}"
+    elif not healthy and not mask.brightest:
+        fault = MaskFault.BLACK
+        words = f"is black all over and marks no tumour, but its label is {label}"
+    elif mask.darkest:
+        fault, words = MaskFault.NOWHERE_BLACK, "is nowhere black, so it marks the whole picture"
+    else:
+        return None
+    return MaskProblem(fault=fault, words=words)
 
 
 def _without_contradictions(

@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from core.datasets import Split
-from core.errors import DatasetRefused, RejectedFile
+from core.errors import DatasetRefused
 from core.labels import TumourLabel, parse_label
+from workers.curation.mask_check import MaskFault
+from workers.curation.refused import Refused
 
 MANIFEST: Final = "manifest.csv"
 PICTURE_SUFFIXES: Final = frozenset(
@@ -44,7 +46,7 @@ class Description:
     """Every slice of a data set, and what could not be understood."""
 
     slices: tuple[Described, ...]
-    rejected: tuple[RejectedFile, ...] = field(default=())
+    rejected: tuple[Refused, ...] = field(default=())
 
 
 def strip_common_folder(paths: Sequence[str]) -> int:
@@ -84,14 +86,15 @@ def _by_folder(paths: Sequence[str]) -> Description:
         label, split = _from_folders(path)
         if _is_mask(path):
             rejected.append(
-                RejectedFile(
-                    path,
-                    f"by its name it is a mask, no slice; name it in the column mask of {MANIFEST} "
-                    "or remove it",
+                Refused(
+                    path=path,
+                    problem="by its name it is a mask, no slice; name it in the column mask of "
+                    f"{MANIFEST} or remove it",
+                    mask_fault=MaskFault.UNNAMED,
                 )
             )
         elif label is None:
-            rejected.append(RejectedFile(path, "no folder above it names a known class"))
+            rejected.append(Refused(path=path, problem="no folder above it names a known class"))
         else:
             slices.append(Described(path=path, label=label, split=split))
     return Description(slices=tuple(slices), rejected=tuple(rejected))
@@ -127,7 +130,7 @@ def _rows(manifest: bytes) -> Sequence[Mapping[str, str]]:
 
 def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Description:
     slices: list[Described] = []
-    rejected: list[RejectedFile] = []
+    rejected: list[Refused] = []
     seen: set[str] = set()
     masks = {_plain(row.get("mask", "")) for row in rows}
     for row in rows:
@@ -137,7 +140,7 @@ def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Descript
         if isinstance(described, Described):
             slices.append(described)
         else:
-            rejected.append(RejectedFile(path or MANIFEST, described))
+            rejected.append(described)
     return Description(slices=tuple(slices), rejected=tuple(rejected))
 
 
@@ -148,21 +151,17 @@ def _plain(path: str) -> str:
 
 def _described(
     row: Mapping[str, str], path: str, paths: set[str], seen: set[str], masks: set[str]
-) -> Described | str:
+) -> Described | Refused:
     """What the row says, or what is wrong with it; ``masks`` are those of all rows."""
     label, mask = parse_label(row["label"]), _plain(row.get("mask", ""))
-    if not path:
-        return f"a row names no path{f', only the mask {mask}' if mask else ''}"
-    if path in seen:
-        return f"{MANIFEST} names it twice"
-    if path not in paths:
-        return f"{MANIFEST} names it, but it is not there"
+    if problem := _place_problem(path, mask, paths, seen, masks):
+        return Refused(path=path or MANIFEST, problem=problem)
     if label is None:
-        return f"{MANIFEST} gives it the unknown label {row['label']!r}"
-    if path in masks and path != mask:
-        return f"{MANIFEST} names it as a slice and as the mask of another"
+        return Refused(path=path, problem=f"{MANIFEST} gives it the unknown label {row['label']!r}")
     if mask and mask not in paths:
-        return f"its mask {mask} is not there"
+        return Refused(
+            path=path, problem=f"its mask {mask} is not there", mask_fault=MaskFault.MISSING
+        )
     return Described(
         path=path,
         label=label,
@@ -170,3 +169,18 @@ def _described(
         split=_from_folders(path)[1],
         mask=mask or None,
     )
+
+
+def _place_problem(
+    path: str, mask: str, paths: set[str], seen: set[str], masks: set[str]
+) -> str | None:
+    """What is wrong with a row's path, if anything is."""
+    if not path:
+        return f"a row names no path{f', only the mask {mask}' if mask else ''}"
+    if path in seen:
+        return f"{MANIFEST} names it twice"
+    if path not in paths:
+        return f"{MANIFEST} names it, but it is not there"
+    if path in masks and path != mask:
+        return f"{MANIFEST} names it as a slice and as the mask of another"
+    return None

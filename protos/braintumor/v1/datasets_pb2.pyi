@@ -172,6 +172,7 @@ class DatasetAudit(_message.Message):
     BLANK_EXAMPLES_FIELD_NUMBER: _builtins.int
     SHORTCUT_CONTROL_FIELD_NUMBER: _builtins.int
     LABEL_ERRORS_FIELD_NUMBER: _builtins.int
+    MASKS_FIELD_NUMBER: _builtins.int
     unreadable_count: _builtins.int
     """Files that were left out because they cannot be read."""
     exact_duplicate_count: _builtins.int
@@ -228,6 +229,10 @@ class DatasetAudit(_message.Message):
     def label_errors(self) -> Global___LabelErrors:
         """Likely label errors, found by the last training job with folds; absent until there was one."""
 
+    @_builtins.property
+    def masks(self) -> Global___MaskAudit:
+        """What is the matter with masks; absent in data sets from before masks were audited."""
+
     def __init__(
         self,
         *,
@@ -250,14 +255,81 @@ class DatasetAudit(_message.Message):
         blank_examples: _abc.Iterable[_builtins.str] | None = ...,
         shortcut_control: Global___ShortcutControl | None = ...,
         label_errors: Global___LabelErrors | None = ...,
+        masks: Global___MaskAudit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["label_errors", b"label_errors", "shortcut_control", b"shortcut_control"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label_errors", b"label_errors", "masks", b"masks", "shortcut_control", b"shortcut_control"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank_count", b"blank_count", "blank_examples", b"blank_examples", "class_ratio", b"class_ratio", "contradictory_exact_count", b"contradictory_exact_count", "contradictory_examples", b"contradictory_examples", "contradictory_pair_count", b"contradictory_pair_count", "exact_duplicate_count", b"exact_duplicate_count", "kinds", b"kinds", "label_errors", b"label_errors", "leakage", b"leakage", "near_duplicate_component_count", b"near_duplicate_component_count", "near_duplicate_count", b"near_duplicate_count", "near_duplicate_examples", b"near_duplicate_examples", "near_duplicate_pair_count", b"near_duplicate_pair_count", "shortcut_control", b"shortcut_control", "size_count", b"size_count", "sizes", b"sizes", "unreadable_count", b"unreadable_count", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank_count", b"blank_count", "blank_examples", b"blank_examples", "class_ratio", b"class_ratio", "contradictory_exact_count", b"contradictory_exact_count", "contradictory_examples", b"contradictory_examples", "contradictory_pair_count", b"contradictory_pair_count", "exact_duplicate_count", b"exact_duplicate_count", "kinds", b"kinds", "label_errors", b"label_errors", "leakage", b"leakage", "masks", b"masks", "near_duplicate_component_count", b"near_duplicate_component_count", "near_duplicate_count", b"near_duplicate_count", "near_duplicate_examples", b"near_duplicate_examples", "near_duplicate_pair_count", b"near_duplicate_pair_count", "shortcut_control", b"shortcut_control", "size_count", b"size_count", "sizes", b"sizes", "unreadable_count", b"unreadable_count", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetAudit: _TypeAlias = DatasetAudit  # noqa: Y015
+
+@_typing.final
+class MaskAudit(_message.Message):
+    """What was found out about masks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    UNMASKED_COUNT_FIELD_NUMBER: _builtins.int
+    unmasked_count: _builtins.int
+    """Slices with a tumour and no mask; 0 where no slice has one."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___MaskFinding]:
+        """Each kind of finding once: those that files were left out for first, then the commonest first."""
+
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___MaskFinding] | None = ...,
+        unmasked_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings", "unmasked_count", b"unmasked_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskAudit: _TypeAlias = MaskAudit  # noqa: Y015
+
+@_typing.final
+class MaskFinding(_message.Message):
+    """Masks with which the same is the matter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    problem: _builtins.str
+    """What it is, in plain words."""
+    refused: _builtins.bool
+    """Whether files were left out for it: the slice of the mask, or the mask itself where nothing
+    says of which slice it is. Else both were kept, and are to be looked at.
+    """
+    count: _builtins.int
+    """Files."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of some of them, relative to the data set."""
+
+    def __init__(
+        self,
+        *,
+        problem: _builtins.str = ...,
+        refused: _builtins.bool = ...,
+        count: _builtins.int = ...,
+        examples: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "examples", b"examples", "problem", b"problem", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskFinding: _TypeAlias = MaskFinding  # noqa: Y015
 
 @_typing.final
 class SimilarPair(_message.Message):

@@ -14,6 +14,8 @@ from core.labels import TumourLabel
 from core.registry import SCORES
 from core.training import Backbone, Optimizer, Precision, TrainingSpec
 from db.mappers import (
+    dataset_from_row,
+    dataset_values,
     from_us,
     metric_values,
     model_from_row,
@@ -21,7 +23,8 @@ from db.mappers import (
     spec_from_json,
     to_us,
 )
-from db.tables import ModelVersionRow
+from db.tables import DatasetRow, ModelVersionRow
+from tests.fakes.records import a_dataset, an_audit
 from tests.fakes.registry import a_model_version, an_evaluation
 
 
@@ -99,6 +102,13 @@ def stored(spec: TrainingSpec) -> dict[str, Any]:
     """The spec as SQL gives it back."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
     return values
+
+
+def test_an_audit_from_before_masks_were_audited_is_read() -> None:
+    values = dataset_values(a_dataset())
+    del values["audit"]["masks"]
+    audit = dataset_from_row(DatasetRow(**values)).audit
+    assert audit == an_audit(masks=None)
 
 
 def test_a_spec_survives_the_way_through_sql() -> None:

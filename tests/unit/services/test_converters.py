@@ -210,6 +210,16 @@ def test_a_data_set_counts_every_class() -> None:
     assert message.create_time.ToDatetime(tzinfo=UTC) == NOW
 
 
+def test_a_data_sets_audit_tells_of_its_masks() -> None:
+    masks = converters.dataset_message(a_dataset()).audit.masks
+    assert [(f.refused, f.count, len(f.examples)) for f in masks.findings] == [
+        (True, 5, 4),
+        (False, 1, 1),
+    ]
+    assert masks.findings[0].problem == "has several shades"
+    assert masks.unmasked_count == 2
+
+
 def test_upload_parts_are_told_apart() -> None:
     header = datasets_pb2.UploadHeader(dataset_id="d", on_bad_file=datasets_pb2.ON_BAD_FILE_SKIP)
     file = datasets_pb2.UploadFile(path="p", size_bytes=3, sha256="ff")

@@ -43,6 +43,22 @@ def test_what_was_found_is_told(found: LabelErrors | None, told: list[str]) -> N
     assert facts(found) == told
 
 
+def test_masks_are_told_by_what_is_the_matter() -> None:
+    message = dataset_message(a_dataset(audit=an_audit()))
+    told = [(name, text) for name, text in audit_facts(row(message)["audit"]) if "mask" in name]
+    assert told == [
+        ("refused mask", "has several shades: glioma/3.png, glioma/4.png, glioma/5.png and 2 more"),
+        ("odd mask", "marks hardly a pixel of the head: pituitary/7.png"),
+        ("without a mask", "2 scans with a tumour"),
+    ]
+
+
+def test_of_masks_that_were_not_audited_nothing_is_told() -> None:
+    message = dataset_message(a_dataset(audit=an_audit(masks=None)))
+    assert not message.audit.HasField("masks")
+    assert not [name for name, _ in audit_facts(row(message)["audit"]) if "mask" in name]
+
+
 def test_only_the_likeliest_are_listed() -> None:
     told = facts(errors(73, 50))
     assert len(told) == 7

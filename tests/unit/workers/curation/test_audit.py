@@ -14,6 +14,7 @@ from tests.fakes.slices import a_head, framed, jpeg, png
 from workers.curation.audit import Audited, LeftOut, audit_dataset
 from workers.curation.audit_warnings import with_warnings
 from workers.curation.looks import Look, look_at
+from workers.curation.mask_check import MaskFault, MaskFound
 from workers.imaging.decode import ImageLimits, decode_grey
 
 GLIOMA, PITUITARY = TumourLabel.GLIOMA, TumourLabel.PITUITARY
@@ -197,6 +198,34 @@ def test_likely_label_errors_are_told_behind_what_is_certain(count: int, words: 
 def test_no_label_errors_are_no_warning(errors: LabelErrors | None) -> None:
     audit = with_warnings(an_audit(label_errors=errors), heads().items)
     assert not any("mislabelled" in text for text in audit.warnings)
+
+
+def test_what_is_the_matter_with_masks_is_told() -> None:
+    made = heads()
+    made.items = [replace(item, mask_sha256=None) for item in made.items]
+    made.items[0] = replace(made.items[0], mask_sha256="m")
+    refused = (
+        MaskFound(path="x.png", fault=MaskFault.MISSING),
+        MaskFound(path="y.png", fault=MaskFault.SHADES),
+        MaskFound(path="z.png", fault=MaskFault.SHADES),
+    )
+    odd = [MaskFound(path=made.items[0].path, fault=MaskFault.SMALL)]
+    found = audit_dataset(made.items, made.looks, LeftOut(masks=refused), odd)
+    assert warned(
+        found,
+        "3 files were left out, because masks cannot be used (has several shades: 2; is not "
+        "there: 1). Mend",
+    )
+    assert warned(found, "odd masks (marks hardly a pixel of the head: 1)")
+    assert warned(found, "5 slices with a tumour have no mask")
+    assert found.audit.unreadable_count == 0
+
+
+def test_without_masks_nothing_is_said_of_them() -> None:
+    made = heads()
+    assert not warned(made.audited(), "mask")
+    unaudited = with_warnings(an_audit(masks=None), made.items)
+    assert not [text for text in unaudited.warnings if "mask" in text]
 
 
 def test_an_imbalance_is_told() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from core.datasets import Dataset, OnBadFile, audit_page_key
+from core.datasets import Dataset, MaskAudit, OnBadFile, audit_page_key
 from core.errors import DatasetRefused
 from core.messages import IngestRequest, IngestSource
 from core.settings import Settings
@@ -99,6 +100,73 @@ def test_what_was_left_out_is_counted_and_named(worker: Worker) -> None:
     assert (len(dataset.rejected), dataset.item_count) == (4, 8)
     page = worker.page(dataset)
     assert all(path in page for path in bad)
+
+
+def a_mask(row: int, column: int, side: int = 8, shade: int = 255) -> NDArray[np.uint8]:
+    mask = np.zeros((128, 128), np.uint8)
+    mask[row : row + side, column : column + side] = shade
+    return mask
+
+
+def test_masks_that_were_refused_or_are_odd_are_counted_and_named(worker: Worker) -> None:
+    masks = {
+        "glioma/0.png": png(a_mask(60, 60)),
+        "pituitary/1.png": png(a_mask(60, 60, side=1)),
+        "glioma/2.png": png(a_mask(0, 0)),
+        "glioma/4.png": png(a_mask(60, 60) + a_mask(80, 60, shade=90)),
+        "glioma/6.png": png(a_mask(50, 60) + a_mask(80, 60, shade=100)),
+        "pituitary/3.png": b"broken",
+    }
+    rows = [f"{path},{path.split('/')[0]},m/{path}" for path in masks]
+    rows += [f"{path},{path.split('/')[0]}," for path in clean() if path not in masks]
+    rows += ["glioma/8.png,glioma,m/none.png", "glioma/10.png,glioma,", "glioma/12.png,glioma,"]
+    more = {f"glioma/{seed}.png": png(a_head(seed)) for seed in (8, 10, 12, 14)}
+    more["pituitary/9.png"] = png(a_head(9))
+    rows.append("pituitary/9.png,pituitary,")
+    dataset = worker.take(
+        {
+            **clean(),
+            **more,
+            **{f"m/{path}": data for path, data in masks.items()},
+            "manifest.csv": "\n".join(["path,label,mask", *rows]).encode(),
+        },
+        on_bad=OnBadFile.SKIP,
+    )
+    audit = dataset.audit
+    assert audit is not None
+    assert audit.masks is not None
+    found = {(f.problem, f.refused): f.examples for f in audit.masks.findings}
+    assert found == {
+        ("has several shades", True): ("glioma/4.png", "glioma/6.png"),
+        ("marks nothing inside of the head", True): ("glioma/2.png",),
+        ("cannot be read", True): ("pituitary/3.png",),
+        ("is not there", True): ("glioma/8.png",),
+        ("marks hardly a pixel of the head", False): ("pituitary/1.png",),
+    }
+    assert audit.unreadable_count == 0
+    assert (dataset.mask_count, audit.masks.unmasked_count) == (2, dataset.item_count - 2)
+    page = worker.page(dataset)
+    assert "<h2>Masks</h2>" in page
+    assert "<td>has several shades</td><td>2</td><td>left out</td>" in page
+    assert "<td>marks hardly a pixel of the head</td><td>1</td><td>kept</td>" in page
+
+
+def test_masks_that_no_manifest_names_are_told(worker: Worker) -> None:
+    dataset = worker.take(
+        {**clean(), "glioma/0_mask.png": png(a_mask(60, 60))}, on_bad=OnBadFile.SKIP
+    )
+    assert dataset.audit is not None
+    assert dataset.audit.masks is not None
+    (finding,) = dataset.audit.masks.findings
+    assert (finding.refused, finding.examples) == (True, ("glioma/0_mask.png",))
+    assert "no manifest" in finding.problem
+
+
+def test_a_page_of_a_data_set_without_masks_does_not_speak_of_them(worker: Worker) -> None:
+    dataset = worker.take(clean())
+    assert dataset.audit is not None
+    assert dataset.audit.masks == MaskAudit(findings=(), unmasked_count=0)
+    assert "<h2>Masks</h2>" not in worker.page(dataset)
 
 
 def test_a_given_layout_has_its_leakage_measured(worker: Worker) -> None:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.curation.mask_check import mask_problem
+from workers.curation.mask_check import MaskFault, mask_oddity, mask_problem
 
 Grey = NDArray[np.uint8]
 
@@ -37,13 +37,37 @@ def test_a_smoothed_edge_is_no_second_shade() -> None:
 @pytest.mark.parametrize("shades", [(1, 2, 4), (100, 255), (29, 226)])
 def test_several_shades_are_refused(shades: tuple[int, ...]) -> None:
     mask = sum(marking(40 + 12 * n, 50, shade=shade) for n, shade in enumerate(shades))
-    assert "several shades" in str(mask_problem(np.asarray(mask, np.uint8), a_head()))
+    problem = mask_problem(np.asarray(mask, np.uint8), a_head())
+    assert problem is not None
+    assert problem.fault is MaskFault.SHADES
+    assert "several shades" in problem.words
 
 
 def test_a_mark_outside_of_the_head_is_refused() -> None:
-    assert mask_problem(marking(2, 2), a_head()) == "marks nothing inside of the head"
+    problem = mask_problem(marking(2, 2), a_head())
+    assert problem is not None
+    assert problem.fault is MaskFault.OUTSIDE
+    assert problem.words == "marks nothing inside of the head"
 
 
 def test_an_inverted_mask_is_refused() -> None:
     problem = mask_problem(255 - marking(60, 60), a_head())
-    assert problem == "marks 98% of the head: is it inverted?"
+    assert problem is not None
+    assert problem.fault is MaskFault.LARGE
+    assert problem.words == "marks 98% of the head: is it inverted?"
+
+
+@pytest.mark.parametrize(
+    ("mask", "oddity"),
+    [
+        (marking(60, 60), None),
+        (marking(60, 60, side=2), None),
+        (marking(60, 60, side=1), MaskFault.SMALL),
+        (marking(16, 60, side=12), MaskFault.ASTRAY),
+        (marking(20, 60, side=10), None),
+    ],
+    ids=["a tumour", "a small one", "a pixel", "mostly beside the head", "at its edge"],
+)
+def test_what_is_odd_is_told_and_no_more(mask: Grey, oddity: MaskFault | None) -> None:
+    assert mask_problem(mask, a_head()) is None
+    assert mask_oddity(mask, a_head()) is oddity

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from core.labels import TumourLabel
@@ -242,6 +243,15 @@ class ModelVersion:
 def artefact_prefix(digest: str) -> str:
     """The artefact store folder of the model with this content hash."""
     return f"models/{digest}"
+
+
+class ReportFormat(StrEnum):
+    """What there is to read about a version."""
+
+    HTML = "html"
+    """The report."""
+    MARKDOWN = "markdown"
+    """The model card."""
 
 
 @dataclass(frozen=True, kw_only=True)

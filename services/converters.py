@@ -53,6 +53,7 @@ from core.registry import (
     Evaluation,
     Interval,
     ModelVersion,
+    ReportFormat,
     SegmentationEvaluation,
 )
 from core.search import Choice, Dimension, SearchSpec, SearchTrial, TrialState
@@ -115,6 +116,7 @@ TASK: Final = EnumPair(Task, training_pb2.Task, "TASK")
 BACKBONE: Final = EnumPair(Backbone, training_pb2.Backbone, "BACKBONE")
 OPTIMIZER: Final = EnumPair(Optimizer, training_pb2.Optimizer, "OPTIMIZER")
 BATCH_NORM: Final = EnumPair(BatchNorm, training_pb2.BatchNorm, "BATCH_NORM")
+REPORT_FORMAT: Final = EnumPair(ReportFormat, models_pb2.ReportFormat, "REPORT_FORMAT")
 PRECISION: Final = EnumPair(Precision, training_pb2.Precision, "PRECISION")
 TRIAL_STATE: Final = EnumPair(TrialState, training_pb2.TrialState, "TRIAL_STATE")
 JOB_STATE: Final = EnumPair(JobState, training_pb2.JobState, "JOB_STATE")
@@ -516,6 +518,11 @@ def _epoch(epoch: EpochProgress) -> training_pb2.EpochProgress:
 
 
 # --- models -----------------------------------------------------------------------------------
+
+
+def report_format(request: models_pb2.GetEvaluationReportRequest) -> ReportFormat:
+    """What is to be read; the report if nothing is said. Raises ``InvalidArgument``."""
+    return REPORT_FORMAT.from_proto(request.format, "format") or ReportFormat.HTML
 
 
 def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:

@@ -1,6 +1,5 @@
 """``braintumor datasets``: upload, import, list, show, audit, delete."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,6 +16,7 @@ from services.cli.options import (
     resource_id,
 )
 from services.cli.output import Column, Output, Row, when
+from services.cli.pages import write_page
 from services.cli.session import Session, bad_usage, session
 
 if TYPE_CHECKING:
@@ -143,18 +143,10 @@ def audit(
 
     full = resource("datasets", name)
     with session(address, as_json) as connected:
-        client, out = connected.client, connected.out
+        client = connected.client
         request = datasets_pb2.GetDatasetAuditReportRequest(name=full)
         answer = client.call(client.datasets.GetDatasetAuditReport, request)
-        if str(output) == "-":
-            sys.stdout.buffer.write(answer.content)
-            return
-        output.write_bytes(answer.content)
-        size = len(answer.content)
-        if as_json:
-            out.row({"name": full, "output": str(output), "size_bytes": size})
-        else:
-            out.line(f"The audit of {full} is in {output} ({size / 1024:.0f} KiB).")
+        write_page(connected.out, answer.content, output, what="audit", name=full)
 
 
 @app.command("delete")

@@ -1,6 +1,5 @@
-"""``braintumor models``: list, show, compare, promote, rollback, report."""
+"""``braintumor models``: list, show, compare, promote, rollback, report, card."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from services.cli.options import (
     resource,
 )
 from services.cli.output import Output, Row
+from services.cli.pages import PIPE, write_page
 from services.cli.session import bad_usage, session
 
 app = typer.Typer(no_args_is_help=True, help="Trained models, and which of them serves.")
@@ -149,18 +149,35 @@ def report(
 
     full = resource("modelVersions", name)
     with session(address, as_json) as connected:
-        client, out = connected.client, connected.out
+        client = connected.client
         request = models_pb2.GetEvaluationReportRequest(name=full)
         answer = client.call(client.models.GetEvaluationReport, request)
-        if str(output) == "-":
-            sys.stdout.buffer.write(answer.content)
+        write_page(connected.out, answer.content, output, what="report", name=full)
+
+
+@app.command("card")
+def card(
+    name: Name,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="Where to write it; - shows it.")
+    ] = PIPE,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Show the model card: what a version is for, its limits and its numbers (Markdown)."""
+    from braintumor.v1 import models_pb2
+
+    full = resource("modelVersions", name)
+    with session(address, as_json) as connected:
+        client = connected.client
+        request = models_pb2.GetEvaluationReportRequest(
+            name=full, format=models_pb2.REPORT_FORMAT_MARKDOWN
+        )
+        answer = client.call(client.models.GetEvaluationReport, request)
+        if as_json and output == PIPE:
+            connected.out.row({"name": full, "content": answer.content.decode()})
             return
-        output.write_bytes(answer.content)
-        size = len(answer.content)
-        if as_json:
-            out.row({"name": full, "output": str(output), "size_bytes": size})
-        else:
-            out.line(f"The report of {full} is in {output} ({size / 1024:.0f} KiB).")
+        write_page(connected.out, answer.content, output, what="model card", name=full)
 
 
 def _moved(out: Output, move: Any, more: Row | None = None) -> None:

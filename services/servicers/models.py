@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from braintumor.v1 import models_pb2, models_pb2_grpc
 
+from core.registry import ReportFormat
 from services import converters
 from services.call import current_call
 from services.long_work import LongWork
@@ -14,7 +15,10 @@ from services.paging import next_page_token, page_request
 from services.resource_names import MODEL_VERSIONS, parse_name
 from services.usecases.models import ModelUseCases
 
-HTML: Final = "text/html; charset=utf-8"
+CONTENT_TYPES: Final = {
+    ReportFormat.HTML: "text/html; charset=utf-8",
+    ReportFormat.MARKDOWN: "text/markdown; charset=utf-8",
+}
 
 
 class ModelsServicer(models_pb2_grpc.ModelsServicer):
@@ -75,5 +79,8 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         self, request: models_pb2.GetEvaluationReportRequest, context: Any
     ) -> models_pb2.GetEvaluationReportResponse:
         version_id = parse_name(MODEL_VERSIONS, request.name)
-        page = await asyncio.to_thread(self._use_cases.report, version_id)
-        return models_pb2.GetEvaluationReportResponse(content_type=HTML, content=page)
+        wanted = converters.report_format(request)
+        page = await asyncio.to_thread(self._use_cases.report, version_id, wanted)
+        return models_pb2.GetEvaluationReportResponse(
+            content_type=CONTENT_TYPES[wanted], content=page
+        )

@@ -15,6 +15,7 @@ from core.ports import ArtefactStore
 from core.registry import artefact_prefix
 
 REPORT: Final = "report.html"
+MODEL_CARD: Final = "model_card.md"
 MANIFEST: Final = "manifest.json"
 
 _CHUNK: Final = 1 << 20

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.comparison import PairedComparison, Recommendation, recommend
-from core.errors import InvalidArgument, NothingToRollBackTo, WrongTask
+from core.errors import FailedPrecondition, InvalidArgument, NothingToRollBackTo, WrongTask
 from core.paging import Page, PageRequest
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
-from core.registry import PRODUCTION, SERVING, AliasMove, ModelVersion
-from services.usecases.artefacts import REPORT, check_files, read_file
+from core.registry import PRODUCTION, SERVING, AliasMove, ModelVersion, ReportFormat
+from services.usecases.artefacts import MODEL_CARD, REPORT, check_files, find_file, read_file
 from services.usecases.held_out import pair_versions
 from services.usecases.promotion_gate import (
     NOTHING_SERVED,
@@ -150,9 +150,22 @@ class ModelUseCases:
                 raise NothingToRollBackTo(alias)
             return self._move(uow, alias, standing[-2], caller, _rollback(reason))
 
-    def report(self, version_id: str) -> bytes:
-        """The evaluation report, a page of HTML. Raises ``NotFound``, ``ArtefactCorrupt``."""
-        return read_file(self._artefacts, self.get(version_id).digest, REPORT)
+    def report(self, version_id: str, wanted: ReportFormat = ReportFormat.HTML) -> bytes:
+        """The evaluation report, a page of HTML, or the model card in Markdown; UTF-8.
+
+        Raises ``NotFound``, ``ArtefactCorrupt``, and ``FailedPrecondition`` where a version from
+        before there were model cards has none.
+        """
+        version = self.get(version_id)
+        if wanted is ReportFormat.HTML:
+            return read_file(self._artefacts, version.digest, REPORT)
+        card = find_file(self._artefacts, version.digest, MODEL_CARD)
+        if card is None:
+            raise FailedPrecondition(
+                f"{version.name} was made before there were model cards and has no model card. Its "
+                "report says the same and more."
+            )
+        return card
 
     def _move(
         self, uow: UnitOfWork, alias: str, version_id: str, caller: str, reason: str

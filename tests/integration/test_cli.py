@@ -374,8 +374,10 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.RollbackModelAliasResponse(move=move)
 
     def GetEvaluationReport(self, request: Any, context: Any) -> Any:
-        page = b"<!doctype html><p>report</p>"
-        return models_pb2.GetEvaluationReportResponse(content_type="text/html", content=page)
+        kind, page = "text/html", "<!doctype html><p>report</p>"
+        if request.format == models_pb2.REPORT_FORMAT_MARKDOWN:
+            kind, page = "text/markdown", "# Brain \N{BRAIN}\n"
+        return models_pb2.GetEvaluationReportResponse(content_type=kind, content=page.encode())
 
 
 class FakeAudit(audit_pb2_grpc.AuditServicer):
@@ -902,6 +904,18 @@ def test_reports_are_written(world: World, tmp_path: Path) -> None:
     assert page.read_bytes().startswith(b"<!doctype html>")
     done = world.run("models", "report", "m1", "--output", str(tmp_path / "no" / "f"), expect=1)
     assert "No such file or directory" in done.stderr
+
+
+def test_a_model_card_is_shown_or_written(world: World, tmp_path: Path) -> None:
+    text = "# Brain \N{BRAIN}\n"
+    assert world.run("models", "card", "m1").stdout == text
+    (row,) = world.rows("models", "card", "m1")
+    assert row == {"name": "modelVersions/m1", "content": text}
+    card = tmp_path / "card.md"
+    assert "model card" in world.run("models", "card", "m1", "--output", str(card)).stdout
+    assert card.read_bytes() == text.encode()
+    (row,) = world.rows("models", "card", "m1", "--output", str(card))
+    assert (row["output"], row["size_bytes"]) == (str(card), len(text.encode()))
 
 
 def test_a_bad_filter_names_the_field(world: World) -> None:

@@ -137,7 +137,11 @@ class Gateway:
         self, version_id: str, predictions: HeldOutPredictions | None = None, **changes: Any
     ) -> None:
         """Register a version whose artefacts are in the store."""
-        files = {"report.html": f"<h1>{version_id}</h1>".encode(), "model.onnx": b"graph"}
+        files = {
+            "report.html": f"<h1>{version_id}</h1>".encode(),
+            "model_card.md": f"# {version_id}".encode(),
+            "model.onnx": b"graph",
+        }
         digest = store_version(self.artefacts, files, predictions)
         with self.store(write=True) as uow:
             uow.models.add(a_model_version(version_id, **{"digest": digest} | changes))
@@ -921,6 +925,12 @@ async def test_versions_are_shown_compared_and_reported(gateway: Gateway) -> Non
         models_pb2.GetEvaluationReportRequest(name=name)
     )
     assert (report.content_type.split(";")[0], report.content) == ("text/html", b"<h1>m2</h1>")
+    card = await gateway.models.GetEvaluationReport(
+        models_pb2.GetEvaluationReportRequest(name=name, format=models_pb2.REPORT_FORMAT_MARKDOWN)
+    )
+    assert (card.content_type.split(";")[0], card.content) == ("text/markdown", b"# m2")
+    unknown = models_pb2.GetEvaluationReportRequest(name=name, format=99)  # type: ignore[arg-type]
+    assert (await refused(gateway.models.GetEvaluationReport(unknown))).fields == ["format"]
     for bad in ([name], [name, name], []):
         request = models_pb2.CompareModelVersionsRequest(names=bad)
         assert (await refused(gateway.models.CompareModelVersions(request))).fields == ["names"]

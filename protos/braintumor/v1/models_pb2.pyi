@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ReportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPORT_FORMAT_UNSPECIFIED: _ReportFormat.ValueType  # 0
+    """The same as HTML."""
+    REPORT_FORMAT_HTML: _ReportFormat.ValueType  # 1
+    """The report: curves, examples and every number, a page of HTML."""
+    REPORT_FORMAT_MARKDOWN: _ReportFormat.ValueType  # 2
+    """The model card: what it is for, its limits, what it learned from and the numbers, in Markdown."""
+
+class ReportFormat(_ReportFormat, metaclass=_ReportFormatEnumTypeWrapper):
+    """What is told of a model version, and how."""
+
+REPORT_FORMAT_UNSPECIFIED: ReportFormat.ValueType  # 0
+"""The same as HTML."""
+REPORT_FORMAT_HTML: ReportFormat.ValueType  # 1
+"""The report: curves, examples and every number, a page of HTML."""
+REPORT_FORMAT_MARKDOWN: ReportFormat.ValueType  # 2
+"""The model card: what it is for, its limits, what it learned from and the numbers, in Markdown."""
+Global___ReportFormat: _TypeAlias = ReportFormat  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):
@@ -1030,16 +1055,20 @@ class GetEvaluationReportRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """modelVersions/{model_version}."""
+    format: Global___ReportFormat.ValueType
+    """What to get."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        format: Global___ReportFormat.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1054,7 +1083,7 @@ class GetEvaluationReportResponse(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
     content_type: _builtins.str
-    """text/html."""
+    """text/html or text/markdown, with the charset UTF-8."""
     content: _builtins.bytes
     """The page; needs nothing from elsewhere."""
     def __init__(

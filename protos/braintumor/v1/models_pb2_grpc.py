@@ -113,7 +113,8 @@ class ModelsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEvaluationReport(self, request, context):
-        """Gets the evaluation of a version as a page to read.
+        """Gets the evaluation of a version as a page to read, or its model card.
+        FAILED_PRECONDITION: it was made before there were model cards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,9 @@ class ModelsStub:
     FAILED_PRECONDITION: there is none.
     """
     GetEvaluationReport: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetEvaluationReportRequest, _models_pb2.GetEvaluationReportResponse]
-    """Gets the evaluation of a version as a page to read."""
+    """Gets the evaluation of a version as a page to read, or its model card.
+    FAILED_PRECONDITION: it was made before there were model cards.
+    """
 
 @_typing.type_check_only
 class ModelsAsyncStub(ModelsStub):
@@ -80,7 +82,9 @@ class ModelsAsyncStub(ModelsStub):
     FAILED_PRECONDITION: there is none.
     """
     GetEvaluationReport: _aio.UnaryUnaryMultiCallable[_models_pb2.GetEvaluationReportRequest, _models_pb2.GetEvaluationReportResponse]  # type: ignore[assignment]
-    """Gets the evaluation of a version as a page to read."""
+    """Gets the evaluation of a version as a page to read, or its model card.
+    FAILED_PRECONDITION: it was made before there were model cards.
+    """
 
 class ModelsServicer(metaclass=_abc_1.ABCMeta):
     """Looks at, compares and promotes model versions."""
@@ -140,6 +144,8 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.GetEvaluationReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.GetEvaluationReportResponse, _abc.Awaitable[_models_pb2.GetEvaluationReportResponse]]:
-        """Gets the evaluation of a version as a page to read."""
+        """Gets the evaluation of a version as a page to read, or its model card.
+        FAILED_PRECONDITION: it was made before there were model cards.
+        """
 
 def add_ModelsServicer_to_server(servicer: ModelsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

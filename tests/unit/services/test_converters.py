@@ -6,7 +6,14 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
-from braintumor.v1 import audit_pb2, classifier_pb2, datasets_pb2, labels_pb2, training_pb2
+from braintumor.v1 import (
+    audit_pb2,
+    classifier_pb2,
+    datasets_pb2,
+    labels_pb2,
+    models_pb2,
+    training_pb2,
+)
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +34,7 @@ from core.prediction import (
     Region,
     RegionMask,
 )
-from core.registry import AliasMove, Interval
+from core.registry import AliasMove, Interval, ReportFormat
 from core.search import TrialState
 from core.training import (
     Backbone,
@@ -66,6 +73,7 @@ PAIRS: list[tuple[converters.EnumPair[Any], type[StrEnum], Any]] = [
     (converters.ON_BAD_FILE, OnBadFile, datasets_pb2.OnBadFile),
     (converters.TASK, Task, training_pb2.Task),
     (converters.BACKBONE, Backbone, training_pb2.Backbone),
+    (converters.REPORT_FORMAT, ReportFormat, models_pb2.ReportFormat),
     (converters.OPTIMIZER, Optimizer, training_pb2.Optimizer),
     (converters.TRIAL_STATE, TrialState, training_pb2.TrialState),
     (converters.JOB_STATE, JobState, training_pb2.JobState),

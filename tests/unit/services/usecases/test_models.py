@@ -5,6 +5,7 @@ import pytest
 from core.errors import (
     ArtefactCorrupt,
     ExportDiffers,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     NothingToRollBackTo,
@@ -15,7 +16,7 @@ from core.errors import (
 from core.held_out import HeldOutPredictions
 from core.held_out_outlines import HeldOutOutlines
 from core.paging import PageRequest
-from core.registry import AliasMove
+from core.registry import AliasMove, ReportFormat
 from core.training import Task
 from services.usecases.models import MAX_REASON, ModelUseCases, Promotion, standing_promotions
 from services.usecases.promotion_gate import NOTHING_SERVED, PASSED_OVER
@@ -48,7 +49,10 @@ class World:
         metrics: dict[str, Any] | None = None,
         **changes: Any,
     ) -> None:
-        files = {"report.html": f"<h1>{version_id}</h1>".encode()}
+        files = {
+            "report.html": f"<h1>{version_id}</h1>".encode(),
+            "model_card.md": f"# {version_id}".encode(),
+        }
         digest = store_version(self.artefacts, files, predictions, metrics)
         with self.store(write=True) as uow:
             uow.models.add(a_model_version(version_id, digest=digest, **changes))
@@ -402,6 +406,22 @@ def test_the_report_is_the_one_that_was_stored(world: World) -> None:
     assert world.use_cases.report("b") == b"<h1>b</h1>"
     with pytest.raises(NotFound):
         world.use_cases.report("z")
+
+
+def test_the_model_card_is_the_one_that_was_stored(world: World) -> None:
+    assert world.use_cases.report("b", ReportFormat.MARKDOWN) == b"# b"
+    with pytest.raises(NotFound):
+        world.use_cases.report("z", ReportFormat.MARKDOWN)
+
+
+def test_a_version_from_before_model_cards_has_none(world: World) -> None:
+    digest = store_version(world.artefacts, {"report.html": b"old"})
+    with world.store(write=True) as uow:
+        uow.models.add(a_model_version("old", digest=digest))
+        uow.commit()
+    assert world.use_cases.report("old") == b"old"
+    with pytest.raises(FailedPrecondition, match=r"modelVersions/old .*no model card"):
+        world.use_cases.report("old", ReportFormat.MARKDOWN)
 
 
 def test_a_store_that_is_away_is_told(world: World) -> None:

@@ -44,8 +44,9 @@ class ChainReport:
 def canonical_form(entry: AuditEntry, sequence: int, previous_hash: str) -> bytes:
     """The bytes that are hashed: JSON, keys sorted, no spaces, UTF-8, times as microseconds UTC.
 
-    What came after the first rows were written has no key where it is None, so that they keep
-    their hashes; a key that is taken away or put in changes the hash as any value does.
+    What came after the first rows were written has no key where it is None (``cached`` where it is
+    false), so that they keep their hashes; a key that is taken away or put in changes the hash as
+    any value does.
     """
     fields: dict[str, Any] = {
         "sequence": sequence,
@@ -71,6 +72,8 @@ def canonical_form(entry: AuditEntry, sequence: int, previous_hash: str) -> byte
         fields["segmenter_version"] = entry.segmenter_version
     if entry.regions is not None:
         fields["regions"] = plain_regions(entry.regions)
+    if entry.cached:
+        fields["cached"] = True
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode()
 

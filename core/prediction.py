@@ -143,7 +143,8 @@ class AuditEntry:
 
     ``regions`` are what was outlined, without masks; None where that was not asked for, or could
     not be done: then ``reason`` and ``message`` of an answer say why. ``segmenter_version`` is the
-    model version that outlined them or failed to, None where none had to run.
+    model version that outlined them or failed to, None where none had to run. ``cached`` says that
+    the answer was computed for an earlier request for the same.
     """
 
     id: str
@@ -164,6 +165,7 @@ class AuditEntry:
     software_version: str
     segmenter_version: str | None = None
     regions: tuple[Region, ...] | None = None
+    cached: bool = False
 
     def evolve(self, **changes: Any) -> Self:
         return replace(self, **changes)

@@ -460,6 +460,7 @@ def record_values(record: AuditRecord) -> dict[str, Any]:
         "row_hash": record.row_hash,
         "segmenter_version": record.segmenter_version,
         "regions": None if record.regions is None else regions_to_text(record.regions),
+        "cached": int(record.cached),
     }
 
 
@@ -497,7 +498,7 @@ def record_from_row(row: Row[Any]) -> AuditRecord:
 
 _COUNTS: Final = ("image_bytes", "latency_us")
 _LARGEST_COUNT: Final = 2**53
-_WHOLE: Final = frozenset({"sequence", "create_time", *_COUNTS})
+_WHOLE: Final = frozenset({"sequence", "create_time", "cached", *_COUNTS})
 
 
 def _readable_record(row: Row[Any]) -> AuditRecord:
@@ -524,6 +525,7 @@ def _readable_record(row: Row[Any]) -> AuditRecord:
         row_hash=row.row_hash,
         segmenter_version=row.segmenter_version,
         regions=None if row.regions is None else regions_from_text(row.regions),
+        cached=bool(row.cached),
     )
 
 
@@ -533,6 +535,8 @@ def _check_columns(row: Row[Any]) -> None:
         kind = int if name in _WHOLE else str
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{type(value).__name__} in {name}")
+    if row.cached not in (0, 1):
+        raise ValueError("neither cached nor not")
     if any(not 0 <= row._mapping[name] <= _LARGEST_COUNT for name in _COUNTS):
         raise ValueError("a count out of range")
 

@@ -253,6 +253,8 @@ class PredictionRow(Base):
     segmenter_version: Mapped[str | None]
     # The mapper reads this JSON itself too.
     regions: Mapped[str | None]
+    # 1 if it is so. No boolean: SQLite would turn whatever somebody wrote here into one.
+    cached: Mapped[int] = mapped_column(Integer, server_default="0")
 
 
 class AuditHeadRow(Base):

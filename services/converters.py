@@ -197,6 +197,7 @@ def classify_response(answer: ClassifyAnswer) -> classifier_pb2.ClassifyResponse
         explanation=_explanation(prediction),
         notice=NOTICE,
         segmenter_version=full_name(MODEL_VERSIONS, record.segmenter_version),
+        cached=record.cached,
     )
 
 
@@ -676,6 +677,7 @@ def prediction_message(record: AuditRecord, reviews: Sequence[Review] = ()) -> a
         segmenter_version=full_name(MODEL_VERSIONS, record.segmenter_version),
         outlined=record.regions is not None,
         regions=map(_region, record.regions or ()),
+        cached=record.cached,
     )
 
 

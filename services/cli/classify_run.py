@@ -303,4 +303,6 @@ def _summary(rows: Sequence[Row], seconds: float) -> str:
     parts = ", ".join(f"{count} {what}" for count, what in counts if count)
     models = ", ".join(sorted({row["model_version"] for row in rows if row["model_version"]}))
     by = f" Model: {models}." if models else ""
-    return f"{len(rows)} scan{'s' * (len(rows) != 1)} in {seconds:.1f} s: {parts}.{by}"
+    cached = sum(row["cached"] for row in rows)
+    known = f" {cached} from the result cache." if cached else ""
+    return f"{len(rows)} scan{'s' * (len(rows) != 1)} in {seconds:.1f} s: {parts}.{known}{by}"

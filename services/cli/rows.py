@@ -45,6 +45,7 @@ def answer_row(path: str, response: classifier_pb2.ClassifyResponse) -> dict[str
         "path": path,
         **{name: fields[name] for name in names},
         "segmenter_version": fields["segmenter_version"],
+        "cached": fields["cached"],
         "regions": [_region_row(region) for region in response.regions],
         "error": None,
     }
@@ -61,6 +62,7 @@ def refused_row(path: str, error: Mapping[str, str]) -> dict[str, Any]:
         "model_version": None,
         "latency_ms": None,
         "segmenter_version": None,
+        "cached": False,
         "regions": [],
         "error": dict(error),
     }

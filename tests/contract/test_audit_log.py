@@ -38,9 +38,10 @@ def test_an_empty_log_is_intact(store: UnitOfWorkFactory) -> None:
 def test_rows_chain_over_calls_and_read_back_the_same(store: UnitOfWorkFactory) -> None:
     written = [
         *append(store, an_entry(), a_refusal()),
-        *append(store, an_outlined_entry(request_id=REQUEST)),
+        *append(store, an_outlined_entry(request_id=REQUEST, cached=True)),
     ]
     assert [record.sequence for record in written] == [1, 2, 3]
+    assert [record.cached for record in written] == [False, False, True]
     assert written[0].previous_hash == GENESIS
     assert [record.previous_hash for record in written[1:]] == [r.row_hash for r in written[:-1]]
     read = everything(store)

@@ -17,11 +17,11 @@ ROWS = 6
 
 @pytest.fixture
 def log(sql_engine: Engine) -> Iterator[SqlUnitOfWorkFactory]:
-    """A log of answers: the third with regions, the last but one a refusal."""
+    """A log of answers: the third with regions and from the cache, the last but one a refusal."""
     factory = SqlUnitOfWorkFactory(sql_engine)
     with factory(write=True) as uow:
         entries = [an_entry(id=f"p{n}") for n in range(1, ROWS + 1)]
-        entries[2] = an_outlined_entry(id="p3")
+        entries[2] = an_outlined_entry(id="p3", cached=True)
         entries[4] = a_refusal(id="p5")
         uow.audit.append(entries)
         uow.commit()
@@ -77,6 +77,8 @@ def test_an_honest_log_is_intact(log: SqlUnitOfWorkFactory) -> None:
         "regions = replace(regions, '[1,', '[0,')",
         "regions = replace(regions, ',', ', ')",  # a form that no software of ours writes
         "regions = 'none'",
+        "cached = 0",
+        "cached = 2",
         "id = 'other'",
         "row_hash = 'f'",
         "previous_hash = 'f'",
@@ -112,15 +114,17 @@ def test_the_first_of_several_is_named(log: SqlUnitOfWorkFactory, sql_engine: En
     assert verify(log).broken_at == 2
 
 
-@pytest.mark.parametrize("change", ["regions = '[]'", "segmenter_version = 's1'"])
-def test_regions_that_were_put_on_an_answer_without_are_named(
+@pytest.mark.parametrize("change", ["regions = '[]'", "segmenter_version = 's1'", "cached = 1"])
+def test_what_was_put_on_an_answer_without_it_is_named(
     log: SqlUnitOfWorkFactory, sql_engine: Engine, change: str
 ) -> None:
     tamper(sql_engine, f"UPDATE predictions SET {change} WHERE sequence = 4")
     assert verify(log).broken_at == 4
 
 
-@pytest.mark.parametrize("column", ["id", "caller", "label", "regions", "image_bytes", "row_hash"])
+@pytest.mark.parametrize(
+    "column", ["id", "caller", "label", "regions", "image_bytes", "cached", "row_hash"]
+)
 def test_bytes_in_a_column_of_sqlite_are_named(
     log: SqlUnitOfWorkFactory, sql_engine: Engine, column: str
 ) -> None:

@@ -22,7 +22,7 @@ from db.tables import Base
 from db.unit_of_work import SqlUnitOfWorkFactory
 from tests.fakes.records import a_review, an_entry, an_outlined_entry
 
-HEAD = "0005"
+HEAD = "0007"
 OLD_HASH = "206e51337b2b52bec0032ae23c0c9a52dfc7c819f7d8569ef9b3f7f216b11931"
 """Of ``an_entry(id="p1")`` as the first row, by the software from before there were regions."""
 
@@ -144,7 +144,7 @@ def test_a_log_from_before_regions_still_verifies(empty_url: str, empty_engine: 
     written = {
         name: None if value is None else str(value)
         for name, value in vars(entry).items()
-        if name not in {"create_time", "probabilities", "segmenter_version", "regions"}
+        if name not in {"create_time", "probabilities", "segmenter_version", "regions", "cached"}
     } | {
         "sequence": 1,
         "image_bytes": entry.image_bytes,
@@ -163,7 +163,7 @@ def test_a_log_from_before_regions_still_verifies(empty_url: str, empty_engine: 
         )
     upgrade(empty_url)
     with SqlUnitOfWorkFactory(empty_engine)(write=True) as uow:
-        uow.audit.append([an_outlined_entry(id="p2")])
+        uow.audit.append([an_outlined_entry(id="p2", cached=True)])
         uow.audit.add_review(a_review("p1"))
         uow.commit()
     with SqlUnitOfWorkFactory(empty_engine)() as uow:
@@ -171,6 +171,7 @@ def test_a_log_from_before_regions_still_verifies(empty_url: str, empty_engine: 
         old = uow.audit.get("p1")
     assert (report.intact, report.rows_checked) == (True, 2)
     assert (old.regions, old.segmenter_version, old.label) == (None, None, entry.label)
+    assert not old.cached
     migrate(empty_engine, command.downgrade, "0004")
     with empty_engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM reviews")).scalar() == 1

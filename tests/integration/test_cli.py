@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -120,6 +121,7 @@ class FakeClassifier(classifier_pb2_grpc.ClassifierServicer):
             decision=decision,
             model_version=request.model_version or "modelVersions/m1",
             latency=Duration(nanos=12_000_000),
+            cached=size[0] < 60,
         )
         if request.include_explanation:
             heat = BytesIO()
@@ -528,6 +530,7 @@ def test_a_person_sees_a_table_a_summary_and_the_caution(world: World, tmp_path:
     assert "80.0%" in done.stdout
     assert "4 scans" in done.stdout
     assert "4 abstained" in done.stdout
+    assert "4 from the result cache" in done.stdout
     assert done.stdout.count("not a medical device") == 1
 
 
@@ -950,3 +953,4 @@ def test_reviews_are_recorded_and_shown(world: World) -> None:
     assert "dr agrees" in shown
     assert "x 1 to 30, y 2 to 40, 99 px (24.8 mm2), score 0.500" in shown
     assert "modelVersions/s1" in shown
+    assert re.search(r"cached +no", shown)

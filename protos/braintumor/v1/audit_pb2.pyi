@@ -80,6 +80,7 @@ class Prediction(_message.Message):
     SEGMENTER_VERSION_FIELD_NUMBER: _builtins.int
     OUTLINED_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """predictions/{prediction}."""
     sequence: _builtins.int
@@ -118,6 +119,8 @@ class Prediction(_message.Message):
     """Whether the answer came with regions, be it none; false if they were not asked for, or the
     tumour could not be outlined.
     """
+    cached: _builtins.bool
+    """Whether the answer was not computed for this request, but came from the result cache."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the request arrived."""
@@ -164,10 +167,11 @@ class Prediction(_message.Message):
         segmenter_version: _builtins.str = ...,
         outlined: _builtins.bool = ...,
         regions: _abc.Iterable[_classifier_pb2.Region] | None = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "create_time", b"create_time", "decision", b"decision", "error_message", b"error_message", "error_reason", b"error_reason", "image_sha256", b"image_sha256", "image_size_bytes", b"image_size_bytes", "label", b"label", "latency", b"latency", "model_version", b"model_version", "name", b"name", "outcome", b"outcome", "outlined", b"outlined", "previous_hash", b"previous_hash", "probabilities", b"probabilities", "regions", b"regions", "request_id", b"request_id", "reviews", b"reviews", "row_hash", b"row_hash", "segmenter_version", b"segmenter_version", "sequence", b"sequence", "software_version", b"software_version", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "caller", b"caller", "create_time", b"create_time", "decision", b"decision", "error_message", b"error_message", "error_reason", b"error_reason", "image_sha256", b"image_sha256", "image_size_bytes", b"image_size_bytes", "label", b"label", "latency", b"latency", "model_version", b"model_version", "name", b"name", "outcome", b"outcome", "outlined", b"outlined", "previous_hash", b"previous_hash", "probabilities", b"probabilities", "regions", b"regions", "request_id", b"request_id", "reviews", b"reviews", "row_hash", b"row_hash", "segmenter_version", b"segmenter_version", "sequence", b"sequence", "software_version", b"software_version", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

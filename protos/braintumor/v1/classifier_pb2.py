@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62raintumor/v1/classifier.proto\x12\rbraintumor.v1\x1a\x1a\x62raintumor/v1/labels.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xaf\x02\n\x0f\x43lassifyRequest\x12\x13\n\x05image\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12;\n\rmodel_version\x18\x02 \x01(\tB$\xe2\x41\x01\x01\xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0finclude_regions\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12!\n\x13include_explanation\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x34\n\x0bmask_format\x18\x06 \x01(\x0e\x32\x19.braintumor.v1.MaskFormatB\x04\xe2\x41\x01\x01\x12\x38\n\rpixel_spacing\x18\x07 \x01(\x0b\x32\x1b.braintumor.v1.PixelSpacingB\x04\xe2\x41\x01\x01\"6\n\x0cPixelSpacing\x12\x12\n\x04x_mm\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x02\x12\x12\n\x04y_mm\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x02\"\xde\x03\n\x10\x43lassifyResponse\x12\x32\n\nprediction\x18\x01 \x01(\tB\x1e\xfa\x41\x1b\n\x19\x62raintumor.dev/Prediction\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x36\n\rprobabilities\x18\x03 \x03(\x0b\x32\x1f.braintumor.v1.LabelProbability\x12)\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x17.braintumor.v1.Decision\x12\x37\n\rmodel_version\x18\x05 \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x07regions\x18\x07 \x03(\x0b\x32\x15.braintumor.v1.Region\x12/\n\x0b\x65xplanation\x18\x08 \x01(\x0b\x32\x1a.braintumor.v1.Explanation\x12\x0e\n\x06notice\x18\t \x01(\t\x12;\n\x11segmenter_version\x18\n \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\"\xc9\x01\n\x06Region\x12\'\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x1a.braintumor.v1.BoundingBox\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07\x61rea_px\x18\x03 \x01(\x03\x12\x15\n\x08\x61rea_mm2\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x08mask_png\x18\x05 \x01(\x0cH\x00\x12\x36\n\rmask_coco_rle\x18\x06 \x01(\x0b\x32\x1d.braintumor.v1.CocoRunLengthsH\x00\x42\x06\n\x04maskB\x0b\n\t_area_mm2\".\n\x0e\x43ocoRunLengths\x12\x0c\n\x04size\x18\x01 \x03(\x05\x12\x0e\n\x06\x63ounts\x18\x02 \x01(\t\"=\n\x0b\x42oundingBox\x12\n\n\x02x0\x18\x01 \x01(\x05\x12\n\n\x02y0\x18\x02 \x01(\x05\x12\n\n\x02x1\x18\x03 \x01(\x05\x12\n\n\x02y1\x18\x04 \x01(\x05\"S\n\x0b\x45xplanation\x12(\n\x05label\x18\x01 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x1a\n\x12\x61\x63tivation_map_png\x18\x02 \x01(\x0c\"a\n\x15\x43lassifyStreamRequest\x12\x11\n\x03tag\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x07request\x18\x02 \x01(\x0b\x32\x1e.braintumor.v1.ClassifyRequestB\x04\xe2\x41\x01\x02\"\x89\x01\n\x16\x43lassifyStreamResponse\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.braintumor.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*X\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x18\n\x14MASK_FORMAT_COCO_RLE\x10\x02\x32\xbc\x01\n\nClassifier\x12K\n\x08\x43lassify\x12\x1e.braintumor.v1.ClassifyRequest\x1a\x1f.braintumor.v1.ClassifyResponse\x12\x61\n\x0e\x43lassifyStream\x12$.braintumor.v1.ClassifyStreamRequest\x1a%.braintumor.v1.ClassifyStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x62raintumor/v1/classifier.proto\x12\rbraintumor.v1\x1a\x1a\x62raintumor/v1/labels.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xaf\x02\n\x0f\x43lassifyRequest\x12\x13\n\x05image\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12;\n\rmodel_version\x18\x02 \x01(\tB$\xe2\x41\x01\x01\xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0finclude_regions\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12!\n\x13include_explanation\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x34\n\x0bmask_format\x18\x06 \x01(\x0e\x32\x19.braintumor.v1.MaskFormatB\x04\xe2\x41\x01\x01\x12\x38\n\rpixel_spacing\x18\x07 \x01(\x0b\x32\x1b.braintumor.v1.PixelSpacingB\x04\xe2\x41\x01\x01\"6\n\x0cPixelSpacing\x12\x12\n\x04x_mm\x18\x01 \x01(\x01\x42\x04\xe2\x41\x01\x02\x12\x12\n\x04y_mm\x18\x02 \x01(\x01\x42\x04\xe2\x41\x01\x02\"\xee\x03\n\x10\x43lassifyResponse\x12\x32\n\nprediction\x18\x01 \x01(\tB\x1e\xfa\x41\x1b\n\x19\x62raintumor.dev/Prediction\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x36\n\rprobabilities\x18\x03 \x03(\x0b\x32\x1f.braintumor.v1.LabelProbability\x12)\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x17.braintumor.v1.Decision\x12\x37\n\rmodel_version\x18\x05 \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12*\n\x07latency\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x07regions\x18\x07 \x03(\x0b\x32\x15.braintumor.v1.Region\x12/\n\x0b\x65xplanation\x18\x08 \x01(\x0b\x32\x1a.braintumor.v1.Explanation\x12\x0e\n\x06notice\x18\t \x01(\t\x12;\n\x11segmenter_version\x18\n \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12\x0e\n\x06\x63\x61\x63hed\x18\x0b \x01(\x08\"\xc9\x01\n\x06Region\x12\'\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x1a.braintumor.v1.BoundingBox\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0f\n\x07\x61rea_px\x18\x03 \x01(\x03\x12\x15\n\x08\x61rea_mm2\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x08mask_png\x18\x05 \x01(\x0cH\x00\x12\x36\n\rmask_coco_rle\x18\x06 \x01(\x0b\x32\x1d.braintumor.v1.CocoRunLengthsH\x00\x42\x06\n\x04maskB\x0b\n\t_area_mm2\".\n\x0e\x43ocoRunLengths\x12\x0c\n\x04size\x18\x01 \x03(\x05\x12\x0e\n\x06\x63ounts\x18\x02 \x01(\t\"=\n\x0b\x42oundingBox\x12\n\n\x02x0\x18\x01 \x01(\x05\x12\n\n\x02y0\x18\x02 \x01(\x05\x12\n\n\x02x1\x18\x03 \x01(\x05\x12\n\n\x02y1\x18\x04 \x01(\x05\"S\n\x0b\x45xplanation\x12(\n\x05label\x18\x01 \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x1a\n\x12\x61\x63tivation_map_png\x18\x02 \x01(\x0c\"a\n\x15\x43lassifyStreamRequest\x12\x11\n\x03tag\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x35\n\x07request\x18\x02 \x01(\x0b\x32\x1e.braintumor.v1.ClassifyRequestB\x04\xe2\x41\x01\x02\"\x89\x01\n\x16\x43lassifyStreamResponse\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x33\n\x08response\x18\x02 \x01(\x0b\x32\x1f.braintumor.v1.ClassifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*X\n\nMaskFormat\x12\x1b\n\x17MASK_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0fMASK_FORMAT_PNG\x10\x01\x12\x18\n\x14MASK_FORMAT_COCO_RLE\x10\x02\x32\xbc\x01\n\nClassifier\x12K\n\x08\x43lassify\x12\x1e.braintumor.v1.ClassifyRequest\x1a\x1f.braintumor.v1.ClassifyResponse\x12\x61\n\x0e\x43lassifyStream\x12$.braintumor.v1.ClassifyStreamRequest\x1a%.braintumor.v1.ClassifyStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -64,26 +64,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLASSIFYSTREAMREQUEST'].fields_by_name['tag']._serialized_options = b'\342A\001\001'
   _globals['_CLASSIFYSTREAMREQUEST'].fields_by_name['request']._loaded_options = None
   _globals['_CLASSIFYSTREAMREQUEST'].fields_by_name['request']._serialized_options = b'\342A\001\002'
-  _globals['_MASKFORMAT']._serialized_start=1676
-  _globals['_MASKFORMAT']._serialized_end=1764
+  _globals['_MASKFORMAT']._serialized_start=1692
+  _globals['_MASKFORMAT']._serialized_end=1780
   _globals['_CLASSIFYREQUEST']._serialized_start=195
   _globals['_CLASSIFYREQUEST']._serialized_end=498
   _globals['_PIXELSPACING']._serialized_start=500
   _globals['_PIXELSPACING']._serialized_end=554
   _globals['_CLASSIFYRESPONSE']._serialized_start=557
-  _globals['_CLASSIFYRESPONSE']._serialized_end=1035
-  _globals['_REGION']._serialized_start=1038
-  _globals['_REGION']._serialized_end=1239
-  _globals['_COCORUNLENGTHS']._serialized_start=1241
-  _globals['_COCORUNLENGTHS']._serialized_end=1287
-  _globals['_BOUNDINGBOX']._serialized_start=1289
-  _globals['_BOUNDINGBOX']._serialized_end=1350
-  _globals['_EXPLANATION']._serialized_start=1352
-  _globals['_EXPLANATION']._serialized_end=1435
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=1437
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=1534
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=1537
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=1674
-  _globals['_CLASSIFIER']._serialized_start=1767
-  _globals['_CLASSIFIER']._serialized_end=1955
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1051
+  _globals['_REGION']._serialized_start=1054
+  _globals['_REGION']._serialized_end=1255
+  _globals['_COCORUNLENGTHS']._serialized_start=1257
+  _globals['_COCORUNLENGTHS']._serialized_end=1303
+  _globals['_BOUNDINGBOX']._serialized_start=1305
+  _globals['_BOUNDINGBOX']._serialized_end=1366
+  _globals['_EXPLANATION']._serialized_start=1368
+  _globals['_EXPLANATION']._serialized_end=1451
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=1453
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=1550
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=1553
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=1690
+  _globals['_CLASSIFIER']._serialized_start=1783
+  _globals['_CLASSIFIER']._serialized_end=1971
 # @@protoc_insertion_point(module_scope)

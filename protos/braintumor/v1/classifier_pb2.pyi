@@ -144,6 +144,7 @@ class ClassifyResponse(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
     SEGMENTER_VERSION_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     prediction: _builtins.str
     """The audit record of this answer."""
     label: _labels_pb2.TumorLabel.ValueType
@@ -156,6 +157,12 @@ class ClassifyResponse(_message.Message):
     """What this answer is not, for whoever shows it to people."""
     segmenter_version: _builtins.str
     """The model version that outlined the regions; empty if none had to."""
+    cached: _builtins.bool
+    """Whether the result cache answered: an earlier request with the same picture, model versions and
+    options was computed, this one was not. It has an audit record of its own all the same. A
+    repeated request_id gets what its first answer said. Always false where the server keeps no
+    cache, which is the default.
+    """
     @_builtins.property
     def probabilities(self) -> _containers.RepeatedCompositeFieldContainer[_labels_pb2.LabelProbability]:
         """All classes, in the order of the enum."""
@@ -185,10 +192,11 @@ class ClassifyResponse(_message.Message):
         explanation: Global___Explanation | None = ...,
         notice: _builtins.str = ...,
         segmenter_version: _builtins.str = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "label", b"label", "latency", b"latency", "model_version", b"model_version", "notice", b"notice", "prediction", b"prediction", "probabilities", b"probabilities", "regions", b"regions", "segmenter_version", b"segmenter_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "decision", b"decision", "explanation", b"explanation", "label", b"label", "latency", b"latency", "model_version", b"model_version", "notice", b"notice", "prediction", b"prediction", "probabilities", b"probabilities", "regions", b"regions", "segmenter_version", b"segmenter_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,6 +69,7 @@ CHANGES: dict[str, Any] = {
     "software_version": "9.9.9",
     "segmenter_version": "s2",
     "regions": (a_region(),),
+    "cached": True,
     "sequence": 77,
     "previous_hash": "e" * 64,
 }
@@ -132,6 +133,14 @@ def test_the_form_of_regions_is_fixed_for_ever() -> None:
         '"score":0.30000000000000004},{"area_mm2":null,"area_px":900,"box":[1,2,31,42],'
         '"score":0.25}],"request_id":null,"segmenter_version":"s1","sequence":1,'
     ) in text
+
+
+def test_the_form_of_a_cached_answer_is_fixed_for_ever() -> None:
+    entry = an_entry(id="p1")
+    computed, cached = (
+        canonical_form(e, 1, GENESIS).decode() for e in (entry, entry.evolve(cached=True))
+    )
+    assert cached == '{"cached":true,' + computed.removeprefix("{")
 
 
 def test_no_regions_and_not_outlined_are_different() -> None:

@@ -158,13 +158,14 @@ def test_an_answer_shows_what_was_recorded() -> None:
         model_version="m1",
         activation_map=b"png",
     )
-    record = a_record(segmenter_version="s1")
+    record = a_record(segmenter_version="s1", cached=True)
     regions = (Region(box=Box(x0=1, y0=2, x1=3, y1=4), score=0.5, area_px=4),)
     message = converters.classify_response(
         ClassifyAnswer(record=record, prediction=prediction, regions=regions)
     )
     assert message.segmenter_version == "modelVersions/s1"
     assert message.prediction == record.name
+    assert message.cached
     assert message.model_version == "modelVersions/m1"
     assert [p.label for p in message.probabilities] == [1, 2, 3, 4]
     assert tuple(p.probability for p in message.probabilities) == record.probabilities
@@ -181,6 +182,7 @@ def test_an_answer_shows_what_was_recorded() -> None:
     assert replayed.notice == message.notice
     assert not replayed.HasField("explanation")
     assert replayed.label == message.label
+    assert replayed.cached, "as its record says"
 
 
 def test_masks_are_written_as_they_were_asked_for() -> None:
@@ -203,6 +205,8 @@ def test_an_audit_record_tells_no_regions_from_none_asked_for() -> None:
     assert [message.outlined for message in (unasked, none, some)] == [False, True, True]
     assert [len(message.regions) for message in (unasked, none, some)] == [0, 0, 1]
     assert some.segmenter_version == "modelVersions/s1"
+    cached = converters.prediction_message(a_record(cached=True))
+    assert (cached.cached, some.cached) == (True, False)
     assert some.regions[0].area_mm2 == a_region().area_mm2
 
 

@@ -108,6 +108,7 @@ def test_an_answer_has_the_keys_that_are_promised() -> None:
                 box=classifier_pb2.BoundingBox(x0=1, y0=2, x1=30, y1=40), score=0.5, area_px=99
             )
         ],
+        cached=True,
     )
     found = answer_row("a.png", response)
     assert found == {
@@ -119,6 +120,7 @@ def test_an_answer_has_the_keys_that_are_promised() -> None:
         "model_version": "modelVersions/m",
         "latency_ms": 20.0,
         "segmenter_version": None,
+        "cached": True,
         "regions": [{"box": [1, 2, 30, 40], "score": 0.5, "area_px": 99, "area_mm2": None}],
         "error": None,
     }
@@ -137,6 +139,7 @@ def test_an_audit_row_is_named_prediction() -> None:
     assert found["label"] is None
     assert found["probabilities"] == {}
     assert found["regions"] is None
+    assert found["cached"] is False
     assert not {"name", "reviews", "outlined"} & set(found)
 
 

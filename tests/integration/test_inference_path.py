@@ -27,8 +27,9 @@ from db.artefacts import FsspecArtefactStore
 from services.adapters import broker as broker_adapter
 from services.adapters.broker import WorkChannel
 from services.adapters.predictor import LARGE_BYTES, MicroBatchingPredictor
+from tests.conftest import Valkey
 from tests.fakes.graphs import store_brightness_model
-from tests.integration.conftest import Valkey, Workers
+from tests.integration.conftest import Workers
 
 
 def png(value: int, side: int = 64) -> bytes:

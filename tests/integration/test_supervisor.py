@@ -20,7 +20,7 @@ from services.supervisor.readiness import gateway_serves, worker_lives
 from services.supervisor.reaper import Reaper
 from services.supervisor.supervisor import RestartPolicy, Supervisor
 from services.supervisor.valkey import broker_url, private_folder, valkey_spec
-from tests.integration.conftest import wait_for
+from tests.conftest import wait_for
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"

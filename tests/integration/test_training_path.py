@@ -37,8 +37,9 @@ from services.drain import Drain
 from services.sweeper import Sweeper
 from services.usecases.staging import Staging
 from services.usecases.training import TrainingUseCases
+from tests.conftest import wait_for
 from tests.fakes.registry import classifying
-from tests.integration.conftest import Worker, Workers, wait_for
+from tests.integration.conftest import Worker, Workers
 from workers.curation.ingest import ingest
 from workers.model_artefact import GRAPH, HELD_OUT_OUTLINES, load_file, load_manifest
 

@@ -163,7 +163,7 @@ def _result_to_wire(result: Any) -> dict[str, Any]:
     if isinstance(result, BrainTumorError):
         return {"error": errors.to_wire(result)}
     if isinstance(result, Prediction):
-        return {"prediction": _prediction_to_wire(result)}
+        return {"prediction": prediction_to_wire(result)}
     return {"value": result}
 
 
@@ -171,11 +171,12 @@ def _result_from_wire(payload: Mapping[str, Any]) -> Any:
     if "error" in payload:
         return errors.from_wire(payload["error"])
     if "prediction" in payload:
-        return _prediction_from_wire(payload["prediction"])
+        return prediction_from_wire(payload["prediction"])
     return payload["value"]
 
 
-def _prediction_to_wire(prediction: Prediction) -> dict[str, Any]:
+def prediction_to_wire(prediction: Prediction) -> dict[str, Any]:
+    """Plain values that msgpack carries."""
     failed = prediction.regions_error
     payload = {
         **_sparse(replace(prediction, regions_error=None)),
@@ -185,7 +186,8 @@ def _prediction_to_wire(prediction: Prediction) -> dict[str, Any]:
     return payload if failed is None else payload | {"regions_error": errors.to_wire(failed)}
 
 
-def _prediction_from_wire(payload: Mapping[str, Any]) -> Prediction:
+def prediction_from_wire(payload: Mapping[str, Any]) -> Prediction:
+    """What :func:`prediction_to_wire` made."""
     failed = payload.get("regions_error")
     return Prediction(
         **{

@@ -12,6 +12,7 @@ from core.filters import Filter
 from core.messages import IngestRequest, Segmenter
 from core.paging import Page, PageRequest
 from core.prediction import AuditEntry, AuditRecord, MaskFormat, Prediction, Review
+from core.question import Question
 from core.registry import AliasMove, ModelVersion
 from core.search import SearchTrial
 from core.training import EpochProgress, JobEvent, JobState, TrainingJob
@@ -280,6 +281,20 @@ class Predictor(Protocol):
         """``deadline`` is seconds since the epoch. With a ``segmenter``, what it outlines is in the
         prediction, with masks where a format is given. Raises any of the taxonomy's errors.
         """
+        ...
+
+
+class PredictionCache(Protocol):
+    """Answers of workers, kept for whoever asks the same.
+
+    It may have forgotten anything, and never raises or holds anybody up: a cache that is away, slow
+    or full of garbage has no answer.
+    """
+
+    async def get(self, question: Question) -> Prediction | None: ...
+
+    async def put(self, question: Question, prediction: Prediction) -> None:
+        """Keep the answer for a while, if it is not too large."""
         ...
 
 

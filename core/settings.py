@@ -69,6 +69,12 @@ class Settings:
     """How long a data set may wait for a worker to start checking it."""
     ingest_timeout_seconds: float = 1800.0
     """How long checking and storing an uploaded data set may take."""
+    result_cache_seconds: float = 0.0
+    """How long an answer is kept in the broker for whoever asks the same; 0 keeps none."""
+    result_cache_bytes: int = 64 * MIB
+    """Most bytes of the broker's memory that kept answers take; above it the oldest go."""
+    result_cache_answer_bytes: int = MIB // 4
+    """Largest answer that is kept."""
     broker_timeout_seconds: float = 2.0
     """How long to wait for a connection to the broker."""
     drain_seconds: float = 20.0
@@ -145,7 +151,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "log_format": ("auto", "json", "console"),
 }
 _SWITCH: Final = ("1", "0", "true", "false", "yes", "no")
-_MAY_BE_ZERO: Final = frozenset({"drain_seconds", "training_threads"})
+_MAY_BE_ZERO: Final = frozenset({"drain_seconds", "result_cache_seconds", "training_threads"})
 
 
 def _parse(text: str, spec: Field[Any]) -> Any:

@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
+import msgpack
+
 from core.errors import BrainTumorError
-from core.messages import InferenceBatch
+from core.messages import InferenceBatch, prediction_to_wire
 from core.prediction import AuditEntry, AuditRecord, Decision, Prediction
-from tests.fakes.store import FakeUnitOfWorkFactory
+from core.question import Question
+from core.settings import Settings
+from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
 
 
 def a_prediction(version: str = "m1", best: int = 0) -> Prediction:
@@ -32,6 +37,29 @@ class FakePredictor:
         if isinstance(self.result, Exception):
             raise self.result
         return self.result or a_prediction(arguments["model_version"])
+
+
+class FakePredictionCache:
+    """Keeps answers until ``clock`` passes their lifetime, within the bounds of the settings."""
+
+    def __init__(self, settings: Settings, clock: FakeClock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self.answers: dict[Question, tuple[datetime, int, Prediction]] = {}
+
+    async def get(self, question: Question) -> Prediction | None:
+        expires, _, prediction = self.answers.get(question, (None, 0, None))
+        return prediction if expires is not None and self._clock.now() < expires else None
+
+    async def put(self, question: Question, prediction: Prediction) -> None:
+        size = len(msgpack.packb(prediction_to_wire(prediction)))
+        if size > self._settings.result_cache_answer_bytes:
+            return
+        self.answers.pop(question, None)
+        expires = self._clock.now() + timedelta(seconds=self._settings.result_cache_seconds)
+        self.answers[question] = (expires, size, prediction)
+        while sum(size for _, size, _ in self.answers.values()) > self._settings.result_cache_bytes:
+            del self.answers[next(iter(self.answers))]
 
 
 class FakeAuditWriter:

@@ -21,6 +21,7 @@ from core.datasets import (
 from core.errors import RejectedFile
 from core.labels import TumourLabel
 from core.prediction import AuditEntry, Box, Decision, Outcome, Region, Review
+from core.question import Question
 from core.search import Choice, Range, SearchSpec, SearchTrial, TrialState
 from core.training import Optimizer, TrainingJob, TrainingSpec
 
@@ -182,6 +183,15 @@ def an_entry(**changes: Any) -> AuditEntry:
         "software_version": "0.1.0",
     }
     return AuditEntry(**(values | changes))
+
+
+def a_question(**changes: Any) -> Question:
+    values: dict[str, Any] = {
+        "image_sha256": "a" * 64,
+        "model_version": "m1",
+        "digest": "d" * 64,
+    }
+    return Question(**(values | changes))
 
 
 def a_region(**changes: Any) -> Region:

@@ -55,6 +55,7 @@ def test_every_field_can_be_set(tmp_path: Path) -> None:
         "BRAINTUMOR_MAX_BATCH_SIZE": " 8 ",
         "BRAINTUMOR_INFERENCE_TIMEOUT_SECONDS": "2.5",
         "BRAINTUMOR_TRAINING_THREADS": "0",
+        "BRAINTUMOR_RESULT_CACHE_SECONDS": "0",
         "BRAINTUMOR_INFERENCE_DEVICE": "CUDA",
         "BRAINTUMOR_LOG_LEVEL": "debug",
     }
@@ -116,6 +117,8 @@ def test_the_process_environment_is_the_default(
         ("BRAINTUMOR_INFERENCE_TIMEOUT_SECONDS", "inf"),
         ("BRAINTUMOR_SWEEP_SECONDS", "0"),
         ("BRAINTUMOR_DRAIN_SECONDS", "-0.1"),
+        ("BRAINTUMOR_RESULT_CACHE_SECONDS", "-1"),
+        ("BRAINTUMOR_RESULT_CACHE_BYTES", "0"),
         ("BRAINTUMOR_TRAINING_THREADS", "-1"),
         ("BRAINTUMOR_IMPORT_REMOTE", "maybe"),
         ("BRAINTUMOR_INFERENCE_DEVICE", "tpu"),

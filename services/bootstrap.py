@@ -15,6 +15,7 @@ from db.migrate import current_revision
 from db.unit_of_work import SqlUnitOfWorkFactory
 from services.adapters.audit_writer import GroupCommitAuditWriter
 from services.adapters.broker import CeleryDatasetIngestor, CeleryJobQueue, WorkChannel
+from services.adapters.prediction_cache import RedisPredictionCache
 from services.adapters.predictor import MicroBatchingPredictor
 from services.drain import Drain
 from services.long_work import LongWork
@@ -130,6 +131,9 @@ def _classify(
         max_batches=settings.max_batches_in_flight,
         pickup_timeout=settings.pickup_timeout_seconds,
     )
+    cache = _prediction_cache(settings)
+    if cache is not None:
+        closing.push_async_callback(cache.close)
     use_case = ClassifyUseCase(
         predictor=predictor,
         audit=audit,
@@ -140,7 +144,21 @@ def _classify(
         max_in_flight=settings.max_requests_in_flight,
         max_bytes_in_flight=settings.max_bytes_in_flight,
         timeout_seconds=settings.inference_timeout_seconds,
+        cache=cache,
     )
     closing.push_async_callback(use_case.close)
     closing.push_async_callback(predictor.close)
     return use_case
+
+
+def _prediction_cache(settings: Settings) -> RedisPredictionCache | None:
+    if settings.result_cache_seconds == 0:
+        return None
+    # What answers depend on and no model version says. Workers are taken to be set up alike.
+    made_with = (
+        software_version(),
+        settings.inference_device,
+        settings.inference_precision,
+        str(settings.max_image_pixels),
+    )
+    return RedisPredictionCache(settings, made_with=" ".join(made_with))

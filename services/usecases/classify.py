@@ -5,12 +5,12 @@ import hashlib
 import inspect
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from core.errors import (
@@ -23,7 +23,14 @@ from core.errors import (
     RequestIdReused,
 )
 from core.messages import Segmenter
-from core.ports import AuditWriter, Clock, Predictor, UnitOfWork, UnitOfWorkFactory
+from core.ports import (
+    AuditWriter,
+    Clock,
+    PredictionCache,
+    Predictor,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
 from core.prediction import (
     AuditEntry,
     AuditRecord,
@@ -33,6 +40,7 @@ from core.prediction import (
     Prediction,
     Region,
 )
+from core.question import Question
 from core.registry import PRODUCTION, SEGMENTATION
 from services.status import status_of
 from services.usecases.image_check import check_image
@@ -89,15 +97,6 @@ class ClassifyAnswer:
     regions: tuple[Region, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Serving:
-    """The model version that will answer, and the one that will outline what it finds."""
-
-    version: str
-    digest: str
-    segmenter: Segmenter | None = None
-
-
 @dataclass(kw_only=True)
 class _Attempt:
     """What is known of a request while it is handled: the making of its audit entry."""
@@ -120,11 +119,11 @@ class _Attempt:
 
 
 class ClassifyUseCase:
-    """Checks, resolves the model, asks a worker, records, answers: in that order.
+    """Checks, resolves the model, asks the cache or a worker, records, answers: in that order.
 
     At most ``max_in_flight`` requests are held, with at most ``max_bytes_in_flight`` of pictures
     unless it is a single one; above it callers are told to come back. Nobody waits longer than
-    ``timeout_seconds``.
+    ``timeout_seconds``. Without a ``cache`` every answer is computed.
     """
 
     def __init__(
@@ -139,7 +138,9 @@ class ClassifyUseCase:
         max_in_flight: int,
         max_bytes_in_flight: int,
         timeout_seconds: float,
+        cache: PredictionCache | None = None,
     ) -> None:
+        self._cache = cache
         self._predictor = predictor
         self._audit = audit
         self._uow_factory = uow_factory
@@ -181,7 +182,7 @@ class ClassifyUseCase:
             raise
 
     async def close(self) -> None:
-        """Wait for the records of callers that went away."""
+        """Wait for the records of callers that went away, and for answers that are being kept."""
         await asyncio.gather(*self._afterwards, return_exceptions=True)
         self._look_ups.shutdown(wait=False)
         self._hashers.shutdown(wait=False)
@@ -232,10 +233,13 @@ class ClassifyUseCase:
             if isinstance(found, AuditRecord):
                 attempt.recorded = True
                 return _given(record=found, command=attempt.command)
-            attempt.entry = attempt.entry.evolve(model_version=found.version)
-            prediction = await self._predict(attempt, found)
+            attempt.entry = attempt.entry.evolve(model_version=found.model_version)
+            kept = await self._kept(found)
+            prediction = kept or await self._predict(attempt, found)
             ending = _success(prediction, attempt.command, found.segmenter)
-            record = await self._record(attempt, **ending)
+            record = await self._record(attempt, **ending, cached=kept is not None)
+        if kept is None:
+            self._keep(found, prediction)
         if record.id != attempt.entry.id:  # another call with this request id was faster
             attempt.recorded = False  # its record is there, the refusal of this one is not
             _check_same_request(record, attempt)
@@ -266,7 +270,7 @@ class ClassifyUseCase:
         check_spacing(command.pixel_spacing)
         check_image(command.image, self._max_image_bytes)
 
-    async def _found(self, attempt: _Attempt) -> AuditRecord | _Serving:
+    async def _found(self, attempt: _Attempt) -> AuditRecord | Question:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._left(attempt)):
@@ -278,8 +282,8 @@ class ClassifyUseCase:
         """Seconds until the attempt's deadline."""
         return attempt.deadline - self._clock.now().timestamp()
 
-    def _look_up(self, attempt: _Attempt) -> AuditRecord | _Serving:
-        """The earlier answer to this request id, or the model that will answer now."""
+    def _look_up(self, attempt: _Attempt) -> AuditRecord | Question:
+        """The earlier answer to this request id, or what to ask the model that serves now."""
         command, entry = attempt.command, attempt.entry
         with self._uow_factory() as uow:
             if entry.request_id:
@@ -288,23 +292,36 @@ class ClassifyUseCase:
                     _check_same_request(earlier, attempt)
                     return earlier
             version, digest = _classifier(uow, command)
-            return _Serving(
-                version=version,
+            return Question(
+                image_sha256=entry.image_sha256,
+                model_version=version,
                 digest=digest,
                 segmenter=_segmenter(uow) if command.include_regions else None,
+                include_activation_map=command.include_explanation,
+                mask_format=command.mask_format,
             )
 
-    async def _predict(self, attempt: _Attempt, serving: _Serving) -> Prediction:
+    async def _kept(self, question: Question) -> Prediction | None:
+        """The answer to the same question before, if it is still known."""
+        return None if self._cache is None else await self._cache.get(question)
+
+    def _keep(self, question: Question, prediction: Prediction) -> None:
+        """Beside the answer, which does not wait for it."""
+        # What could not be outlined this time may be the next time.
+        if self._cache is not None and prediction.regions_error is None:
+            self._do_afterwards(self._cache.put(question, prediction))
+
+    async def _predict(self, attempt: _Attempt, question: Question) -> Prediction:
         if self._left(attempt) <= 0:
             raise DeadlinePassed()
         return await self._predictor.predict(
             attempt.command.image,
-            model_version=serving.version,
-            digest=serving.digest,
+            model_version=question.model_version,
+            digest=question.digest,
             deadline=attempt.deadline,
-            include_activation_map=attempt.command.include_explanation,
-            segmenter=serving.segmenter,
-            mask_format=attempt.command.mask_format,
+            include_activation_map=question.include_activation_map,
+            segmenter=question.segmenter,
+            mask_format=question.mask_format,
         )
 
     async def _record(self, attempt: _Attempt, **ending: object) -> AuditRecord:
@@ -313,9 +330,11 @@ class ClassifyUseCase:
         return await self._audit.record(attempt.finished(**ending))
 
     def _record_afterwards(self, attempt: _Attempt) -> None:
-        if attempt.recorded:
-            return
-        task = asyncio.create_task(self._record_departure(attempt))
+        if not attempt.recorded:
+            self._do_afterwards(self._record_departure(attempt))
+
+    def _do_afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._afterwards.add(task)
         task.add_done_callback(self._afterwards.discard)
 

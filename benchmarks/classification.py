@@ -44,7 +44,6 @@ from core.training import TrainingSpec
 from workers.curation.splits import SplitPlan, fold_plans, group_names
 from workers.evaluation.judge import HeldOut, judge
 from workers.evaluation.metrics import SplitSizes, macro_f1
-from workers.evaluation.selective import decide_all
 from workers.imaging.decode import ImageLimits
 from workers.learning.fold_answers import FoldAnswers
 from workers.learning.folds import CrossValidation
@@ -157,7 +156,7 @@ def keep(
         groups=group_names(answers.plan.test),
         labels=labels,
         probabilities=answers.probabilities,
-        decisions=decide_all(answers.probabilities, answers.calibration.abstain_below),
+        decisions=answers.decisions,
     )
     with LINES.open("a") as lines:
         lines.write(json.dumps(line) + "\n")

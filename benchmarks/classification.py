@@ -186,7 +186,10 @@ def newest_lines() -> dict[tuple[str, str, str], dict[int, Line]]:
     newest: dict[tuple[str, str, str], dict[int, Line]] = defaultdict(dict)
     for text in LINES.read_text().splitlines() if LINES.exists() else ():
         line = json.loads(text)
-        newest[line["protocol"], line["backbone"], line["recipe"]][line["part"]] = line
+        parts = newest[line["protocol"], line["backbone"], line["recipe"]]
+        # A part that was trained before is only judged again, which takes a minute.
+        seconds = max(line["seconds"], parts.get(line["part"], line)["seconds"])
+        parts[line["part"]] = {**line, "seconds": seconds}
     return newest
 
 

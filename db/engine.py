@@ -1,6 +1,7 @@
 """Engines for SQLite and PostgreSQL, set up so that both behave alike."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ _WRITE: Final = "braintumor_write"
 """Execution option of a connection that will write: SQLite takes its write lock at BEGIN."""
 
 _BUSY_SECONDS: Final = 15
+_TRY_AGAIN_SECONDS: Final = 0.01
 _CONNECT_SECONDS: Final = 5
 _POSTGRES_OPTIONS: Final = {
     "connect_timeout": _CONNECT_SECONDS,
@@ -144,14 +146,33 @@ def _sqlite(url: URL) -> Engine:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # The driver would begin transactions by itself, and too late to take the write lock.
     connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    _set_wal(connection)
     for pragma in (
-        f"busy_timeout = {_BUSY_SECONDS * 1000}",
-        "journal_mode = WAL",
         # An answer must not leave before its audit row would survive a loss of power.
         "synchronous = FULL",
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _set_wal(connection: Any) -> None:
+    """Have readers not wait for a writer.
+
+    Of two that do so to a new database at once, SQLite tells one that it is locked, and does not
+    let it wait: each has what the other needs.
+    """
+    give_up_at = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            is_locked = exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_locked or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_TRY_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

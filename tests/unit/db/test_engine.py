@@ -2,7 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import Engine, text
@@ -34,6 +36,23 @@ def test_sqlite_is_set_up(sqlite_url: str, pragma: str, value: object) -> None:
     with engine.connect() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
     engine.dispose()
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_a_new_database_may_be_opened_by_several_at_once(tmp_path: Path, number: int) -> None:
+    together = Barrier(4)
+
+    def open_it(_: int) -> None:
+        engine = create_store_engine(f"sqlite:///{tmp_path / f'{number}.db'}")
+        together.wait()
+        try:
+            with open_connection(engine, write=True) as connection, connection.begin():
+                pass
+        finally:
+            engine.dispose()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(open_it, range(4)))
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:

@@ -111,18 +111,11 @@ def judged(
         hooks=say_everything(),
     )
     train, validation, test = (
-        Part(items=part, slices=slices, answers=fitted.inference.answers(slices))
-        for part in (plan.train, plan.validation, tuple(foreign))
-        for slices in (data.slices(part),)
+        Part.of(items, data, fitted.inference) for items in (plan.train, plan.validation, foreign)
     )
     return judge_test(
         test,
-        learn_doubt(
-            train,
-            validation,
-            spec.target_risk,
-            fitted.inference.harder_logits(validation.slices),
-        ),
+        learn_doubt(fitted.inference, train, validation, spec.target_risk),
         sizes=SplitSizes(train=len(plan.train), validation=len(plan.validation), test=len(foreign)),
         protocol="another source",
         control_accuracy=None,

@@ -9,7 +9,6 @@ that the models learned from; those that they did not are counted by themselves,
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,41 +17,18 @@ from numpy.typing import NDArray
 
 from benchmarks.provenance import provenance
 from benchmarks.slices import encoded_slices
+from benchmarks.starter import LIMITS, Answer, Served
 from core.held_out import HeldOutPredictions
-from core.labels import LABELS
-from core.prediction import Decision
-from workers.evaluation.ood import OodModel
-from workers.imaging.decode import ImageLimits, decode_grey
+from workers.imaging.decode import decode_grey
 from workers.imaging.preprocess import prepare
 from workers.inference import onnx_runtime, openvino_runtime
-from workers.inference.answers import calibrated_probabilities, decide
-from workers.inference.runtime import Runtime, RuntimeLoader
-from workers.model_artefact import (
-    FEATURES_NAME,
-    GRAPH,
-    HELD_OUT,
-    LOGITS_NAME,
-    MASK_NAME,
-    OOD,
-)
+from workers.inference.runtime import RuntimeLoader
+from workers.model_artefact import GRAPH, HELD_OUT, MASK_NAME
 from workers.starter import STARTER, STARTER_SEGMENTER, Starter, read_starter
 
 RESULTS: Final = Path(__file__).parent / "results" / "precision.md"
-LIMITS: Final = ImageLimits(max_bytes=1 << 30, max_pixels=1 << 30)
 REFERENCE: Final = "ONNX Runtime, float32"
 OUTLINED_STEP: Final = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What one runtime says of one slice."""
-
-    probabilities: tuple[float, ...]
-    decision: Decision
-
-    @property
-    def label(self) -> str:
-        return LABELS[int(np.argmax(self.probabilities))]
 
 
 def main() -> None:
@@ -71,50 +47,18 @@ def loaders() -> dict[str, RuntimeLoader]:
     }
 
 
-class Classifiers:
-    """The shipped classifier in every runtime."""
+class Segmenter:
+    """The shipped segmenter behind a runtime."""
 
-    def __init__(self, starter: Starter) -> None:
-        self._manifest = starter.manifest
-        self._strangers = OodModel.from_bytes(starter.files[OOD])
-        outputs = (LOGITS_NAME, FEATURES_NAME)
-        self._runtimes = loaded(starter, outputs)
-
-    def answers(self, grey: NDArray[np.uint8]) -> dict[str, Answer]:
-        pixels = prepare(grey, self._manifest.image_size).pixels[None]
-        return {name: self._answer(runtime, pixels) for name, runtime in self._runtimes.items()}
-
-    def _answer(self, runtime: Runtime, pixels: NDArray[np.float32]) -> Answer:
-        raw = runtime.run(pixels)
-        calibration = self._manifest.calibration
-        probabilities = calibrated_probabilities(raw[LOGITS_NAME][0], calibration.temperature)
-        strange = bool(self._strangers.strange(raw[FEATURES_NAME])[0])
-        return Answer(
-            probabilities=probabilities,
-            decision=decide(probabilities, calibration, strange=strange),
-        )
-
-
-class Segmenters:
-    """The shipped segmenter in every runtime."""
-
-    def __init__(self, starter: Starter) -> None:
+    def __init__(self, starter: Starter, load: RuntimeLoader) -> None:
         self._size = starter.manifest.image_size
         assert starter.manifest.regions is not None
         self._threshold = starter.manifest.regions.threshold
-        self._runtimes = loaded(starter, (MASK_NAME,))
+        self._runtime = load(starter.files[GRAPH], self._size, (MASK_NAME,))
 
-    def masks(self, grey: NDArray[np.uint8]) -> dict[str, NDArray[np.bool_]]:
+    def mask(self, grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
         pixels = prepare(grey, self._size).pixels[None]
-        return {
-            name: runtime.run(pixels)[MASK_NAME][0] >= self._threshold
-            for name, runtime in self._runtimes.items()
-        }
-
-
-def loaded(starter: Starter, outputs: Sequence[str]) -> dict[str, Runtime]:
-    size = starter.manifest.image_size
-    return {name: load(starter.files[GRAPH], size, outputs) for name, load in loaders().items()}
+        return self._runtime.run(pixels)[MASK_NAME][0] >= self._threshold
 
 
 def measured(
@@ -124,15 +68,18 @@ def measured(
     starter = read_starter(STARTER)
     held_out = HeldOutPredictions.from_json(starter.files[HELD_OUT])
     unseen = {item.sha256 for item in held_out.slices}
-    classifiers, segmenters = Classifiers(starter), Segmenters(read_starter(STARTER_SEGMENTER))
+    outliner = read_starter(STARTER_SEGMENTER)
+    classifiers = {name: Served(starter, load) for name, load in loaders().items()}
+    segmenters = {name: Segmenter(outliner, load) for name, load in loaders().items()}
     answers: list[dict[str, Answer]] = []
     is_unseen: list[bool] = []
     overlaps: dict[str, list[float]] = {}
     for number, (sha256, grey) in enumerate(pictures(data, step)):
-        answers.append(classifiers.answers(grey))
+        answers.append({name: served.answer(grey) for name, served in classifiers.items()})
         is_unseen.append(sha256 in unseen)
         if number % OUTLINED_STEP == 0:
-            for name, overlap in overlaps_of(segmenters.masks(grey)).items():
+            masks = {name: segmenter.mask(grey) for name, segmenter in segmenters.items()}
+            for name, overlap in overlaps_of(masks).items():
                 overlaps.setdefault(name, []).append(overlap)
     return answers, is_unseen, overlaps
 
@@ -183,18 +130,15 @@ def report(
 
 def agreement(name: str, which: str, answers: Sequence[Mapping[str, Answer]]) -> str:
     pairs = [(found[name], found[REFERENCE]) for found in answers]
-    labels = np.mean([mine.label == theirs.label for mine, theirs in pairs])
-    decisions = np.mean([mine.decision == theirs.decision for mine, theirs in pairs])
-    differences = np.array(
-        [np.abs(np.subtract(mine.probabilities, theirs.probabilities)) for mine, theirs in pairs]
-    )
-    named = [
-        difference[int(np.argmax(theirs.probabilities))]
-        for difference, (_, theirs) in zip(differences, pairs, strict=True)
-    ]
+    mine, theirs = (np.array([pair[side][0] for pair in pairs]) for side in (0, 1))
+    named = theirs.argmax(axis=1)
+    labels = (mine.argmax(axis=1) == named).mean()
+    decisions = np.mean([ours[1] == reference[1] for ours, reference in pairs])
+    differences = np.abs(mine - theirs)
+    of_named = differences[np.arange(len(pairs)), named]
     return (
         f"| {name} | {len(pairs)}, {which} | {labels:.4f} | {decisions:.4f} "
-        f"| {differences.max():.4f} | {np.mean(named):.5f} |"
+        f"| {differences.max():.4f} | {of_named.mean():.5f} |"
     )
 
 

@@ -25,7 +25,7 @@ from workers.evaluation.ranking import auroc
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
 from workers.inference.answers import calibrated_probabilities, decide
-from workers.inference.runtime import Runtime, choose_runtime
+from workers.inference.runtime import Runtime, RuntimeLoader, choose_runtime
 from workers.model_artefact import FEATURES_NAME, GRAPH, HELD_OUT, LOGITS_NAME, OOD
 from workers.starter import STARTER, Starter, read_starter
 
@@ -36,12 +36,12 @@ OF_SLICES: Final = 80
 
 
 class Served:
-    """The starter behind the runtime that would serve it."""
+    """The starter behind a runtime: unless another is given, the one that would serve it."""
 
-    def __init__(self, starter: Starter) -> None:
+    def __init__(self, starter: Starter, load: RuntimeLoader | None = None) -> None:
         self._calibration = starter.manifest.calibration
         self._size = starter.manifest.image_size
-        load = choose_runtime(Settings.from_environment({}))
+        load = load or choose_runtime(Settings.from_environment({}))
         self._runtime: Runtime = load(
             starter.files[GRAPH], self._size, (LOGITS_NAME, FEATURES_NAME)
         )

@@ -92,7 +92,7 @@ class Settings:
     inference_device: str = "auto"
     """auto, cpu (OpenVINO), onnxruntime (CPU) or cuda (ONNX Runtime)."""
     inference_precision: str = "auto"
-    """f32 or bf16, for OpenVINO on CPUs that have it."""
+    """For OpenVINO: f32, bf16, or auto for bf16 where the CPU computes in it."""
     inference_streams: int = 2
     """OpenVINO streams, and threads of ONNX Runtime on CPU."""
     model_cache_size: int = 4

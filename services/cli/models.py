@@ -1,7 +1,7 @@
 """``braintumor models``: list, show, compare, promote, rollback, report, card."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,10 @@ from services.cli.options import (
 )
 from services.cli.output import Output, Row
 from services.cli.pages import PIPE, write_page
-from services.cli.session import bad_usage, session
+from services.cli.session import Session, bad_usage, session
+
+if TYPE_CHECKING:
+    from braintumor.v1 import models_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Trained models, and which of them serves.")
 
@@ -149,10 +152,8 @@ def report(
 
     full = resource("modelVersions", name)
     with session(address, as_json) as connected:
-        client = connected.client
-        request = models_pb2.GetEvaluationReportRequest(name=full)
-        answer = client.call(client.models.GetEvaluationReport, request)
-        write_page(connected.out, answer.content, output, what="report", name=full)
+        page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_HTML)
+        write_page(connected.out, page, output, what="report", name=full)
 
 
 @app.command("card")
@@ -169,15 +170,20 @@ def card(
 
     full = resource("modelVersions", name)
     with session(address, as_json) as connected:
-        client = connected.client
-        request = models_pb2.GetEvaluationReportRequest(
-            name=full, format=models_pb2.REPORT_FORMAT_MARKDOWN
-        )
-        answer = client.call(client.models.GetEvaluationReport, request)
+        page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_MARKDOWN)
         if as_json and output == PIPE:
-            connected.out.row({"name": full, "content": answer.content.decode()})
+            connected.out.row({"name": full, "content": page.decode()})
             return
-        write_page(connected.out, answer.content, output, what="model card", name=full)
+        write_page(connected.out, page, output, what="model card", name=full)
+
+
+def _evaluation(connected: Session, name: str, form: "models_pb2.ReportFormat.ValueType") -> bytes:
+    from braintumor.v1 import models_pb2
+
+    client = connected.client
+    request = models_pb2.GetEvaluationReportRequest(name=name, format=form)
+    answer = client.call(client.models.GetEvaluationReport, request)
+    return bytes(answer.content)
 
 
 def _moved(out: Output, move: Any, more: Row | None = None) -> None:

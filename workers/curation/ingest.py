@@ -44,8 +44,7 @@ from workers.curation.mask_check import (
     MaskFault,
     MaskFound,
     MaskProblem,
-    mask_oddity,
-    mask_problem,
+    examine_mask,
 )
 from workers.curation.refused import Refused
 from workers.curation.sources import SourceFile, open_source
@@ -331,7 +330,7 @@ class _Checker:
         if not mask.brightest:
             return None
         pixels, slice_pixels = self._grey(mask), self._grey(picture)
-        return mask_problem(pixels, slice_pixels) or mask_oddity(pixels, slice_pixels)
+        return examine_mask(pixels, slice_pixels)
 
     def _grey(self, picture: _Picture) -> NDArray[np.uint8]:
         return decode_grey(read_blob(self._store, picture.sha256), self._limits)

@@ -62,17 +62,25 @@ class MaskFound:
     fault: MaskFault
 
 
-def mask_problem(mask: NDArray[np.uint8], picture: NDArray[np.uint8]) -> MaskProblem | None:
+def examine_mask(
+    mask: NDArray[np.uint8], picture: NDArray[np.uint8]
+) -> MaskProblem | MaskFault | None:
     """What is wrong with a mask (height, width) for a picture of the same shape, both grey 0..255.
 
-    The mask marks something and is black somewhere; None if there is nothing else to say.
+    The mask marks something and is black somewhere. A ``MaskProblem`` is why it cannot be used, a
+    ``MaskFault`` what is to be looked at in one that can; None if there is nothing else to say.
     """
     if _has_several_shades(mask):
         return MaskProblem(
             fault=MaskFault.SHADES,
             words="has several shades: make it black but where the tumour is, and one shade there",
         )
-    inside = _in_head(marked_pixels(mask), picture)
+    marked = marked_pixels(mask)
+    inside = _in_head(marked, picture)
+    return _problem(inside) or _oddity(marked, inside)
+
+
+def _problem(inside: Mask) -> MaskProblem | None:
     if not inside.any():
         return MaskProblem(fault=MaskFault.OUTSIDE, words="marks nothing inside of the head")
     if inside.mean() > _LARGEST:
@@ -82,10 +90,7 @@ def mask_problem(mask: NDArray[np.uint8], picture: NDArray[np.uint8]) -> MaskPro
     return None
 
 
-def mask_oddity(mask: NDArray[np.uint8], picture: NDArray[np.uint8]) -> MaskFault | None:
-    """What is to be looked at in a mask that :func:`mask_problem` has nothing against."""
-    marked = marked_pixels(mask)
-    inside = _in_head(marked, picture)
+def _oddity(marked: Mask, inside: Mask) -> MaskFault | None:
     if inside.sum() < (1 - _ASTRAY) * marked.sum():
         return MaskFault.ASTRAY
     return MaskFault.SMALL if inside.mean() < _SMALLEST else None

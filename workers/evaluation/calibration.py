@@ -20,12 +20,7 @@ from workers.evaluation.metrics import (
     cross_entropy,
     softmax,
 )
-from workers.evaluation.selective import (
-    TARGET_RISK,
-    Abstention,
-    choose_robustly,
-    choose_threshold,
-)
+from workers.evaluation.selective import TARGET_RISK, choose_robustly, choose_threshold
 from workers.model_artefact import Calibration
 
 BINS: Final = 15
@@ -58,37 +53,17 @@ def calibrate(
     """
     if harder_logits is None:
         temperature = fit_temperature(logits, labels)
-        return calibration_of(
-            softmax(logits, temperature), labels, temperature, groups, target_risk
+        chosen = choose_threshold(softmax(logits, temperature), labels, groups, target_risk)
+    else:
+        both = np.concatenate([logits, harder_logits])
+        temperature = fit_temperature(both, np.concatenate([labels, labels]))
+        chosen = choose_robustly(
+            softmax(logits, temperature),
+            softmax(harder_logits, temperature),
+            labels,
+            groups,
+            target_risk,
         )
-    both = np.concatenate([logits, harder_logits])
-    temperature = fit_temperature(both, np.concatenate([labels, labels]))
-    chosen = choose_robustly(
-        softmax(logits, temperature),
-        softmax(harder_logits, temperature),
-        labels,
-        groups,
-        target_risk,
-    )
-    return _calibration(temperature, chosen, target_risk)
-
-
-def calibration_of(
-    probabilities: Probabilities,
-    labels: Labels,
-    temperature: float,
-    groups: Sequence[str] | None = None,
-    target_risk: float = TARGET_RISK,
-) -> Calibration:
-    """As :func:`calibrate`, for probabilities (n, classes) that have their temperature already.
-
-    Such as those from outside each fold, each with the temperature of its own fold.
-    """
-    chosen = choose_threshold(probabilities, labels, groups, target_risk)
-    return _calibration(temperature, chosen, target_risk)
-
-
-def _calibration(temperature: float, chosen: Abstention, target_risk: float) -> Calibration:
     return Calibration(
         temperature=temperature,
         abstain_below=chosen.abstain_below,

@@ -1,7 +1,9 @@
 """Cross-validation: each slice is answered by a model that never saw its group."""
 
 import io
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import keras
@@ -12,8 +14,7 @@ from core.errors import NotFound
 from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import TrainingSpec
-from workers.curation.splits import SplitPlan, group_names
-from workers.evaluation.calibration import calibrate
+from workers.curation.splits import SplitPlan
 from workers.evaluation.metrics import macro_f1, softmax
 from workers.evaluation.selective import decide_all
 from workers.learning.checkpoints import Checkpoints
@@ -22,16 +23,10 @@ from workers.learning.fold_answers import FoldAnswers, Shown
 from workers.learning.input_pipeline import DecodedSet
 from workers.learning.judging import Part, learn_doubt
 from workers.learning.showing import show
+from workers.model_artefact import Calibration
 from workers.training_hooks import TrainingHooks, job_prefix
 
-_ARRAYS: Final = (
-    "logits",
-    "validation_logits",
-    "harder_logits",
-    "strange",
-    "places",
-    "maps",
-)
+_ARRAYS: Final = ("logits", "calibration", "strange", "places", "maps")
 
 
 class CrossValidation:
@@ -66,19 +61,12 @@ class CrossValidation:
             hooks.on_message(f"fold {number}: {len(plan.train)} slices to learn from")
             arrays = self._train(number, plan, hooks)
             self._keep(number, arrays)
-        labels = self._data.labels(plan.validation)
         answers = FoldAnswers(
             plan=plan,
             logits=arrays["logits"],
             strange=arrays["strange"],
             shown=Shown(places=arrays["places"], maps=arrays["maps"]),
-            calibration=calibrate(
-                arrays["validation_logits"],
-                labels,
-                group_names(plan.validation),
-                self._spec.target_risk,
-                arrays["harder_logits"],
-            ),
+            calibration=Calibration(**json.loads(str(arrays["calibration"]))),
         )
         hooks.on_message(f"fold {number}: {_score(answers, self._data.labels(plan.test))}")
         return answers
@@ -97,8 +85,7 @@ class CrossValidation:
             Part.of(items, self._data, fitted.inference)
             for items in (plan.train, plan.validation, plan.test)
         )
-        harder_logits = fitted.inference.harder_logits(validation.slices)
-        doubt = learn_doubt(train, validation, self._spec.target_risk, harder_logits)
+        doubt = learn_doubt(fitted.inference, train, validation, self._spec.target_risk)
         probabilities = softmax(test.answers.logits, doubt.calibration.temperature)
         strange = doubt.strangers.strange(test.answers.features)
         decisions = decide_all(probabilities, doubt.calibration.abstain_below, strange)
@@ -106,8 +93,7 @@ class CrossValidation:
         shown = show(fitted.model, test.slices, probabilities, decisions)
         return {
             "logits": test.answers.logits,
-            "validation_logits": validation.answers.logits,
-            "harder_logits": harder_logits,
+            "calibration": json.dumps(asdict(doubt.calibration)),
             "strange": strange,
             "places": shown.places,
             "maps": shown.maps,

@@ -52,21 +52,20 @@ class Part:
         return group_names(self.items)
 
 
-def learn_doubt(
-    train: Part, validation: Part, target_risk: float, harder_logits: NDArray[np.float32]
-) -> Doubt:
+def learn_doubt(inference: Inference, train: Part, validation: Part, target_risk: float) -> Doubt:
     """Fit what is normal to training slices; choose every limit on validation slices.
 
-    ``target_risk`` is the share of accepted answers that may be wrong; ``harder_logits``
-    (n, classes) are of the validation slices, changed further than training changes any. Raises
-    ``TrainingFailed`` if the model sees no difference between slices.
+    ``inference`` gave both parts their answers, and is asked for those to the validation slices
+    changed further than training changes any. ``target_risk`` is the share of accepted answers
+    that may be wrong. Raises ``TrainingFailed`` if the model sees no difference between slices,
+    ``TrainingCancelled``.
     """
     calibration = calibrate(
         validation.answers.logits,
         validation.slices.labels,
         validation.groups,
         target_risk,
-        harder_logits,
+        inference.harder_logits(validation.slices),
     )
     try:
         fitted = ood.fit(train.answers.features, train.slices.labels)

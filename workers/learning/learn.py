@@ -161,8 +161,7 @@ def _judge(
     train, validation = (
         Part.of(items, data, fitted.inference) for items in (plan.train, plan.validation)
     )
-    harder_logits = fitted.inference.harder_logits(validation.slices)
-    doubt = learn_doubt(train, validation, spec.target_risk, harder_logits)
+    doubt = learn_doubt(fitted.inference, train, validation, spec.target_risk)
     control = dataset.audit.shortcut_control if dataset.audit else None
     control_accuracy = control.accuracy if control else None
     if folds:

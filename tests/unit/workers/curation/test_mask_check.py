@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from workers.curation.mask_check import MaskFault, mask_oddity, mask_problem
+from workers.curation.mask_check import MaskFault, MaskProblem, examine_mask
 
 Grey = NDArray[np.uint8]
 
@@ -23,36 +23,36 @@ def marking(y: int, x: int, side: int = 10, shade: int = 255) -> Grey:
 
 
 def test_one_shade_in_the_head_is_as_it_should_be() -> None:
-    assert mask_problem(marking(60, 60), a_head()) is None
-    assert mask_problem(marking(60, 60, shade=1), a_head()) is None
+    assert examine_mask(marking(60, 60), a_head()) is None
+    assert examine_mask(marking(60, 60, shade=1), a_head()) is None
 
 
 def test_a_smoothed_edge_is_no_second_shade() -> None:
     small = Image.fromarray(marking(30, 30, side=6)[:64, :64])
     smoothed = np.asarray(small.resize((128, 128), Image.Resampling.BILINEAR))
     assert len(np.unique(smoothed)) > 2
-    assert mask_problem(smoothed, a_head()) is None
+    assert examine_mask(smoothed, a_head()) is None
 
 
 @pytest.mark.parametrize("shades", [(1, 2, 4), (100, 255), (29, 226)])
 def test_several_shades_are_refused(shades: tuple[int, ...]) -> None:
     mask = sum(marking(40 + 12 * n, 50, shade=shade) for n, shade in enumerate(shades))
-    problem = mask_problem(np.asarray(mask, np.uint8), a_head())
-    assert problem is not None
+    problem = examine_mask(np.asarray(mask, np.uint8), a_head())
+    assert isinstance(problem, MaskProblem)
     assert problem.fault is MaskFault.SHADES
     assert "several shades" in problem.words
 
 
 def test_a_mark_outside_of_the_head_is_refused() -> None:
-    problem = mask_problem(marking(2, 2), a_head())
-    assert problem is not None
+    problem = examine_mask(marking(2, 2), a_head())
+    assert isinstance(problem, MaskProblem)
     assert problem.fault is MaskFault.OUTSIDE
     assert problem.words == "marks nothing inside of the head"
 
 
 def test_an_inverted_mask_is_refused() -> None:
-    problem = mask_problem(255 - marking(60, 60), a_head())
-    assert problem is not None
+    problem = examine_mask(255 - marking(60, 60), a_head())
+    assert isinstance(problem, MaskProblem)
     assert problem.fault is MaskFault.LARGE
     assert problem.words == "marks 98% of the head: is it inverted?"
 
@@ -69,5 +69,4 @@ def test_an_inverted_mask_is_refused() -> None:
     ids=["a tumour", "a small one", "a pixel", "mostly beside the head", "at its edge"],
 )
 def test_what_is_odd_is_told_and_no_more(mask: Grey, oddity: MaskFault | None) -> None:
-    assert mask_problem(mask, a_head()) is None
-    assert mask_oddity(mask, a_head()) is oddity
+    assert examine_mask(mask, a_head()) is oddity

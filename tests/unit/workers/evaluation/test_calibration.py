@@ -6,13 +6,11 @@ import pytest
 from core.labels import LABELS
 from workers.evaluation.calibration import (
     calibrate,
-    calibration_of,
     expected_calibration_error,
     fit_temperature,
     reliability,
 )
 from workers.evaluation.metrics import cross_entropy, softmax
-from workers.evaluation.selective import LOWEST, NEVER
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -84,15 +82,6 @@ def test_harder_slices_make_a_model_less_sure(honest: Arrays) -> None:
 
     assert both.temperature > alone.temperature
     assert "could not be shown" in both.note
-
-
-def test_what_has_its_temperature_keeps_it(honest: Arrays) -> None:
-    logits, labels = honest
-
-    chosen = calibration_of(softmax(logits), labels, temperature=1.5, target_risk=0.1)
-
-    assert chosen.temperature == 1.5
-    assert LOWEST <= chosen.abstain_below < NEVER
 
 
 def test_reliability_bins_by_hand() -> None:

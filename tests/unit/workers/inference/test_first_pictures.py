@@ -46,5 +46,5 @@ def test_none_of_them_waits_for_ever(loaded_first: bool) -> None:
             cwd=ROOT,
             env={"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"},
             check=True,
-            timeout=120,
+            timeout=20,
         )

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Much of the time of tests that run real processes is waiting: more workers than two cores.
+TEST_WORKERS ?= 4
 
 .PHONY: help install quickstart test bench check format stubs clean
 
@@ -28,7 +30,7 @@ quickstart: install
 	@$(BIN)/braintumor quickstart
 
 test: install
-	$(BIN)/python -m pytest -n logical --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 bench: install
 	$(BIN)/python -m benchmarks.load

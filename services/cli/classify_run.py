@@ -5,14 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
-from uuid import uuid4
 
 from braintumor.v1 import classifier_pb2, models_pb2
 
+from core.ordered_ids import ordered_uuid
 from core.registry import SEGMENTATION
 from services.cli.client import Client, with_retries
 from services.cli.in_order import in_order
@@ -152,7 +153,7 @@ class ClassifyRun:
             return Answer(self._call(request), without_regions=error.refusal)
         if request.mask_format and any(not region.mask_png for region in response.regions):
             # The first answer was lost on its way, and this is its record, which keeps no masks.
-            request.request_id = str(uuid4())
+            request.request_id = _request_id()
             response = self._call(request)
         return Answer(response)
 
@@ -160,7 +161,7 @@ class ClassifyRun:
         request = classifier_pb2.ClassifyRequest(
             image=image,
             model_version=self._model,
-            request_id=str(uuid4()),
+            request_id=_request_id(),
             include_explanation=self._wishes.overlay_dir is not None,
             include_regions=self._regions,
         )
@@ -211,6 +212,10 @@ class ClassifyRun:
         if self._lost.is_set():
             return UNREACHABLE
         return SOME_REFUSED if any(row["error"] for row in rows) else ALL_ANSWERED
+
+
+def _request_id() -> str:
+    return str(ordered_uuid(datetime.now(UTC)))
 
 
 def has_segmenter(client: Client) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from core.errors import (
     BrainTumorError,
@@ -23,6 +23,7 @@ from core.errors import (
     RequestIdReused,
 )
 from core.messages import Segmenter
+from core.ordered_ids import ordered_uuid
 from core.ports import (
     AuditWriter,
     Clock,
@@ -191,7 +192,7 @@ class ClassifyUseCase:
         now = self._clock.now()
         latest = (now + self._timeout).timestamp()
         entry = AuditEntry(
-            id=uuid4().hex,
+            id=ordered_uuid(now).hex,
             create_time=now,
             request_id=_usable_request_id(command.request_id),
             caller=command.caller,

@@ -174,7 +174,10 @@ class ModelRepository(Protocol):
 
 
 class AuditLog(Protocol):
-    """Predictions in their hash chain. Lists are ordered by sequence (cursor: sequence)."""
+    """Predictions in their hash chain.
+
+    Lists are ordered by time, then by sequence (cursor: microseconds since the epoch, sequence).
+    """
 
     def append(self, entries: Sequence[AuditEntry]) -> tuple[AuditRecord, ...]:
         """Give each entry its place at the end of the chain; the caller commits.
@@ -196,10 +199,8 @@ class AuditLog(Protocol):
         self, page: PageRequest, where: Filter | None = None, *, newest_first: bool = True
     ) -> Page[AuditRecord]: ...
 
-    def iterate(
-        self, where: Filter | None = None, *, newest_first: bool = False
-    ) -> Iterator[AuditRecord]:
-        """All matching records with constant memory."""
+    def iterate(self) -> Iterator[AuditRecord]:
+        """The whole chain, by sequence, with constant memory."""
         ...
 
     def head(self) -> ChainHead: ...

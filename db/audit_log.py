@@ -4,23 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Result, Select, insert, literal_column, select, tuple_, update
+from sqlalchemy import Result, Select, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from core.audit_chain import ChainHead, row_hash
 from core.errors import ArtefactCorrupt, NotFound
 from core.filters import Filter
-from core.paging import Page, PageRequest
+from core.paging import Cursor, Page, PageRequest
 from core.prediction import AuditEntry, AuditRecord, Outcome, Review
 from db import mappers
-from db.filter_sql import to_sql
-from db.tables import AuditHeadRow, PredictionRow, ReviewRow
+from db.log_pages import COLUMNS, Listing, read_page
+from db.tables import ANSWERS_REQUEST, AuditHeadRow, PredictionRow, ReviewRow
 
 _HEAD: Final = 1
 _STREAM_ROWS: Final = 500
 _INDEXED: Final = frozenset({"caller", "model_version"})
 _INDEXED_CHARACTERS: Final = 256
-_COLUMNS: Final = tuple(PredictionRow.__table__.c)
 _RequestKey = tuple[str, str]
 
 
@@ -60,20 +59,15 @@ class SqlAuditLog:
     def list(
         self, page: PageRequest, where: Filter | None = None, *, newest_first: bool = True
     ) -> Page[AuditRecord]:
-        query = _matching(where, newest_first=newest_first)
-        if page.after is not None:
-            (last,) = page.after
-            sequence = PredictionRow.sequence
-            query = query.where(sequence < last if newest_first else sequence > last)
-        rows = self._session.execute(query.limit(page.size + 1)).all()
-        shown = tuple(mappers.record_from_row(row) for row in rows[: page.size])
-        more = len(rows) > page.size
-        return Page(items=shown, next=(shown[-1].sequence,) if more else None)
+        after = None if page.after is None else _time_and_sequence(page.after)
+        listing = Listing(newest_first=newest_first, limit=page.size + 1, after=after)
+        rows = read_page(self._session, where, listing)
+        shown = rows[: page.size]
+        cursor = (shown[-1].create_time, shown[-1].sequence) if len(rows) > page.size else None
+        return Page(items=tuple(mappers.record_from_row(row) for row in shown), next=cursor)
 
-    def iterate(
-        self, where: Filter | None = None, *, newest_first: bool = False
-    ) -> Iterator[AuditRecord]:
-        query = _matching(where, newest_first=newest_first)
+    def iterate(self) -> Iterator[AuditRecord]:
+        query = _rows().order_by(PredictionRow.sequence)
         rows = self._session.execute(query.execution_options(yield_per=_STREAM_ROWS))
         self._streams.append(rows)
         for row in rows:
@@ -121,13 +115,13 @@ class SqlAuditLog:
             return {}
         rows = self._session.execute(
             _rows().where(
-                tuple_(PredictionRow.caller, PredictionRow.request_id).in_(sorted(keys)),
-                PredictionRow.request_id.is_not(None),
-                # Written out, so that a prepared plan can rely on the partial index.
-                PredictionRow.outcome == literal_column(f"'{Outcome.ANSWERED}'"),
+                # Not pairs of caller and id: SQLite would look for those in every answer.
+                PredictionRow.request_id.in_(sorted({request_id for _, request_id in keys})),
+                text(ANSWERS_REQUEST),
             )
         )
-        return {(row.caller, row.request_id): mappers.record_from_row(row) for row in rows}
+        found = {(row.caller, row.request_id): row for row in rows}
+        return {key: mappers.record_from_row(found[key]) for key in keys & found.keys()}
 
 
 @dataclass
@@ -188,10 +182,9 @@ def _head_row() -> Select[int, str]:
 
 
 def _rows() -> Select[Any]:
-    return select(*_COLUMNS)
+    return select(*COLUMNS)
 
 
-def _matching(where: Filter | None, *, newest_first: bool) -> Select[Any]:
-    column = PredictionRow.sequence
-    query = _rows().order_by(column.desc() if newest_first else column)
-    return query if where is None else query.where(to_sql(where))
+def _time_and_sequence(cursor: Cursor) -> tuple[int, int]:
+    time, sequence = cursor
+    return int(time), int(sequence)

@@ -13,7 +13,6 @@ from db.mappers import to_us
 from db.tables import PredictionRow
 
 FIELDS: Final[Mapping[str, InstrumentedAttribute[Any]]] = {
-    "sequence": PredictionRow.sequence,
     "create_time": PredictionRow.create_time,
     "label": PredictionRow.label,
     "decision": PredictionRow.decision,

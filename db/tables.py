@@ -199,32 +199,48 @@ class AliasMoveRow(Base):
     reason: Mapped[str]
 
 
+FILTERED_COLUMNS: Final = (
+    "label",
+    "decision",
+    "outcome",
+    "status",
+    "model_version",
+    "image_sha256",
+    "caller",
+    "request_id",
+)
+"""Each has an index; ``db.log_pages`` tells how it is used."""
+
+IN_ORDER_OF_TIME: Final = "sequence > 0"
+"""True of every row. Only a statement that says so may walk the log in order of time."""
+
+ANSWERS_REQUEST: Final = "(outcome = 'ANSWERED') IS TRUE AND request_id IS NOT NULL"
+"""In a form that leads into no other index; see ``db.log_pages``."""
+
+
 class PredictionRow(Base):
-    """The audit log. Each index ends in the sequence, so that a filtered page is one range."""
+    """The audit log. Each index ends in time and sequence: a filtered page is one range."""
 
     __tablename__ = "predictions"
     __table_args__ = (
         Index(
-            "uq_predictions_answered_request",
-            "caller",
+            "uq_predictions_answered_request_id",
             "request_id",
+            "caller",
             unique=True,
-            sqlite_where=text("outcome = 'ANSWERED' AND request_id IS NOT NULL"),
-            postgresql_where=text("outcome = 'ANSWERED' AND request_id IS NOT NULL"),
+            sqlite_where=text(ANSWERS_REQUEST),
+            postgresql_where=text(ANSWERS_REQUEST),
+        ),
+        Index(
+            "ix_predictions_time",
+            "create_time",
+            "sequence",
+            sqlite_where=text(IN_ORDER_OF_TIME),
+            postgresql_where=text(IN_ORDER_OF_TIME),
         ),
         *(
-            Index(f"ix_predictions_{column}", column, "sequence")
-            for column in (
-                "create_time",
-                "label",
-                "decision",
-                "outcome",
-                "status",
-                "model_version",
-                "image_sha256",
-                "caller",
-                "request_id",
-            )
+            Index(f"ix_predictions_{column}_time", column, "create_time", "sequence")
+            for column in FILTERED_COLUMNS
         ),
     )
 

@@ -11,8 +11,8 @@ from core.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Cursor, PageRequest
 
 BY_TIME: Final[tuple[type, ...]] = (int, str)
 """Cursor of lists in order of time: microseconds and id."""
-BY_SEQUENCE: Final[tuple[type, ...]] = (int,)
-"""Cursor of the audit log."""
+BY_TIME_AND_SEQUENCE: Final[tuple[type, ...]] = (int, int)
+"""Cursor of the audit log: microseconds and place."""
 
 _LONGEST: Final = 1024
 _CHECK_BYTES: Final = 12

@@ -13,7 +13,7 @@ from services import converters
 from services.call import current_call
 from services.filtering import parse_filter
 from services.long_work import LongWork
-from services.paging import BY_SEQUENCE, next_page_token, page_request
+from services.paging import BY_TIME_AND_SEQUENCE, next_page_token, page_request
 from services.resource_names import PREDICTIONS, parse_name
 from services.usecases.audit import AuditUseCases
 
@@ -30,7 +30,9 @@ class AuditServicer(audit_pb2_grpc.AuditServicer):
         query = (PREDICTIONS, request.filter, str(newest_first))
         page = await asyncio.to_thread(
             self._use_cases.list,
-            page_request(request.page_size, request.page_token, *query, cursor=BY_SEQUENCE),
+            page_request(
+                request.page_size, request.page_token, *query, cursor=BY_TIME_AND_SEQUENCE
+            ),
             parse_filter(request.filter),
             newest_first=newest_first,
         )

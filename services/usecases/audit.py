@@ -86,13 +86,21 @@ class AuditUseCases:
         """
         with self._uow_factory() as uow:
             last = uow.audit.head().sequence
+            newest = uow.audit.list(PageRequest(size=1)).items
         after: Cursor | None = None
-        while True:
+        while newest:
             page = self.list(PageRequest(size=EXPORT_PAGE, after=after), where, newest_first=False)
             yield tuple(record for record in page.items if record.sequence <= last)
-            if page.next is None or page.items[-1].sequence >= last:
+            if page.next is None or _is_behind(page.items[-1], newest[0], last):
                 return
             after = page.next
+
+
+def _is_behind(record: AuditRecord, newest: AuditRecord, last: int) -> bool:
+    """Whether only rows that were added later can follow; not by the time alone, which cannot be
+    read where somebody has changed the newest row."""
+    later = (record.create_time, record.sequence) >= (newest.create_time, newest.sequence)
+    return later and record.sequence >= last
 
 
 def _until(

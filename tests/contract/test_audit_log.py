@@ -107,8 +107,10 @@ def test_a_record_is_found_by_its_id(store: UnitOfWorkFactory) -> None:
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_pages_follow_the_sequence(store: UnitOfWorkFactory, newest_first: bool) -> None:
-    append(store, *(an_entry(create_time=NOW - timedelta(seconds=i)) for i in range(7)))
+def test_pages_follow_the_time_and_then_the_sequence(
+    store: UnitOfWorkFactory, newest_first: bool
+) -> None:
+    append(store, *(an_entry(create_time=NOW - timedelta(seconds=i // 2)) for i in range(7)))
     seen: list[int] = []
     after: Cursor | None = None
     with store() as uow:
@@ -118,7 +120,8 @@ def test_pages_follow_the_sequence(store: UnitOfWorkFactory, newest_first: bool)
             after = page.next
             if after is None:
                 break
-    assert seen == sorted(range(1, 8), reverse=newest_first)
+    oldest_first = [7, 5, 6, 3, 4, 1, 2]
+    assert seen == (oldest_first[::-1] if newest_first else oldest_first)
 
 
 def test_a_page_is_not_moved_by_what_arrives_meanwhile(store: UnitOfWorkFactory) -> None:
@@ -131,12 +134,17 @@ def test_a_page_is_not_moved_by_what_arrives_meanwhile(store: UnitOfWorkFactory)
     assert [record.sequence for record in (*first.items, *second.items)] == [4, 3, 2, 1]
 
 
-def test_streaming_goes_either_way_and_past_one_buffer(store: UnitOfWorkFactory) -> None:
-    append(store, *(an_entry() for _ in range(1203)))
+def test_the_chain_is_walked_past_one_buffer(store: UnitOfWorkFactory) -> None:
+    append(store, *(an_entry(create_time=NOW - timedelta(seconds=i)) for i in range(1203)))
     with store() as uow:
         assert [r.sequence for r in uow.audit.iterate()] == list(range(1, 1204))
-        down = uow.audit.iterate(newest_first=True)
-        assert [next(down).sequence for _ in range(3)] == [1203, 1202, 1201]
+
+
+def test_a_walk_may_end_early(store: UnitOfWorkFactory) -> None:
+    append(store, *(an_entry() for _ in range(1203)))
+    with store() as uow:
+        walk = uow.audit.iterate()
+        assert [next(walk).sequence for _ in range(3)] == [1, 2, 3]
 
 
 def test_reviews_stand_beside_their_prediction(store: UnitOfWorkFactory) -> None:

@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 import db.migrations
 from core.audit_chain import GENESIS, verify_chain
@@ -73,7 +74,7 @@ def test_tables_and_migrations_do_not_drift(sql_engine: Engine) -> None:
 
 def test_a_missing_index_would_be_noticed(sql_engine: Engine) -> None:
     with sql_engine.connect() as connection:
-        connection.execute(text("DROP INDEX ix_predictions_label"))
+        connection.execute(text("DROP INDEX ix_predictions_label_time"))
         context = MigrationContext.configure(connection)
         (difference,) = compare_metadata(context, Base.metadata)
     assert difference[0] == "add_index"
@@ -178,6 +179,17 @@ def test_a_log_from_before_regions_still_verifies(empty_url: str, empty_engine: 
         row = connection.execute(text("SELECT * FROM predictions")).mappings().first()
     assert row is not None
     assert (row["row_hash"], "regions" in row) == (OLD_HASH, False)
+
+
+def test_a_request_is_answered_once_whatever_the_code_does(sql_engine: Engine) -> None:
+    with SqlUnitOfWorkFactory(sql_engine)(write=True) as uow:
+        uow.audit.append([an_entry(id="p1", request_id="r1")])
+        uow.commit()
+    again = {"id": "p2", "sequence": 2}
+    kept = [c.name for c in Base.metadata.tables["predictions"].c if c.name not in again]
+    copied = f"INSERT INTO predictions (id, sequence, {', '.join(kept)}) SELECT :id, :sequence"
+    with sql_engine.begin() as connection, pytest.raises(IntegrityError, match="request_id"):
+        connection.execute(text(f"{copied}, {', '.join(kept)} FROM predictions"), again)
 
 
 def test_several_processes_may_upgrade_at_once(empty_url: str, empty_engine: Engine) -> None:

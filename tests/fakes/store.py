@@ -104,6 +104,10 @@ def _by_time(row: Any) -> tuple[int, str]:
     return to_us(row.create_time), row.id
 
 
+def _by_time_and_sequence(record: AuditRecord) -> tuple[int, int]:
+    return to_us(record.create_time), record.sequence
+
+
 class FakeDatasets:
     def __init__(self, state: State) -> None:
         self._state = state
@@ -343,18 +347,18 @@ class FakeAuditLog:
     def list(
         self, page: PageRequest, where: Filter | None = None, *, newest_first: bool = True
     ) -> Page[AuditRecord]:
-        rows = list(self.iterate(where, newest_first=newest_first))
-        if page.after is not None:
-            last = page.after[0]
-            rows = [r for r in rows if (r.sequence < last if newest_first else r.sequence > last)]  # type: ignore[operator]
-        shown = tuple(rows[: page.size])
-        return Page(items=shown, next=(shown[-1].sequence,) if len(rows) > page.size else None)
-
-    def iterate(
-        self, where: Filter | None = None, *, newest_first: bool = False
-    ) -> Iterator[AuditRecord]:
         rows = [r for r in self._state.records if where is None or matches(where, r)]
-        return iter(rows[::-1] if newest_first else rows)
+        rows.sort(key=_by_time_and_sequence, reverse=newest_first)
+        if page.after is not None:
+            behind = lt if newest_first else gt
+            rows = [r for r in rows if behind(_by_time_and_sequence(r), page.after)]
+        shown = tuple(rows[: page.size])
+        return Page(
+            items=shown, next=_by_time_and_sequence(shown[-1]) if len(rows) > page.size else None
+        )
+
+    def iterate(self) -> Iterator[AuditRecord]:
+        return iter(self._state.records)
 
     def head(self) -> ChainHead:
         if not self._state.records:

@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from core.errors import InvalidArgument
-from services.paging import BY_SEQUENCE, next_page_token, page_request
+from services.paging import BY_TIME_AND_SEQUENCE, next_page_token, page_request
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 50), (1, 1), (1000, 1000), (2**31 - 1, 1000)])
@@ -41,31 +41,32 @@ def forged(cursor: str, *query: str) -> str:
         "ü",
         "a b",
         "=" * 8,
-        next_page_token((7,), "predictions", "label = glioma"),
-        next_page_token((7,), "predictions", "", "desc"),
+        next_page_token((7, 7), "predictions", "label = glioma"),
+        next_page_token((7, 7), "predictions", "", "desc"),
         next_page_token((7, "x"), "predictions", ""),
-        forged('["7"]', "predictions", ""),
-        forged("[true]", "predictions", ""),
+        next_page_token((7,), "predictions", ""),
+        forged('[7, "7"]', "predictions", ""),
+        forged("[7, true]", "predictions", ""),
         forged("7", "predictions", ""),
-        forged("[1e3]", "predictions", ""),
+        forged("[7, 1e3]", "predictions", ""),
         forged("{", "predictions", ""),
-        forged(f"[{2**70}]", "predictions", ""),
+        forged(f"[7, {2**70}]", "predictions", ""),
         forged("[" * 700, "predictions", ""),
         forged("[" * 200_000, "predictions", ""),
     ],
 )
 def test_damaged_and_foreign_tokens_are_refused(token: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        page_request(0, token, "predictions", "", cursor=BY_SEQUENCE)
+        page_request(0, token, "predictions", "", cursor=BY_TIME_AND_SEQUENCE)
     assert caught.value.violations[0].field == "page_token"
 
 
 def test_every_change_of_a_token_is_noticed() -> None:
-    token = next_page_token((123_456,), "predictions")
+    token = next_page_token((123_456, 7), "predictions")
     data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     for place in range(len(data)):
         changed = bytearray(data)
         changed[place] ^= 1
         tampered = base64.urlsafe_b64encode(changed).decode().rstrip("=")
         with pytest.raises(InvalidArgument):
-            page_request(0, tampered, "predictions", cursor=BY_SEQUENCE)
+            page_request(0, tampered, "predictions", cursor=BY_TIME_AND_SEQUENCE)

@@ -151,6 +151,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in (
         # An answer must not leave before its audit row would survive a loss of power.
         "synchronous = FULL",
+        # Pages of a large log are written back seldom and many together: 32 MB.
+        "wal_autocheckpoint = 8000",
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")

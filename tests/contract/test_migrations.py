@@ -23,7 +23,7 @@ from db.tables import Base
 from db.unit_of_work import SqlUnitOfWorkFactory
 from tests.fakes.records import a_review, an_entry, an_outlined_entry
 
-HEAD = "0006"
+HEAD = "0007"
 OLD_HASH = "206e51337b2b52bec0032ae23c0c9a52dfc7c819f7d8569ef9b3f7f216b11931"
 """Of ``an_entry(id="p1")`` as the first row, by the software from before there were regions."""
 

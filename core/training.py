@@ -362,6 +362,10 @@ class EpochProgress:
     ``val_loss`` is the mean cross-entropy, of a segmenter with the overlap.
 
     ``seconds`` is the epoch's wall time, ``seconds_left`` the estimate for the rest of the job.
+
+    The last four say where the time went. ``images_per_second`` is of the learning alone;
+    ``input_share`` (0..1) of the epoch it waited for pictures, ``validation_share`` it validated;
+    ``busy_share`` (0..1) of the cores' time was taken while it learned.
     """
 
     epoch: int
@@ -373,7 +377,11 @@ class EpochProgress:
     seconds: float
     seconds_left: float
     val_macro_f1: float | None = None
-    """None in the history of jobs from before it was kept."""
+    images_per_second: float | None = None
+    input_share: float | None = None
+    validation_share: float | None = None
+    busy_share: float | None = None
+    # Each is None in the history of jobs from before it was kept.
 
 
 @dataclass(frozen=True, kw_only=True)

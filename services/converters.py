@@ -515,6 +515,10 @@ def _epoch(epoch: EpochProgress) -> training_pb2.EpochProgress:
         duration=duration(seconds=epoch.seconds),
         remaining=duration(seconds=epoch.seconds_left),
         val_macro_f1=epoch.val_macro_f1,
+        images_per_second=epoch.images_per_second,
+        input_share=epoch.input_share,
+        validation_share=epoch.validation_share,
+        busy_share=epoch.busy_share,
     )
 
 

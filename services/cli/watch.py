@@ -136,4 +136,15 @@ def _said(event: Row) -> str:
         f"loss {epoch['loss']:.4f}  accuracy {epoch['accuracy']:.3f}  "
         f"val_loss {epoch['val_loss']:.4f}  val_accuracy {epoch['val_accuracy']:.3f}  "
         f"{epoch['duration_seconds'] or 0:.1f} s, {epoch['remaining_seconds'] or 0:.0f} s left"
+        f"{_pace(epoch)}"
+    )
+
+
+def _pace(epoch: dict[str, Any]) -> str:
+    """Nothing where the server does not tell it."""
+    if epoch.get("images_per_second") is None:
+        return ""
+    return (
+        f"  ({epoch['images_per_second']:.1f} images/s, cores {epoch['busy_share'] or 0:.0%} busy, "
+        f"waited {epoch['input_share'] or 0:.0%} for pictures)"
     )

@@ -14,7 +14,7 @@ from services.cli.output import Row
 if TYPE_CHECKING:
     from rich.console import Console
 
-_HEADINGS = ("epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds", "left")
+_HEADINGS = ("epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds", "images/s", "left")
 
 
 class LiveWatcher:
@@ -63,5 +63,6 @@ def _cells(epoch: dict[str, Any]) -> tuple[str, ...]:
         f"{epoch['val_loss']:.4f}",
         f"{epoch['val_accuracy']:.3f}",
         f"{epoch['duration_seconds'] or 0:.1f}",
+        f"{epoch.get('images_per_second') or 0:.1f}",
         f"{epoch['remaining_seconds'] or 0:.0f}",
     )

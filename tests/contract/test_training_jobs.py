@@ -207,7 +207,8 @@ def test_events_count_from_one_within_their_job(store: UnitOfWorkFactory) -> Non
     put(store, a_job("job1"), a_job("job2"))
     epoch = EpochProgress(
         epoch=1, epochs=3, loss=0.1 + 0.2, accuracy=1 / 3, val_loss=2.5, val_accuracy=0.5,
-        seconds=1.25, seconds_left=2.5, val_macro_f1=2 / 3,
+        seconds=1.25, seconds_left=2.5, val_macro_f1=2 / 3, images_per_second=23.5,
+        input_share=0.01, validation_share=0.1, busy_share=0.96,
     )  # fmt: skip
     with store(write=True) as uow:
         first = uow.jobs.add_event("job1", NOW, JobState.RUNNING, "started")

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from workers.learning.hardware import PLAIN, Hardware
 from workers.learning.inference import stop_if_told
 from workers.learning.input_pipeline import Slices, steps_per_epoch
 from workers.learning.objective import Objective
+from workers.learning.pace import Pace
 from workers.learning.recipe import (
     build_optimizer,
     epoch_sizes,
@@ -123,12 +123,13 @@ class Trainer:
     def _one_epoch(
         self, state: TrainingState, step: TrainingStep, train: Slices, validation: Slices
     ) -> TrainingState:
-        started = time.monotonic()
+        pace = Pace()
         with _memory_errors():
-            loss, accuracy = self._learn(state.epoch, step, train)
+            loss, accuracy = self._learn(state.epoch, step, train, pace)
+            pace.learned_from(len(train))
             with self._average.in_place():
                 scores = self._objective.score(validation)
-        seconds = time.monotonic() - started
+        figures, seconds = pace.figures(), pace.seconds
         progress = EpochProgress(
             epoch=state.epoch + 1,
             epochs=self._spec.epochs,
@@ -139,14 +140,17 @@ class Trainer:
             seconds=seconds,
             seconds_left=_seconds_left(state, seconds, self._spec.epochs),
             val_macro_f1=scores.macro_f1,
+            **figures,
         )
         return state.followed_by(progress, (scores.macro_f1, -scores.loss))
 
-    def _learn(self, epoch: int, step: TrainingStep, train: Slices) -> tuple[float, float]:
+    def _learn(
+        self, epoch: int, step: TrainingStep, train: Slices, pace: Pace
+    ) -> tuple[float, float]:
         """One pass over the training slices; its mean loss and accuracy."""
         steps, loss_sum, credit_sum = steps_per_epoch(len(train), self._spec.batch_size), 0.0, 0.0
         batches = self._objective.batches(train, epoch, self._sizes[epoch])
-        for number, (images, targets) in enumerate(batches):
+        for number, (images, targets) in enumerate(pace.waiting_for(batches)):
             self._report(epoch, number / steps)
             rate = learning_rate_at(
                 epoch * steps + number, self._spec.epochs * steps, self._spec.learning_rate

@@ -1042,6 +1042,10 @@ class EpochProgress(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     VAL_MACRO_F1_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    INPUT_SHARE_FIELD_NUMBER: _builtins.int
+    VALIDATION_SHARE_FIELD_NUMBER: _builtins.int
+    BUSY_SHARE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Counts from 1."""
     epochs: _builtins.int
@@ -1058,6 +1062,14 @@ class EpochProgress(_message.Message):
     """Validation accuracy, 0..1."""
     val_macro_f1: _builtins.float
     """Validation macro-F1, 0..1, which chooses the best epoch; absent in older histories."""
+    images_per_second: _builtins.float
+    """Training slices a second, validation left out. This and what follows: absent in older histories."""
+    input_share: _builtins.float
+    """Share of the epoch in which learning waited for pictures, 0..1."""
+    validation_share: _builtins.float
+    """Share of the epoch that validation took, 0..1. The rest was computing steps."""
+    busy_share: _builtins.float
+    """Share of all cores' time that the job's process took while it learned, 0..1."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long the epoch took."""
@@ -1078,14 +1090,35 @@ class EpochProgress(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         remaining: _duration_pb2.Duration | None = ...,
         val_macro_f1: _builtins.float | None = ...,
+        images_per_second: _builtins.float | None = ...,
+        input_share: _builtins.float | None = ...,
+        validation_share: _builtins.float | None = ...,
+        busy_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_val_macro_f1", b"_val_macro_f1", "duration", b"duration", "remaining", b"remaining", "val_macro_f1", b"val_macro_f1"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_busy_share", b"_busy_share", "_images_per_second", b"_images_per_second", "_input_share", b"_input_share", "_val_macro_f1", b"_val_macro_f1", "_validation_share", b"_validation_share", "busy_share", b"busy_share", "duration", b"duration", "images_per_second", b"images_per_second", "input_share", b"input_share", "remaining", b"remaining", "val_macro_f1", b"val_macro_f1", "validation_share", b"validation_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_val_macro_f1", b"_val_macro_f1", "accuracy", b"accuracy", "duration", b"duration", "epoch", b"epoch", "epochs", b"epochs", "loss", b"loss", "remaining", b"remaining", "val_accuracy", b"val_accuracy", "val_loss", b"val_loss", "val_macro_f1", b"val_macro_f1"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_busy_share", b"_busy_share", "_images_per_second", b"_images_per_second", "_input_share", b"_input_share", "_val_macro_f1", b"_val_macro_f1", "_validation_share", b"_validation_share", "accuracy", b"accuracy", "busy_share", b"busy_share", "duration", b"duration", "epoch", b"epoch", "epochs", b"epochs", "images_per_second", b"images_per_second", "input_share", b"input_share", "loss", b"loss", "remaining", b"remaining", "val_accuracy", b"val_accuracy", "val_loss", b"val_loss", "val_macro_f1", b"val_macro_f1", "validation_share", b"validation_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__busy_share: _TypeAlias = _typing.Literal["busy_share"]  # noqa: Y015
+    _WhichOneofArgType__busy_share: _TypeAlias = _typing.Literal["_busy_share", b"_busy_share"]  # noqa: Y015
+    _WhichOneofReturnType__images_per_second: _TypeAlias = _typing.Literal["images_per_second"]  # noqa: Y015
+    _WhichOneofArgType__images_per_second: _TypeAlias = _typing.Literal["_images_per_second", b"_images_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__input_share: _TypeAlias = _typing.Literal["input_share"]  # noqa: Y015
+    _WhichOneofArgType__input_share: _TypeAlias = _typing.Literal["_input_share", b"_input_share"]  # noqa: Y015
     _WhichOneofReturnType__val_macro_f1: _TypeAlias = _typing.Literal["val_macro_f1"]  # noqa: Y015
     _WhichOneofArgType__val_macro_f1: _TypeAlias = _typing.Literal["_val_macro_f1", b"_val_macro_f1"]  # noqa: Y015
+    _WhichOneofReturnType__validation_share: _TypeAlias = _typing.Literal["validation_share"]  # noqa: Y015
+    _WhichOneofArgType__validation_share: _TypeAlias = _typing.Literal["_validation_share", b"_validation_share"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__busy_share) -> _WhichOneofReturnType__busy_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__images_per_second) -> _WhichOneofReturnType__images_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_share) -> _WhichOneofReturnType__input_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__val_macro_f1) -> _WhichOneofReturnType__val_macro_f1 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_share) -> _WhichOneofReturnType__validation_share | None: ...
 
 Global___EpochProgress: _TypeAlias = EpochProgress  # noqa: Y015
 

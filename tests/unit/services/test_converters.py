@@ -358,6 +358,9 @@ def test_an_update_has_an_event_only_if_something_happened() -> None:
         seconds=2.5,
         seconds_left=5.0,
         val_macro_f1=0.65,
+        images_per_second=23.5,
+        input_share=0.0,
+        validation_share=0.125,
     )
     event = JobEvent(
         job="job1",
@@ -371,6 +374,10 @@ def test_an_update_has_an_event_only_if_something_happened() -> None:
     assert (message.event.sequence, message.event.state) == (4, training_pb2.JOB_STATE_RUNNING)
     assert message.event.epoch.val_accuracy == 0.7
     assert message.event.epoch.val_macro_f1 == 0.65
+    assert message.event.epoch.images_per_second == 23.5
+    assert message.event.epoch.HasField("input_share")
+    assert message.event.epoch.validation_share == 0.125
+    assert not message.event.epoch.HasField("busy_share")
     assert message.event.epoch.duration.ToMilliseconds() == 2500
     assert message.event.epoch.remaining.ToSeconds() == 5
     quiet = converters.watch_response(JobUpdate(job=a_job(), event=replace(event, epoch=None)))

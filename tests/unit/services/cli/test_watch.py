@@ -108,6 +108,21 @@ def test_a_search_names_the_job_that_follows(capsys: pytest.CaptureFixture[str])
     assert "braintumor jobs watch next" in said
 
 
+def test_an_epoch_says_where_its_time_went(capsys: pytest.CaptureFixture[str]) -> None:
+    told = update("RUNNING", 1)
+    told.event.epoch.MergeFrom(
+        training_pb2.EpochProgress(
+            epoch=1, epochs=3, images_per_second=23.45, input_share=0.02, busy_share=0.97
+        )
+    )
+    older = update("RUNNING", 2)
+    older.event.epoch.MergeFrom(training_pb2.EpochProgress(epoch=2, epochs=3))
+    watch_job(connected(FakeClient([told, older, update("SUCCEEDED", 3)])), NAME)
+    first, second = (line for line in capsys.readouterr().out.splitlines() if "epoch " in line)
+    assert "23.4 images/s, cores 97% busy, waited 2% for pictures" in first
+    assert "images/s" not in second
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
 def test_a_job_without_a_result_is_a_failure(
     state: str, capsys: pytest.CaptureFixture[str]

@@ -83,6 +83,9 @@ def test_it_learns_and_tells(store: FakeArtefactStore) -> None:
     assert max(epoch.val_accuracy for epoch in watcher.epochs) > 0.9
     assert watcher.epochs[-1].seconds_left == 0
     assert watcher.epochs[0].seconds_left > watcher.epochs[0].seconds
+    assert all((epoch.images_per_second or 0) > 0 for epoch in watcher.epochs)
+    assert all(0 < (epoch.busy_share or 0) <= 1 for epoch in watcher.epochs)
+    assert all(0 < (epoch.validation_share or 0) < 1 for epoch in watcher.epochs)
     shares = [share for share, _ in watcher.progress]
     assert shares == sorted(shares)
     share, stage = watcher.progress[6]

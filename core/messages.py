@@ -126,25 +126,17 @@ class IngestRequest:
         )
 
 
-class ReplyKind(StrEnum):
-    STARTED = "started"
-    """A worker has the message in its hands."""
-    DONE = "done"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A worker's word on one message. ``results`` has one entry per item when it is ``DONE``."""
+    """A worker's answer to one message, with one result per item."""
 
     id: str
-    kind: ReplyKind
     worker: str
-    results: tuple[Any, ...] = ()
+    results: tuple[Any, ...]
 
     def to_wire(self) -> dict[str, Any]:
         return {
             "id": self.id,
-            "kind": str(self.kind),
             "worker": self.worker,
             "results": [_result_to_wire(r) for r in self.results],
         }
@@ -153,7 +145,6 @@ class Reply:
     def from_wire(cls, payload: Mapping[str, Any]) -> Self:
         return cls(
             id=payload["id"],
-            kind=ReplyKind(payload["kind"]),
             worker=payload["worker"],
             results=tuple(_result_from_wire(r) for r in payload["results"]),
         )

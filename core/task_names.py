@@ -24,11 +24,26 @@ HEARTBEAT_SECONDS: Final = 1.0
 """How often a worker refreshes its heartbeat key."""
 HEARTBEAT_TTL_SECONDS: Final = 4.0
 """A worker whose key is older than this counts as dead."""
+BEGUN_TTL_SECONDS: Final = 60
+"""How long it can be read which worker has taken a message up; gateways look every second."""
 
 
 def heartbeat_key(worker: str) -> str:
     """The Redis key that exists while the worker lives."""
     return f"braintumor:worker:{worker}"
+
+
+def begun_key(message: str) -> str:
+    """The Redis key that holds the worker's name from when it takes a message up to its answer."""
+    return f"braintumor:begun:{message}"
+
+
+def parcel_key(message: str) -> str:
+    """The Redis key with what belongs to a message and is too large to travel in it.
+
+    Kombu writes each message anew as text for its book of messages that workers have fetched.
+    """
+    return f"braintumor:parcel:{message}"
 
 
 def reply_key(gateway: str) -> str:

@@ -10,9 +10,16 @@ import msgpack
 import redis
 from redis.exceptions import RedisError
 
-from core.errors import BrainTumorError, InternalError
-from core.messages import Reply, ReplyKind
-from core.task_names import HEARTBEAT_SECONDS, HEARTBEAT_TTL_SECONDS, heartbeat_key
+from core.errors import BrainTumorError, BrokerUnavailable, InternalError
+from core.messages import Reply
+from core.task_names import (
+    BEGUN_TTL_SECONDS,
+    HEARTBEAT_SECONDS,
+    HEARTBEAT_TTL_SECONDS,
+    begun_key,
+    heartbeat_key,
+    parcel_key,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +33,10 @@ _LAST_BEAT_SECONDS: Final = 5.0
 
 def _nothing() -> None:
     pass
+
+
+def _without_broker() -> Sequence[Any]:
+    raise BrokerUnavailable()
 
 
 class ReplyChannel:
@@ -54,15 +65,46 @@ class ReplyChannel:
         An error from the taxonomy becomes the one result; any other, and results that cannot be
         sent, are logged and become ``InternalError``.
         """
-        self._send(reply_to, message_id, self._packed(ReplyKind.STARTED, message_id, ()))
-        done = self._worked(message_id, work)
-        if not self._send_patiently(reply_to, message_id, done):
+        try:
+            self._say_begun(self._client, message_id)
+        except RedisError as exc:
+            log.warning("begin_not_said id=%s error=%s", message_id, type(exc).__name__)
+        self._answer(message_id, reply_to, work)
+
+    def answer_parcel(
+        self, message_id: str, reply_to: str, work: Callable[[Any], Sequence[Any]]
+    ) -> None:
+        """As :meth:`answer`, with the plain values that the gateway left beside the message.
+
+        Where they are gone there is nothing to say: another worker has them, or nobody waits.
+        """
+        try:
+            parcel = self._begin_and_take(message_id)
+        except RedisError as exc:
+            log.warning("parcel_not_taken id=%s error=%s", message_id, type(exc).__name__)
+            self._answer(message_id, reply_to, _without_broker)
+            return
+        if parcel is not None:
+            self._answer(message_id, reply_to, lambda: work(msgpack.unpackb(parcel)))
+
+    def _begin_and_take(self, message_id: str) -> bytes | None:
+        with self._client.pipeline(transaction=False) as pipe:
+            self._say_begun(pipe, message_id)
+            pipe.getdel(parcel_key(message_id))
+            return cast(bytes | None, pipe.execute()[-1])
+
+    def _say_begun(self, client: redis.Redis, message_id: str) -> None:
+        # A message that was sent twice is its first worker's.
+        client.set(begun_key(message_id), self._worker, ex=BEGUN_TTL_SECONDS, nx=True)
+
+    def _answer(self, message_id: str, reply_to: str, work: Callable[[], Sequence[Any]]) -> None:
+        if not self._send_patiently(reply_to, message_id, self._worked(message_id, work)):
             self._on_unheard()
 
     def _worked(self, message_id: str, work: Callable[[], Sequence[Any]]) -> bytes:
         """The reply that ends the work."""
         try:
-            return self._packed(ReplyKind.DONE, message_id, tuple(work()))
+            return self._packed(message_id, tuple(work()))
         except BrainTumorError as error:
             return self._packed_error(message_id, error)
         except Exception:
@@ -70,16 +112,16 @@ class ReplyChannel:
 
     def _packed_error(self, message_id: str, error: BrainTumorError) -> bytes:
         try:
-            return self._packed(ReplyKind.DONE, message_id, (error,))
+            return self._packed(message_id, (error,))
         except Exception:  # such as a file name in it that is no Unicode
             return self._unforeseen(message_id)
 
     def _unforeseen(self, message_id: str) -> bytes:
         log.exception("work_failed id=%s", message_id)
-        return self._packed(ReplyKind.DONE, message_id, (InternalError(message_id),))
+        return self._packed(message_id, (InternalError(message_id),))
 
-    def _packed(self, kind: ReplyKind, message_id: str, results: tuple[Any, ...]) -> bytes:
-        reply = Reply(id=message_id, kind=kind, worker=self._worker, results=results)
+    def _packed(self, message_id: str, results: tuple[Any, ...]) -> bytes:
+        reply = Reply(id=message_id, worker=self._worker, results=results)
         return cast(bytes, msgpack.packb(reply.to_wire()))
 
     def _send_patiently(self, reply_to: str, message_id: str, reply: bytes) -> bool:
@@ -95,6 +137,7 @@ class ReplyChannel:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.rpush(reply_to, reply)
                 pipe.expire(reply_to, REPLY_LIST_TTL_SECONDS)
+                pipe.delete(begun_key(message_id))
                 pipe.execute()
         except RedisError as exc:
             log.warning("reply_not_sent id=%s error=%s", message_id, type(exc).__name__)

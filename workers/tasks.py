@@ -10,9 +10,10 @@ from workers.training_job import run_training_job
 
 
 @app.task(name=INFER_BATCH)
-def infer_batch(payload: dict[str, Any]) -> None:
-    batch, worker = InferenceBatch.from_wire(payload), context()
-    worker.replies.answer(batch.id, batch.reply_to, lambda: worker.batch_runner.run(batch))
+def infer_batch(slip: dict[str, Any]) -> None:
+    worker = context()
+    run = lambda parcel: worker.batch_runner.run(InferenceBatch.from_wire(parcel))  # noqa: E731
+    worker.replies.answer_parcel(slip["id"], slip["reply_to"], run)
 
 
 @app.task(name=INGEST_DATASET)

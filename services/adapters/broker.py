@@ -30,7 +30,7 @@ from core.errors import (
     Overloaded,
     WorkerLost,
 )
-from core.messages import IngestRequest, Reply, ReplyKind
+from core.messages import IngestRequest, Reply
 from core.settings import Settings
 from core.task_names import (
     HEARTBEAT_SECONDS,
@@ -38,8 +38,10 @@ from core.task_names import (
     INGEST_DATASET,
     RUN_TRAINING_JOB,
     TASK_ROUTES,
+    begun_key,
     celery_config,
     heartbeat_key,
+    parcel_key,
     reply_key,
 )
 
@@ -51,10 +53,20 @@ _RECONNECT_SECONDS: Final = 0.25
 _CANCEL_SECONDS: Final = 0.1
 _PUBLISHERS: Final = 4
 _BROKER_ERRORS: Final = (RedisError, KombuError, OSError)
+_PARCEL_SPARE_SECONDS: Final = 1.0
+"""How long a parcel outlives its callers' patience: a worker's clock runs differently."""
 _READ_SECONDS: Final = _POP_SECONDS + 3
 """A blocking pop that is not answered by then is not answered at all."""
 
+_LEAVE: Final = """
+if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+"""Keeps what belongs to a message until a worker takes it, unless too many messages wait."""
+
 _WITHDRAW: Final = """
+redis.call('DEL', KEYS[2])
 for place = 0, redis.call('LLEN', KEYS[1]) - 1 do
   local message = redis.call('LINDEX', KEYS[1], place)
   if message and string.find(message, ARGV[1], -8192, true) then
@@ -121,8 +133,8 @@ async def _ended(task: asyncio.Task[None]) -> None:
 class WorkChannel:
     """Sends messages to workers and awaits their replies.
 
-    A worker says when it takes a message up. From then on its heartbeat is watched: if it stops,
-    the message's callers are told ``WorkerLost``; a message nobody takes up is ``NoWorker``.
+    A worker leaves word when it takes a message up. From then on its heartbeat is watched: if it
+    stops, the message's callers are told ``WorkerLost``; a message nobody takes up is ``NoWorker``.
     """
 
     def __init__(self, settings: Settings, *, producer: Celery | None = None) -> None:
@@ -185,9 +197,11 @@ class WorkChannel:
         self._calls[message["id"]] = call
         try:
             async with asyncio.timeout(timeout):
-                await self._check_backlog(call.queue)
-                call.sent = True
-                await self._publish(task, message, large)
+                async with self._one_large if large else contextlib.nullcontext():
+                    if call.queue == INFERENCE_QUEUE:
+                        message = await self._leave_parcel(call.queue, message, timeout)
+                    call.sent = True
+                    await self._publish(task, message)
                 return await call.answer
         except TimeoutError as exc:
             raise DeadlinePassed() from exc
@@ -197,22 +211,31 @@ class WorkChannel:
                 self._withdraw_later(call.queue, message["id"])
             call.answer.cancel()
 
-    async def _check_backlog(self, queue: str) -> None:
-        # What waits there holds pictures, and the broker's memory is bounded.
-        if queue != INFERENCE_QUEUE:
-            return
+    async def _leave_parcel(
+        self, queue: str, message: Mapping[str, Any], timeout: float
+    ) -> Mapping[str, Any]:
+        """Put the message where its worker takes it from; what is to be published instead.
+
+        Pictures would be written as text, twice, in a message of their own. Raises ``Overloaded``:
+        the broker's memory is bounded.
+        """
+        keys = (queue, parcel_key(message["id"]))
+        milliseconds = round((timeout + _PARCEL_SPARE_SECONDS) * 1000)
+        most = self._settings.max_messages_waiting
         try:
-            waiting = await self._redis.llen(queue)
+            left = await self._redis.eval(
+                _LEAVE, len(keys), *keys, most, msgpack.packb(message), milliseconds
+            )
         except _BROKER_ERRORS as exc:
             raise BrokerUnavailable() from exc
-        if waiting >= self._settings.max_messages_waiting:
+        if not left:
             raise Overloaded()
+        return {name: message[name] for name in ("id", "reply_to")}
 
-    async def _publish(self, task: str, message: Mapping[str, Any], large: bool) -> None:
-        async with self._one_large if large else contextlib.nullcontext():
-            await asyncio.get_running_loop().run_in_executor(
-                self._publishers, send, self._producer, task, dict(message), message["id"]
-            )
+    async def _publish(self, task: str, message: Mapping[str, Any]) -> None:
+        await asyncio.get_running_loop().run_in_executor(
+            self._publishers, send, self._producer, task, dict(message), message["id"]
+        )
 
     def _withdraw_later(self, queue: str, message_id: str) -> None:
         if self._closed:
@@ -223,7 +246,7 @@ class WorkChannel:
 
     async def _withdraw(self, queue: str, message_id: str) -> None:
         try:
-            await self._redis.eval(_WITHDRAW, 1, queue, message_id)
+            await self._redis.eval(_WITHDRAW, 2, queue, parcel_key(message_id), message_id)
         except _BROKER_ERRORS as exc:  # its deadline travels with it: it is dropped unread
             log.debug("message_left id=%s error=%s", message_id, type(exc).__name__)
 
@@ -250,8 +273,6 @@ class WorkChannel:
         call = self._calls.get(reply.id)
         if call is None or call.answer.done():
             log.debug("late_reply_dropped id=%s", reply.id)
-        elif reply.kind is ReplyKind.STARTED:
-            call.worker = reply.worker
         else:
             call.answer.set_result(reply.results)
 
@@ -259,7 +280,16 @@ class WorkChannel:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             with contextlib.suppress(*_BROKER_ERRORS):  # the listener reports a lost broker
+                await self._read_who_began()
                 await self._fail_lost_calls()
+
+    async def _read_who_began(self) -> None:
+        waiting = {name: call for name, call in self._calls.items() if call.worker is None}
+        if not waiting:
+            return
+        workers = await self._redis.mget([begun_key(name) for name in waiting])
+        for call, worker in zip(waiting.values(), workers, strict=True):
+            call.worker = str(worker, "utf-8") if isinstance(worker, bytes) else None
 
     async def _fail_lost_calls(self) -> None:
         workers = {call.worker for call in self._calls.values() if call.worker}

@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from core.errors import (
 from core.labels import TumourLabel
 from core.prediction import Decision, Prediction
 from core.settings import Settings
-from core.task_names import INFERENCE_QUEUE
+from core.task_names import INFERENCE_QUEUE, begun_key, parcel_key
 from db.artefacts import FsspecArtefactStore
 from services.adapters import broker as broker_adapter
 from services.adapters.broker import WorkChannel
@@ -102,12 +103,12 @@ async def test_a_bad_picture_in_a_batch_costs_the_others_nothing(
 
 
 async def test_a_worker_killed_in_the_middle_is_unavailable_and_the_next_one_answers(
-    client: Client, workers: Workers
+    client: Client, workers: Workers, broker: redis.Redis
 ) -> None:
     doomed = await asyncio.to_thread(workers.start)
     await client.ask(png(1))
     asked = asyncio.create_task(client.ask(slow_png()))
-    while not any(call.worker for call in client.channel._calls.values()):
+    while not broker.keys(begun_key("*")):
         await asyncio.sleep(0.001)
     doomed.kill()
     with pytest.raises(WorkerLost):
@@ -139,6 +140,7 @@ async def test_what_nobody_took_does_not_stay_in_the_queue(
     await client.predictor.close()
     await client.channel.close()
     assert broker.lrange(INFERENCE_QUEUE, 0, -1) == [b"another gateway's"]
+    assert broker.keys(parcel_key("*")) == []
 
 
 @pytest.mark.parametrize("milliseconds", range(10))
@@ -161,6 +163,31 @@ async def test_where_too_many_messages_wait_callers_are_told_to_come_back(
         await client.ask(png(1))
     await client.channel.close()
     assert broker.llen(INFERENCE_QUEUE) == 2
+    assert broker.keys(parcel_key("*")) == []
+
+
+async def test_a_message_that_was_sent_twice_is_answered_once(
+    client: Client, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(*arguments: Any) -> None:
+        for _ in range(2):
+            send(*arguments)
+
+    await asyncio.to_thread(workers.start)
+    await client.ask(png(1))
+    send = broker_adapter.send
+    monkeypatch.setattr(broker_adapter, "send", twice)
+    answers = await asyncio.gather(*(client.ask(png(n)) for n in range(6)))
+    assert all(isinstance(answer, Prediction) for answer in answers)
+
+
+async def test_nothing_of_an_answered_message_stays_with_the_broker(
+    client: Client, workers: Workers, broker: redis.Redis
+) -> None:
+    await asyncio.to_thread(workers.start)
+    await client.ask(png(1))
+    assert broker.keys(parcel_key("*")) == []
+    assert broker.keys(begun_key("*")) == []
 
 
 @pytest.mark.parametrize(("large", "at_a_time"), [(True, 1), (False, 3)])
@@ -224,11 +251,13 @@ async def test_a_broker_that_dies_while_callers_wait_fails_them(
     await client.channel.close()
 
 
-async def test_late_replies_are_dropped(client: Client, workers: Workers) -> None:
+async def test_late_replies_are_dropped(
+    client: Client, workers: Workers, broker: redis.Redis
+) -> None:
     await asyncio.to_thread(workers.start)
     await client.ask(png(1))
     asked = asyncio.create_task(client.ask(slow_png()))
-    while not any(call.worker for call in client.channel._calls.values()):
+    while not broker.keys(begun_key("*")):
         await asyncio.sleep(0.001)
     client.channel._calls.clear()  # as if its callers had been told something else already
     assert await client.ask(png(1))

@@ -16,7 +16,6 @@ from core.messages import (
     IngestRequest,
     IngestSource,
     Reply,
-    ReplyKind,
     Segmenter,
 )
 from core.prediction import Box, Decision, MaskFormat, Prediction, Region, RegionMask
@@ -84,7 +83,7 @@ def test_what_a_message_does_not_use_a_neighbouring_version_need_not_know() -> N
         "items": [{"image": b"x", "deadline": 1.0}],
     }
     answer = a_prediction(regions=(a_region(None),), activation_map=b"")
-    reply = Reply(id="b", kind=ReplyKind.DONE, worker="w", results=(answer,)).to_wire()
+    reply = Reply(id="b", worker="w", results=(answer,)).to_wire()
     assert reply["results"] == [
         {
             "prediction": {
@@ -105,7 +104,7 @@ def test_what_a_message_does_not_use_a_neighbouring_version_need_not_know() -> N
 
 def test_why_there_are_no_regions_travels_with_the_answer() -> None:
     sent = a_prediction(regions=(), regions_error=NotFound("modelVersions/s"))
-    reply = Reply(id="b", kind=ReplyKind.DONE, worker="w", results=(sent,))
+    reply = Reply(id="b", worker="w", results=(sent,))
     (back,) = Reply.from_wire(through_msgpack(reply.to_wire())).results
     assert isinstance(back.regions_error, NotFound)
     assert back.regions_error.name == "modelVersions/s"
@@ -146,7 +145,7 @@ def test_an_ingest_request(
 
 def test_a_reply_of_predictions() -> None:
     bare = a_prediction(regions=(), activation_map=b"", decision=Decision.ACCEPTED)
-    reply = Reply(id="b1", kind=ReplyKind.DONE, worker="w", results=(a_prediction(), bare))
+    reply = Reply(id="b1", worker="w", results=(a_prediction(), bare))
     back = Reply.from_wire(through_msgpack(reply.to_wire()))
     assert back == reply
     assert isinstance(back.results[0].decision, Decision)
@@ -155,15 +154,13 @@ def test_a_reply_of_predictions() -> None:
 @given(st.lists(st.floats(0, 1), min_size=len(LABELS), max_size=len(LABELS)))
 def test_probabilities_arrive_to_the_last_bit(probabilities: list[float]) -> None:
     sent = a_prediction(probabilities=tuple(probabilities))
-    reply = Reply(id="b1", kind=ReplyKind.DONE, worker="w", results=(sent,))
+    reply = Reply(id="b1", worker="w", results=(sent,))
     assert Reply.from_wire(through_msgpack(reply.to_wire())).results == (sent,)
 
 
 def test_a_reply_of_errors() -> None:
     refused = ImageRefused(ImageProblem.ANIMATED, "It moves.")
-    reply = Reply(
-        id="b1", kind=ReplyKind.DONE, worker="w", results=(refused, a_prediction(), NotFound("x/y"))
-    )
+    reply = Reply(id="b1", worker="w", results=(refused, a_prediction(), NotFound("x/y")))
     first, second, third = Reply.from_wire(through_msgpack(reply.to_wire())).results
     assert (type(first), first.problem) == (ImageRefused, ImageProblem.ANIMATED)
     assert second == a_prediction()
@@ -171,15 +168,8 @@ def test_a_reply_of_errors() -> None:
 
 
 def test_a_reply_of_a_plain_value() -> None:
-    reply = Reply(id="i1", kind=ReplyKind.DONE, worker="w", results=("brains",))
+    reply = Reply(id="i1", worker="w", results=("brains",))
     assert Reply.from_wire(through_msgpack(reply.to_wire())) == reply
-
-
-def test_a_worker_takes_a_message_up() -> None:
-    reply = Reply(id="i1", kind=ReplyKind.STARTED, worker="inference@host#1a2b3c4d")
-    back = Reply.from_wire(through_msgpack(reply.to_wire()))
-    assert back == reply
-    assert back.kind is ReplyKind.STARTED
 
 
 def test_an_error_of_a_newer_worker_does_not_cost_the_others_their_answers() -> None:

@@ -11,9 +11,15 @@ import pytest
 import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from core.errors import InternalError, NotFound
-from core.messages import Reply, ReplyKind
-from core.task_names import HEARTBEAT_TTL_SECONDS, heartbeat_key
+from core.errors import BrokerUnavailable, InternalError, NotFound
+from core.messages import Reply
+from core.task_names import (
+    BEGUN_TTL_SECONDS,
+    HEARTBEAT_TTL_SECONDS,
+    begun_key,
+    heartbeat_key,
+    parcel_key,
+)
 from tests.fakes.gateway import a_prediction
 from workers import replies
 from workers.replies import REPLY_LIST_TTL_SECONDS, Heartbeat, ReplyChannel
@@ -39,14 +45,18 @@ class FakeRedis:
     def pipeline(self, *, transaction: bool) -> "FakePipeline":
         return FakePipeline(self)
 
-    def set(self, key: str, value: bytes, *, px: int) -> None:
+    def set(
+        self, key: str, value: Any, *, px: int | None = None, ex: int = 0, nx: bool = False
+    ) -> None:
         try:
             self.reach()
         except RedisConnectionError:
             self.was_missed.release()
             raise
+        if nx and key in self.keys:
+            return
         self.keys[key] = value
-        self.seconds_to_live[key] = px / 1000
+        self.seconds_to_live[key] = ex if px is None else px / 1000
         self.was_set.release()
 
     def delete(self, key: str) -> None:
@@ -62,7 +72,7 @@ class FakePipeline:
 
     def __init__(self, server: FakeRedis) -> None:
         self._server = server
-        self._commands: list[Callable[[], None]] = []
+        self._commands: list[Callable[[], Any]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -76,10 +86,18 @@ class FakePipeline:
     def expire(self, key: str, seconds: int) -> None:
         self._commands.append(lambda: self._server.seconds_to_live.update({key: seconds}))
 
-    def execute(self) -> None:
+    def set(self, key: str, value: Any, *, ex: int, nx: bool) -> None:
+        self._commands.append(lambda: self._server.set(key, value, ex=ex, nx=nx))
+
+    def getdel(self, key: str) -> None:
+        self._commands.append(lambda: self._server.keys.pop(key, None))
+
+    def delete(self, key: str) -> None:
+        self._commands.append(lambda: self._server.delete(key))
+
+    def execute(self) -> list[Any]:
         self._server.reach()
-        for command in self._commands:
-            command()
+        return [command() for command in self._commands]
 
 
 class Stack:
@@ -104,9 +122,8 @@ class Stack:
 
     def results(self) -> tuple[Any, ...]:
         """What the last word was; it must have ended the work."""
-        done = self.said()[-1]
-        assert done.kind is ReplyKind.DONE
-        return done.results
+        (answer,) = self.said()
+        return answer.results
 
 
 @pytest.fixture
@@ -121,20 +138,65 @@ def failing(error: Exception) -> Callable[[], Sequence[Any]]:
     return work
 
 
-def test_the_gateway_hears_of_the_start_before_the_work_and_of_its_results_after(
-    stack: Stack,
-) -> None:
-    heard: list[Reply] = []
+def test_who_has_begun_can_be_read_until_the_results_are_there(stack: Stack) -> None:
+    seen: list[tuple[Any, float]] = []
 
     def work() -> list[str]:
-        heard.extend(stack.said())
+        key = begun_key("b1")
+        seen.append((stack.server.keys[key], stack.server.seconds_to_live[key]))
+        assert stack.said() == []
         return ["brains"]
 
     stack.answer(work)
-    started = Reply(id="b1", kind=ReplyKind.STARTED, worker="w1")
-    done = Reply(id="b1", kind=ReplyKind.DONE, worker="w1", results=("brains",))
-    assert heard == [started]
-    assert stack.said() == [started, done]
+    assert seen == [("w1", BEGUN_TTL_SECONDS)]
+    assert stack.said() == [Reply(id="b1", worker="w1", results=("brains",))]
+    assert stack.server.keys == {}
+
+
+def test_a_parcel_is_worked_on_once(stack: Stack) -> None:
+    stack.server.keys[parcel_key("b1")] = msgpack.packb({"items": [b"scan"]})
+    begun: list[Any] = []
+
+    def work(parcel: Any) -> list[Any]:
+        begun.append(stack.server.keys)
+        return [parcel["items"][0] + b" read"]
+
+    stack.channel.answer_parcel("b1", "gateway-a", work)
+    assert stack.results() == (b"scan read",)
+    assert stack.server.keys == {}
+    stack.channel.answer_parcel("b1", "gateway-a", work)  # sent twice, or nobody waits any more
+    assert len(begun) == 1
+    assert len(stack.said()) == 1
+
+
+def test_a_second_worker_does_not_claim_what_the_first_has_in_its_hands(stack: Stack) -> None:
+    stack.server.keys[begun_key("b1")] = b"w0"
+    stack.channel.answer_parcel("b1", "gateway-a", lambda _: ["brains"])
+    assert stack.server.keys == {begun_key("b1"): b"w0"}
+    assert stack.said() == []
+
+
+def test_a_parcel_that_cannot_be_read_is_an_internal_error(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack.server.keys[parcel_key("b1")] = b"\xc1"
+    stack.channel.answer_parcel("b1", "gateway-a", lambda _: ["brains"])
+    (error,) = stack.results()
+    assert isinstance(error, InternalError)
+    assert "work_failed id=b1" in caplog.text
+
+
+def test_a_parcel_that_the_broker_does_not_give_is_told(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away_once() -> None:
+        monkeypatch.undo()
+        raise RedisConnectionError
+
+    monkeypatch.setattr(stack.server, "reach", away_once)
+    stack.channel.answer_parcel("b1", "gateway-a", lambda _: ["brains"])
+    (error,) = stack.results()
+    assert isinstance(error, BrokerUnavailable)
 
 
 def test_predictions_and_errors_travel_side_by_side(stack: Stack) -> None:
@@ -192,7 +254,7 @@ def test_each_gateway_hears_only_its_own(stack: Stack) -> None:
 
 def test_a_list_that_nobody_reads_goes_away(stack: Stack) -> None:
     stack.answer(list)
-    assert stack.server.seconds_to_live == {"gateway-a": REPLY_LIST_TTL_SECONDS}
+    assert stack.server.seconds_to_live["gateway-a"] == REPLY_LIST_TTL_SECONDS
 
 
 def test_work_is_done_without_a_broker(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
@@ -206,7 +268,8 @@ def test_work_is_done_without_a_broker(stack: Stack, caplog: pytest.LogCaptureFi
     stack.answer(work)
     assert done == [True]
     assert stack.said() == []
-    assert caplog.text.count("reply_not_sent id=b1 error=ConnectionError") == 2
+    assert caplog.text.count("begin_not_said id=b1 error=ConnectionError") == 1
+    assert caplog.text.count("reply_not_sent id=b1 error=ConnectionError") == 1
     assert stack.unheard == ["b1"]
 
 

@@ -7,7 +7,7 @@ with) a log of 18 months is built in DIR, or found there. Then:
   page, and one near the other end of what matches. Each is read 50 times through the use case,
   one after the other, with a new unit of work for each.
 - Rows a second through the gateway's own audit writer, in groups as its workers answer them: by
-  default three messages of four pictures are in flight. Blocks of 4,800 rows go in alternation to
+  default two messages of eight pictures are in flight. Blocks of 4,800 rows go in alternation to
   the log and to a new database, and count until the database is closed; the ratio is that of the
   neighbours.
 - An export of everything in a process of its own: its largest resident set at the end, and that

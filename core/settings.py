@@ -49,9 +49,9 @@ class Settings:
     """Largest width times height that is decoded."""
     max_dataset_bytes: int = 8 * 1024 * MIB
     """Largest upload, and largest archive when unpacked."""
-    max_batch_size: int = 4
+    max_batch_size: int = 8
     """Most pictures in one Celery message."""
-    max_batches_in_flight: int = 3
+    max_batches_in_flight: int = 2
     """Most inference messages of one gateway that are unanswered at a time."""
     max_requests_in_flight: int = 256
     """Most classifications a gateway holds; above it callers are told to come back."""

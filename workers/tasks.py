@@ -9,7 +9,8 @@ from workers.context import context
 from workers.training_job import run_training_job
 
 
-@app.task(name=INFER_BATCH)
+# Acknowledged late, since nobody needs to wait for it; a redelivery finds the pictures taken.
+@app.task(name=INFER_BATCH, acks_late=True)
 def infer_batch(slip: dict[str, Any]) -> None:
     worker = context()
     run = lambda parcel: worker.batch_runner.run(InferenceBatch.from_wire(parcel))  # noqa: E731

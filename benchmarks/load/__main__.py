@@ -10,7 +10,7 @@ serve the classifier that ships with the software:
 * MLServer with the same graph in ONNX Runtime, over gRPC with adaptive batching; it is installed
   when it is first needed.
 
-Writes ``results/load.json`` and ``results/load.md`` anew after every round.
+Writes ``results/load.json``, ``load.md`` and ``load.svg`` anew after every round.
 """
 
 import sys
@@ -22,6 +22,7 @@ from benchmarks.load.arguments import Plan, parse
 from benchmarks.load.comparison import Record, compare
 from benchmarks.load.conditions import conditions
 from benchmarks.load.model import shipped_model
+from benchmarks.load.plots import draw
 from benchmarks.load.report import Run, write
 from benchmarks.load.scans import Scans, real_scans, synthetic_scans
 from benchmarks.load.system import StartFailed
@@ -51,7 +52,9 @@ def run(plan: Plan, folder: Path) -> None:
     records: list[Record] = []
     for complete in compare(systems, plan.loads, plan.timing, rounds=plan.rounds, say=say):
         records += complete
-        write(Run(conditions=under, pairs=pairs(systems), records=records), plan.output)
+        done = Run(conditions=under, pairs=pairs(systems), records=records)
+        write(done, plan.output)
+        draw(done, plan.output)
     say(f"Written: {plan.output}.md and {plan.output}.json.")
 
 

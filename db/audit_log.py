@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Result, Select, insert, select, text, update
+from sqlalchemy import Result, Select, bindparam, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from core.audit_chain import ChainHead, row_hash
@@ -14,9 +14,28 @@ from core.paging import Cursor, Page, PageRequest
 from core.prediction import AuditEntry, AuditRecord, Outcome, Review
 from db import mappers
 from db.log_pages import COLUMNS, Listing, read_page
-from db.tables import ANSWERS_REQUEST, AuditHeadRow, PredictionRow, ReviewRow
+from db.tables import ANSWERS_REQUEST, AuditHeadRow, Base, PredictionRow, ReviewRow
 
 _HEAD: Final = 1
+
+# Built once: every answer passes through these, and building a statement costs as much as running it.
+_HEAD_ROW: Final = select(AuditHeadRow.sequence, AuditHeadRow.row_hash).where(
+    AuditHeadRow.id == _HEAD
+)
+_HEAD_ROW_LOCKED: Final = _HEAD_ROW.with_for_update()
+_MOVE_HEAD: Final = (
+    update(AuditHeadRow)
+    .where(AuditHeadRow.id == _HEAD)
+    .values(sequence=bindparam("to_sequence"), row_hash=bindparam("to_hash"))
+    .execution_options(synchronize_session=False)
+)
+_INSERT: Final = insert(Base.metadata.tables[PredictionRow.__tablename__])
+_ANSWERS_TO: Final = select(*COLUMNS).where(
+    # Not pairs of caller and id: SQLite would look for those in every answer.
+    PredictionRow.request_id.in_(bindparam("request_ids", expanding=True)),
+    text(ANSWERS_REQUEST),
+)
+
 _STREAM_ROWS: Final = 500
 _INDEXED: Final = frozenset({"caller", "model_version"})
 _INDEXED_CHARACTERS: Final = 256
@@ -40,9 +59,8 @@ class SqlAuditLog:
         chain = _Chain(self._locked_head(), self._answered(storable))
         result = tuple(chain.append(entry) for entry in storable)
         if chain.added:
-            self._session.execute(
-                insert(PredictionRow), [mappers.record_values(record) for record in chain.added]
-            )
+            rows = [mappers.record_values(record) for record in chain.added]
+            self._session.execute(_INSERT, rows)
             self._move_head(chain.head)
         return result
 
@@ -74,7 +92,7 @@ class SqlAuditLog:
             yield mappers.record_from_row(row)
 
     def head(self) -> ChainHead:
-        row = self._session.execute(_head_row()).first()
+        row = self._session.execute(_HEAD_ROW).first()
         return ChainHead() if row is None else ChainHead(**row._mapping)
 
     def add_review(self, review: Review) -> None:
@@ -94,18 +112,14 @@ class SqlAuditLog:
 
         SQLite has no row locks and needs none: its writers wait for each other at BEGIN.
         """
-        row = self._session.execute(_head_row().with_for_update()).first()
+        row = self._session.execute(_HEAD_ROW_LOCKED).first()
         if row is None:
             raise ArtefactCorrupt("The audit log's head", "its row is missing")
         return ChainHead(**row._mapping)
 
     def _move_head(self, head: ChainHead) -> None:
-        self._session.execute(
-            update(AuditHeadRow)
-            .where(AuditHeadRow.id == _HEAD)
-            .values(sequence=head.sequence, row_hash=head.row_hash)
-            .execution_options(synchronize_session=False)
-        )
+        values = {"to_sequence": head.sequence, "to_hash": head.row_hash}
+        self._session.execute(_MOVE_HEAD, values)
 
     def _answered(self, entries: Sequence[AuditEntry]) -> dict[_RequestKey, AuditRecord]:
         return self._answered_by_key({key for e in entries if (key := _request_key(e))})
@@ -113,13 +127,8 @@ class SqlAuditLog:
     def _answered_by_key(self, keys: set[_RequestKey]) -> dict[_RequestKey, AuditRecord]:
         if not keys:
             return {}
-        rows = self._session.execute(
-            _rows().where(
-                # Not pairs of caller and id: SQLite would look for those in every answer.
-                PredictionRow.request_id.in_(sorted({request_id for _, request_id in keys})),
-                text(ANSWERS_REQUEST),
-            )
-        )
+        request_ids = sorted({request_id for _, request_id in keys})
+        rows = self._session.execute(_ANSWERS_TO, {"request_ids": request_ids})
         found = {(row.caller, row.request_id): row for row in rows}
         return {key: mappers.record_from_row(found[key]) for key in keys & found.keys()}
 
@@ -175,10 +184,6 @@ def _chained(entry: AuditEntry, head: ChainHead) -> AuditRecord:
 
 def _fields(entry: AuditEntry) -> Mapping[str, Any]:
     return {name: getattr(entry, name) for name in AuditEntry.__dataclass_fields__}
-
-
-def _head_row() -> Select[int, str]:
-    return select(AuditHeadRow.sequence, AuditHeadRow.row_hash).where(AuditHeadRow.id == _HEAD)
 
 
 def _rows() -> Select[Any]:

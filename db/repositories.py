@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, func, insert, select, tuple_, update
+from sqlalchemy import Select, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -30,6 +30,15 @@ from db.tables import (
 T = TypeVar("T")
 _DATASET_IDENTITY: Final = ("id", "digest", "create_time")
 """A name alone may belong to another data set by now."""
+
+# Built once: every classification asks these.
+_DIGEST_OF: Final = select(ModelVersionRow.digest).where(ModelVersionRow.id == bindparam("version"))
+_ALIASED: Final = (
+    select(ModelVersionRow.id, ModelVersionRow.digest)
+    .join(ModelAliasRow, ModelAliasRow.model_version == ModelVersionRow.id)
+    .where(ModelAliasRow.alias == bindparam("alias"))
+)
+
 _Listed = type[DatasetRow] | type[TrainingJobRow] | type[ModelVersionRow]
 
 
@@ -298,19 +307,13 @@ class SqlModels:
         )
 
     def digest_of(self, version_id: str) -> str:
-        digest = self._session.scalar(
-            select(ModelVersionRow.digest).where(ModelVersionRow.id == version_id)
-        )
+        digest: str | None = self._session.scalar(_DIGEST_OF, {"version": version_id})
         if digest is None:
             raise NotFound(f"modelVersions/{version_id}")
         return digest
 
     def aliased(self, alias: str) -> tuple[str, str] | None:
-        found = self._session.execute(
-            select(ModelVersionRow.id, ModelVersionRow.digest)
-            .join(ModelAliasRow, ModelAliasRow.model_version == ModelVersionRow.id)
-            .where(ModelAliasRow.alias == alias)
-        ).first()
+        found = self._session.execute(_ALIASED, {"alias": alias}).first()
         return None if found is None else (found.id, found.digest)
 
     def lock_alias(self, alias: str) -> None:

@@ -18,7 +18,7 @@ from db.tables import ANSWERS_REQUEST, AuditHeadRow, Base, PredictionRow, Review
 
 _HEAD: Final = 1
 
-# Built once: every answer passes through these, and building a statement costs as much as running it.
+# Built once: each answer passes through these, and building one costs as much as running it.
 _HEAD_ROW: Final = select(AuditHeadRow.sequence, AuditHeadRow.row_hash).where(
     AuditHeadRow.id == _HEAD
 )

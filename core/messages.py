@@ -137,6 +137,7 @@ class Reply:
     def to_wire(self) -> dict[str, Any]:
         return {
             "id": self.id,
+            "kind": "done",  # for gateways of the version before, which know of others
             "worker": self.worker,
             "results": [_result_to_wire(r) for r in self.results],
         }

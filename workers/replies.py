@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgpack
@@ -29,6 +29,8 @@ DONE_PATIENCE_SECONDS: Final = 5.0
 """How long results wait for a broker that hiccups; their gateway holds a place for them."""
 _TRY_AGAIN_SECONDS: Final = 0.25
 _LAST_BEAT_SECONDS: Final = 5.0
+_SLIP_FIELDS: Final = 2
+"""``id`` and ``reply_to``."""
 
 
 def _nothing() -> None:
@@ -72,12 +74,16 @@ class ReplyChannel:
         self._answer(message_id, reply_to, work)
 
     def answer_parcel(
-        self, message_id: str, reply_to: str, work: Callable[[Any], Sequence[Any]]
+        self, slip: Mapping[str, Any], work: Callable[[Mapping[str, Any]], Sequence[Any]]
     ) -> None:
-        """As :meth:`answer`, with the plain values that the gateway left beside the message.
+        """As :meth:`answer`, with what the gateway left beside its message, the ``slip``.
 
-        Where they are gone there is nothing to say: another worker has them, or nobody waits.
+        Where it is gone there is nothing to say: another worker has it, or nobody waits.
         """
+        message_id, reply_to = slip["id"], slip["reply_to"]
+        if len(slip) > _SLIP_FIELDS:  # a gateway of the version before sends everything in it
+            self.answer(message_id, reply_to, lambda: work(slip))
+            return
         try:
             parcel = self._begin_and_take(message_id)
         except RedisError as exc:

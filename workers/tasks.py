@@ -13,8 +13,8 @@ from workers.training_job import run_training_job
 @app.task(name=INFER_BATCH, acks_late=True)
 def infer_batch(slip: dict[str, Any]) -> None:
     worker = context()
-    run = lambda parcel: worker.batch_runner.run(InferenceBatch.from_wire(parcel))  # noqa: E731
-    worker.replies.answer_parcel(slip["id"], slip["reply_to"], run)
+    run = lambda batch: worker.batch_runner.run(InferenceBatch.from_wire(batch))  # noqa: E731
+    worker.replies.answer_parcel(slip, run)
 
 
 @app.task(name=INGEST_DATASET)

@@ -25,6 +25,7 @@ from workers import replies
 from workers.replies import REPLY_LIST_TTL_SECONDS, Heartbeat, ReplyChannel
 
 KEY = heartbeat_key("w1")
+SLIP = {"id": "b1", "reply_to": "gateway-a"}
 
 
 class FakeRedis:
@@ -161,26 +162,33 @@ def test_a_parcel_is_worked_on_once(stack: Stack) -> None:
         begun.append(stack.server.keys)
         return [parcel["items"][0] + b" read"]
 
-    stack.channel.answer_parcel("b1", "gateway-a", work)
+    stack.channel.answer_parcel(SLIP, work)
     assert stack.results() == (b"scan read",)
     assert stack.server.keys == {}
-    stack.channel.answer_parcel("b1", "gateway-a", work)  # sent twice, or nobody waits any more
+    stack.channel.answer_parcel(SLIP, work)  # sent twice, or nobody waits any more
     assert len(begun) == 1
     assert len(stack.said()) == 1
 
 
 def test_a_second_worker_does_not_claim_what_the_first_has_in_its_hands(stack: Stack) -> None:
     stack.server.keys[begun_key("b1")] = b"w0"
-    stack.channel.answer_parcel("b1", "gateway-a", lambda _: ["brains"])
+    stack.channel.answer_parcel(SLIP, lambda _: ["brains"])
     assert stack.server.keys == {begun_key("b1"): b"w0"}
     assert stack.said() == []
+
+
+def test_a_gateway_of_the_version_before_is_answered(stack: Stack) -> None:
+    whole = {**SLIP, "items": [b"scan"]}
+    stack.channel.answer_parcel(whole, lambda batch: [batch["items"][0] + b" read"])
+    assert stack.results() == (b"scan read",)
+    assert msgpack.unpackb(stack.server.lists["gateway-a"][0])["kind"] == "done"
 
 
 def test_a_parcel_that_cannot_be_read_is_an_internal_error(
     stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack.server.keys[parcel_key("b1")] = b"\xc1"
-    stack.channel.answer_parcel("b1", "gateway-a", lambda _: ["brains"])
+    stack.channel.answer_parcel(SLIP, lambda _: ["brains"])
     (error,) = stack.results()
     assert isinstance(error, InternalError)
     assert "work_failed id=b1" in caplog.text
@@ -194,7 +202,7 @@ def test_a_parcel_that_the_broker_does_not_give_is_told(
         raise RedisConnectionError
 
     monkeypatch.setattr(stack.server, "reach", away_once)
-    stack.channel.answer_parcel("b1", "gateway-a", lambda _: ["brains"])
+    stack.channel.answer_parcel(SLIP, lambda _: ["brains"])
     (error,) = stack.results()
     assert isinstance(error, BrokerUnavailable)
 

@@ -19,7 +19,6 @@ Nothing else should run on the machine. Writes ``results/audit_scale.md``.
 import argparse
 import asyncio
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from typing import Final
 
 from benchmarks.audit_rows import SPAN, START, entries
 from benchmarks.audit_stores import Place, fill, postgres_place, sqlite_place
+from benchmarks.memory import peak_bytes
 from benchmarks.provenance import provenance
 from core.paging import Cursor, PageRequest
 from core.prediction import AuditEntry, AuditRecord
@@ -234,14 +234,7 @@ def export_here(url: str) -> Export:
 
 
 def _peak_mib() -> float:
-    """The largest resident set of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not what getrusage tells: there a process begins with the peak of the one that made it.
-        found = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(found.split()[1]) * 1024 / MIB
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+    return peak_bytes() / MIB
 
 
 # --- all of it ------------------------------------------------------------------------------------

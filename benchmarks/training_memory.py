@@ -7,11 +7,10 @@ reported. Its largest resident set is what the system tells of the process. Writ
 """
 
 import argparse
-import resource
-import sys
 from pathlib import Path
 from typing import Final
 
+from benchmarks.memory import peak_bytes
 from benchmarks.provenance import provenance
 from benchmarks.training import (
     a_job,
@@ -55,12 +54,6 @@ def main() -> None:
         "| slices | GiB before training | GiB at most |\n| --- | --- | --- |\n"
         f"| {dataset.item_count} | {before / GIB:.2f} | {peak_bytes() / GIB:.2f} |\n"
     )
-
-
-def peak_bytes() -> int:
-    """The largest resident set of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":

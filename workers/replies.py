@@ -29,8 +29,6 @@ DONE_PATIENCE_SECONDS: Final = 5.0
 """How long results wait for a broker that hiccups; their gateway holds a place for them."""
 _TRY_AGAIN_SECONDS: Final = 0.25
 _LAST_BEAT_SECONDS: Final = 5.0
-_SLIP_FIELDS: Final = 2
-"""``id`` and ``reply_to``."""
 
 
 def _nothing() -> None:
@@ -81,7 +79,7 @@ class ReplyChannel:
         Where it is gone there is nothing to say: another worker has it, or nobody waits.
         """
         message_id, reply_to = slip["id"], slip["reply_to"]
-        if len(slip) > _SLIP_FIELDS:  # a gateway of the version before sends everything in it
+        if "items" in slip:  # a gateway of the version before sends the whole batch
             self.answer(message_id, reply_to, lambda: work(slip))
             return
         try:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from core.filters import And, Comparison, Filter, Operator, Or
+from core.filters import And, Comparison, Filter, Not, Operator, Or
+from core.prediction import Outcome
 from db.mappers import to_us
 from db.tables import FILTERED_COLUMNS
 
-MAX_ALTERNATIVES: Final = 8
+MAX_ALTERNATIVES: Final = 16
 EARLIEST: Final = -(2**63)
 LATEST: Final = 2**63 - 1
 
@@ -27,12 +28,14 @@ class Conjunction:
     """What has to hold of a row, all of it.
 
     ``first`` and ``last`` bound its time, in microseconds, and are included; ``equalities`` are
-    values of columns that have an index; ``others`` is anything else.
+    values of columns that have an index; ``missing`` is such a column without a value; ``others``
+    is anything else.
     """
 
     first: int = EARLIEST
     last: int = LATEST
     equalities: tuple[Comparison, ...] = ()
+    missing: str | None = None
     others: tuple[Filter, ...] = ()
 
     @property
@@ -51,11 +54,33 @@ class Conjunction:
         return replace(self, others=(*self.others, term))
 
     def _with_value(self, term: Comparison) -> "Conjunction":
-        earlier = next((e for e in self.equalities if e.field == term.field), None)
-        if earlier is None:
-            return replace(self, equalities=(*self.equalities, term))
-        # Nothing has two values.
-        return self if earlier == term else self.within(LATEST, EARLIEST)
+        if term in self.equalities:
+            return self
+        if any(_never_together(term, earlier) for earlier in self.equalities):
+            return self.within(LATEST, EARLIEST)
+        return replace(self, equalities=(*self.equalities, term))
+
+    @property
+    def excluded(self) -> Comparison | None:
+        """A value of a column with an index that must not be there, if nothing leads into one."""
+        if self.equalities or self.missing:
+            return None
+        return next((value for term in self.others if (value := _excluded(term))), None)
+
+    def spelled_out(self, values: Sequence[str | None]) -> Iterator["Conjunction"]:
+        """The same as alternatives; ``values`` are all that the column of ``excluded`` has.
+
+        None stands for rows without a value.
+        """
+        if (excluded := self.excluded) is None:
+            raise ValueError("no value is excluded")
+        rest = tuple(term for term in self.others if _excluded(term) != excluded)
+        for value in values:
+            if value is None:
+                yield replace(self, missing=excluded.field, others=rest)
+            elif value != excluded.value:
+                term = Comparison(excluded.field, Operator.EQ, value)
+                yield replace(self, equalities=(term,), others=rest)
 
 
 def conjunctions(where: Filter | None) -> tuple[Conjunction, ...]:
@@ -104,6 +129,36 @@ def _is_choice(term: Filter) -> bool:
 def _leads_into_an_index(option: Filter) -> bool:
     terms = (term for term in _conjuncts(option) if isinstance(term, Comparison))
     return any(_is_indexed(term) or _bounds(term) is not None for term in terms)
+
+
+def _excluded(term: Filter) -> Comparison | None:
+    """The equality that must not hold of an indexed column, if that is what the term says."""
+    if isinstance(term, Not) and isinstance(term.term, Comparison):
+        return term.term if _is_indexed(term.term) else None
+    if isinstance(term, Comparison) and term.operator is Operator.NE:
+        equality = replace(term, operator=Operator.EQ)
+        return equality if _is_indexed(equality) else None
+    return None
+
+
+def _never_together(one: Comparison, other: Comparison) -> bool:
+    """Of two different values, whether no row has both."""
+    if one.field == other.field:
+        return True
+    return {_of_an_answer(one), _of_an_answer(other)} == {True, False}
+
+
+def _of_an_answer(value: Comparison) -> bool | None:
+    """Whether requests that were answered have the value, or those that were not; None: either."""
+    match value.field:
+        case "label" | "decision":
+            return True
+        case "outcome":
+            return value.value == Outcome.ANSWERED
+        case "status":
+            return value.value == "OK"
+        case _:
+            return None
 
 
 def _is_indexed(term: Comparison) -> bool:

@@ -7,7 +7,8 @@ of a smaller range. From there:
 - Bounds of time and the cursor of a page narrow the range.
 - Where several values have to hold, the range of the one that is rarest around here is read,
   between the first and the last row that each of them has; the others are asked of each row.
-- Alternatives are pages of their own, which are merged.
+- Alternatives are pages of their own, which are merged. A value that is excluded is alternatives
+  too, if the column has few: all the newest rows may have that one.
 - Without a value to go by, rows are read in order of time until the page is full.
 
 Left to themselves the planners do worse: SQLite merges and sorts whole ranges for an OR, and
@@ -17,7 +18,7 @@ repeats its predicate.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
+    TextClause,
+    func,
+    literal,
     literal_column,
     select,
     text,
@@ -36,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from core.filters import Comparison, Filter
-from db.conjunctions import EARLIEST, LATEST, Conjunction, conjunctions
+from db.conjunctions import EARLIEST, LATEST, MAX_ALTERNATIVES, Conjunction, conjunctions
 from db.filter_sql import FIELDS, to_sql
 from db.tables import IN_ORDER_OF_TIME, PredictionRow
 
@@ -77,7 +81,8 @@ class Listing:
 
 def read_page(session: Session, where: Filter | None, listing: Listing) -> Sequence[Row[Any]]:
     """The rows of the page, with every column of ``predictions``."""
-    narrowed = (_narrowed(session, wanted, listing) for wanted in conjunctions(where))
+    spelled_out = (each for wanted in conjunctions(where) for each in _spelled_out(session, wanted))
+    narrowed = (_narrowed(session, wanted, listing) for wanted in spelled_out)
     alternatives = [wanted for wanted in narrowed if wanted is not None]
     return session.execute(statement(alternatives, listing)).all() if alternatives else []
 
@@ -96,10 +101,23 @@ def statement(alternatives: Sequence[Conjunction], listing: Listing) -> Select[A
 
 
 def _page(query: Select[Any], wanted: Conjunction, listing: Listing) -> Select[Any]:
-    leading, others = wanted.equalities[:1], (*wanted.equalities[1:], *wanted.others)
-    way_in = _holds(leading[0]) if leading else text(IN_ORDER_OF_TIME)
-    query = query.where(way_in, *listing.bounds(wanted), *(hidden(to_sql(t)) for t in others))
+    others = (*wanted.equalities[1:], *wanted.others)
+    query = query.where(
+        _way_in(wanted), *listing.bounds(wanted), *(hidden(to_sql(t)) for t in others)
+    )
+    if wanted.missing:
+        # PostgreSQL does not see that these rows differ in time only.
+        query = query.order_by(*listing.order(FIELDS[wanted.missing]))
     return listing.in_order(query).limit(listing.limit)
+
+
+def _way_in(wanted: Conjunction) -> ColumnElement[bool] | TextClause:
+    """What says which index is read."""
+    if wanted.equalities:
+        return _holds(wanted.equalities[0])
+    if wanted.missing:
+        return FIELDS[wanted.missing].is_(None)
+    return text(IN_ORDER_OF_TIME)
 
 
 def _holds(equality: Comparison) -> ColumnElement[bool]:
@@ -110,6 +128,35 @@ def _holds(equality: Comparison) -> ColumnElement[bool]:
 def hidden(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """The same condition in a form that no planner looks for in an index."""
     return condition.is_(true())
+
+
+# --- what is left when a value is excluded ------------------------------------------------------
+
+
+def _spelled_out(session: Session, wanted: Conjunction) -> Iterator[Conjunction]:
+    if wanted.excluded is None:
+        yield wanted
+        return
+    field = wanted.excluded.field
+    values = session.scalars(_values(field, MAX_ALTERNATIVES + 1)).all()
+    missing = [None] if FIELDS[field].property.columns[0].nullable else []
+    if len(values) > MAX_ALTERNATIVES:
+        yield wanted
+    else:
+        yield from wanted.spelled_out([*values, *missing])
+
+
+def _values(field: str, most: int) -> Select[Any]:
+    """The first values of a column, by one look into its index for each."""
+    values = FIELDS[field]
+    first = select(func.min(values).label("value"), literal(1).label("number"))
+    found = first.cte("found", recursive=True)
+    following = select(func.min(values)).where(values > found.c.value).scalar_subquery()
+    step = select(following, found.c.number + 1).where(
+        found.c.value.is_not(None), found.c.number < most
+    )
+    found = found.union_all(step)
+    return select(found.c.value).where(found.c.value.is_not(None))
 
 
 # --- which of several values leads --------------------------------------------------------------

@@ -63,6 +63,57 @@ def test_a_column_has_one_value() -> None:
     assert conjunctions(And((equals("label"), equals("label", "y")))) == ()
 
 
+@pytest.mark.parametrize(
+    ("of_an_answer", "of_none"),
+    [
+        (equals("label"), equals("outcome", "REFUSED")),
+        (equals("decision"), equals("status", "NOT_FOUND")),
+        (equals("outcome", "ANSWERED"), equals("status", "UNAVAILABLE")),
+        (equals("status", "OK"), equals("outcome", "FAILED")),
+    ],
+)
+def test_what_only_answers_have_is_never_beside_what_no_answer_has(
+    of_an_answer: Comparison, of_none: Comparison
+) -> None:
+    assert conjunctions(And((of_an_answer, of_none))) == ()
+    assert conjunctions(And((of_none, of_an_answer))) == ()
+
+
+def test_what_answers_have_may_be_together() -> None:
+    terms = (equals("label"), equals("decision"), equals("outcome", "ANSWERED"))
+    assert conjunctions(And((*terms, equals("status", "OK")))) == (
+        Conjunction(equalities=(*terms, equals("status", "OK"))),
+    )
+
+
+@pytest.mark.parametrize("excluding", [UNEQUAL, Not(equals("label"))])
+def test_what_is_left_is_alternatives(excluding: Filter) -> None:
+    (wanted,) = conjunctions(And((excluding, time(Operator.GE), Not(UNEQUAL))))
+    assert wanted.excluded == equals("label")
+    assert list(wanted.spelled_out(["w", "x", "y", None])) == [
+        Conjunction(first=100, equalities=(equals("label", "w"),), others=(Not(UNEQUAL),)),
+        Conjunction(first=100, equalities=(equals("label", "y"),), others=(Not(UNEQUAL),)),
+        Conjunction(first=100, missing="label", others=(Not(UNEQUAL),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        And((UNEQUAL, equals("caller"))),
+        time(Operator.NE),
+        Not(UNEQUAL),
+        Not(time(Operator.EQ)),
+        Comparison("label", Operator.LT, "x"),
+    ],
+)
+def test_nothing_is_spelled_out_without_need(where: Filter) -> None:
+    (wanted,) = conjunctions(where)
+    assert wanted.excluded is None
+    with pytest.raises(ValueError, match="excluded"):
+        list(wanted.spelled_out([]))
+
+
 def test_an_or_is_alternatives() -> None:
     where = Or((equals("label"), Or((And((equals("caller"), UNEQUAL)), time(Operator.LT)))))
     assert conjunctions(where) == (

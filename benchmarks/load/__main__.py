@@ -10,6 +10,10 @@ serve the classifier that ships with the software:
 * MLServer with the same graph in ONNX Runtime, over gRPC with adaptive batching; it is installed
   when it is first needed.
 
+A study is one caller's, by ``ClassifyStream`` where there is that. Past its peak only this service is
+loaded, which refuses what it cannot do in time. ``--image-size`` runs the network on larger pictures
+than it was trained for: the graph is then a larger share of what a request takes.
+
 Writes ``results/load.json``, ``load.md`` and ``load.svg`` anew after every round.
 """
 
@@ -46,7 +50,7 @@ def main() -> int:
 def run(plan: Plan, folder: Path) -> None:
     """Everything that the servers keep is in ``folder``. Raises ``StartFailed``, ``ValueError``."""
     scans = chosen_scans(plan)
-    model = shipped_model(folder)
+    model = shipped_model(folder, plan.image_size)
     systems = chosen_systems(plan, folder, model, scans, say)
     under = conditions(plan, model, scans)
     records: list[Record] = []

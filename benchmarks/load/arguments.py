@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load.loads import ClosedLoop, Load, OpenLoop
+from benchmarks.load.loads import ClosedLoop, Load, OpenLoop, Overload, Study
 from benchmarks.load.system import Timing
 
 RESULT: Final = Path(__file__).resolve().parents[1] / "results" / "load"
@@ -26,11 +26,12 @@ bare runtime. Let nothing else run meanwhile. With the defaults a run takes abou
 class Plan:
     """What to run."""
 
-    loads: Sequence[Load]
+    loads: Sequence[Load | Overload]
     timing: Timing
     rounds: int
     scans: Path | None
     scan_count: int
+    image_size: int | None
     database_url: str | None
     without: frozenset[str]
     work: Path
@@ -41,10 +42,12 @@ def parse(words: Sequence[str] | None = None) -> Plan:
     """The plan that the command line asks for; ends the program if that cannot be understood."""
     parser = _parser()
     given = parser.parse_args(words)
-    loads: list[Load] = [ClosedLoop(concurrency) for concurrency in given.concurrency]
+    loads: list[Load | Overload] = [ClosedLoop(concurrency) for concurrency in given.concurrency]
     loads += [OpenLoop(rate) for rate in given.rate]
+    loads += [Study(slices) for slices in given.study]
     if not loads:
-        parser.error("there is no load: give --concurrency or --rate")
+        parser.error("there is no load: give --concurrency, --rate or --study")
+    loads += [Overload(factor) for factor in given.overload if given.concurrency]
     if set(given.without) == set(_PEERS):
         parser.error("nothing is left to compare with")
     return Plan(
@@ -53,6 +56,7 @@ def parse(words: Sequence[str] | None = None) -> Plan:
         rounds=given.rounds,
         scans=given.scans,
         scan_count=given.scan_count,
+        image_size=given.image_size,
         database_url=given.database_url,
         without=frozenset(given.without),
         work=given.work.expanduser(),
@@ -83,11 +87,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="R",
         help="open loops, of R requests a second each (default: 30)",
     )
+    add(
+        "--study",
+        type=_whole(1),
+        nargs="*",
+        default=[500],
+        metavar="N",
+        help="studies of N slices each, by one caller in one stream (default: 500)",
+    )
+    add(
+        "--overload",
+        type=_above_zero,
+        nargs="*",
+        default=[2.0],
+        metavar="F",
+        help="open loops at F times what the closed loops reached, service only (default: 2)",
+    )
     add("--seconds", type=_above_zero, default=10.0, help="measured a load (default: 10)")
     add("--warm-up", type=_above_zero, default=3.0, help="seconds before that (default: 3)")
     add("--rounds", type=_whole(1), default=5, help="pairs of each comparison (default: 5)")
     add("--scans", type=Path, metavar="DIR", help="real pictures (default: synthetic slices)")
     add("--scan-count", type=_whole(1), default=64, help="different pictures (default: 64)")
+    add(
+        "--image-size",
+        type=_whole(32, 1024),
+        metavar="PIXELS",
+        help="run the shipped network at another size (default: its own)",
+    )
     add(
         "--database-url",
         metavar="URL",

@@ -5,6 +5,7 @@ that the service's settings choose.
 """
 
 import itertools
+import math
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load.loads import Load
+from benchmarks.load.loads import Load, measured_seconds
 from benchmarks.load.measurement import Measurement, Tally
 from benchmarks.load.model import Model
 from benchmarks.load.processes import Meter, this_process
@@ -64,10 +65,13 @@ class BareRuntime:
         self._apply(load, Tally(clock(), timing.warm_up))
         meter = Meter([this_process(ROLE)])
         meter.start()
-        tally = Tally(clock(), timing.measured)
+        tally = Tally(clock(), measured_seconds(load, timing.measured))
         with ThreadPoolExecutor(1) as aside:
             traffic = aside.submit(self._apply, load, tally)
-            time.sleep(tally.end - clock())
+            if math.isfinite(tally.end):
+                time.sleep(tally.end - clock())
+            else:
+                traffic.result()
             use = meter.stop()
             traffic.result()
         return tally.measurement(use, serving={ROLE})

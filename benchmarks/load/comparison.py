@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from benchmarks.load.loads import Load
+from benchmarks.load.loads import ClosedLoop, Load, Overload
 from benchmarks.load.measurement import Measurement
 from benchmarks.load.system import System, Timing
 
@@ -43,7 +43,7 @@ class Ratio:
 
 def compare(
     systems: Sequence[System],
-    loads: Sequence[Load],
+    loads: Sequence[Load | Overload],
     timing: Timing,
     *,
     rounds: int,
@@ -63,16 +63,25 @@ def in_turn(systems: Sequence[T], number: int) -> Sequence[T]:
     return systems if number % 2 else systems[::-1]
 
 
-def _turn(number: int, system: System, loads: Sequence[Load], timing: Timing) -> Iterator[Record]:
+def _turn(
+    number: int, system: System, loads: Sequence[Load | Overload], timing: Timing
+) -> Iterator[Record]:
+    peak = 0.0
     with system.start() as running:
         labels = tuple(running.labels())
         for load in loads:
+            if isinstance(load, Overload) and not (system.bounded and peak):
+                continue
+            applied = load.beyond(peak) if isinstance(load, Overload) else load
+            measurement = running.measure(applied, timing)
+            if isinstance(load, ClosedLoop):
+                peak = max(peak, measurement.requests_per_second)
             yield Record(
                 round=number,
                 system=system.name,
                 load=str(load),
                 labels=labels,
-                measurement=running.measure(load, timing),
+                measurement=measurement,
             )
 
 
@@ -82,7 +91,10 @@ def ratio(
     """None where there is no round in which both answered."""
     ours = _by_round(records, load, metric, system)
     theirs = _by_round(records, load, metric, peer)
-    ratios = [ours[number] / theirs[number] for number in ours if number in theirs]
+    return _summary([ours[number] / theirs[number] for number in ours if number in theirs])
+
+
+def _summary(ratios: Sequence[float]) -> Ratio | None:
     if not ratios:
         return None
     return Ratio(
@@ -91,6 +103,20 @@ def ratio(
         highest=max(ratios),
         pairs=len(ratios),
     )
+
+
+def against_peak(records: Sequence[Record], load: str, metric: str, system: str) -> Ratio | None:
+    """The ratios of a system's numbers under a load to its own at its peak: in each round, the
+    closed loop under which it answered most."""
+    ratios = []
+    for under in records:
+        if (under.load, under.system) == (load, system) and under.measurement.completed:
+            others = (r for r in records if (r.round, r.system) == (under.round, system))
+            loops = [r.measurement for r in others if r.load.startswith(ClosedLoop.NAME)]
+            if loops:
+                peak = max(loops, key=lambda loop: loop.requests_per_second)
+                ratios.append(METRICS[metric](under.measurement) / METRICS[metric](peak))
+    return _summary(ratios)
 
 
 def agreement(records: Sequence[Record], *, system: str, peer: str) -> float | None:

@@ -9,12 +9,26 @@ from typing import Any, Final
 import grpc.aio
 
 from benchmarks.load import window
-from benchmarks.load.loads import Load
+from benchmarks.load.loads import Load, Study
 from benchmarks.load.measurement import Measurement
 from benchmarks.load.processes import CLIENT, Meter, Roles, processes_of, this_process
 from benchmarks.load.system import StartFailed, Timing
 
 DEADLINE_SECONDS: Final = 20.0
+STREAM_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamDialect:
+    """How many are asked about in one stream, which answers in order.
+
+    ``request_for`` makes a message of the request for one scan; ``status_of`` reads of an answer
+    whether it is an error: its gRPC status, or None.
+    """
+
+    method: str
+    request_for: Callable[[bytes], bytes]
+    status_of: Callable[[bytes], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +41,7 @@ class Dialect:
     method: str
     request_for: Callable[[bytes], bytes]
     label_of: Callable[[bytes], str]
+    stream: StreamDialect | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +80,13 @@ class GrpcSystem:
 
     async def _answers(self) -> bool:
         async with self._channel() as channel:
-            return await self._sender(channel)() is None
+            return await self._by_call(channel)() is None
 
     async def _measure(self, load: Load, timing: Timing) -> Measurement:
         meter = Meter([*processes_of(self.pid, self.roles), this_process(CLIENT)])
         async with self._channel() as channel:
-            send = self._sender(channel)
-            await window.warm_up(load, send, timing.warm_up)
+            await window.warm_up(load, self._sender(channel, load), timing.warm_up)
+            send = self._sender(channel, load)
             return await window.measure(load, send, timing.measured, meter, self.serving)
 
     def _channel(self) -> grpc.aio.Channel:
@@ -81,7 +96,12 @@ class GrpcSystem:
         """Without serialisers: bytes in, bytes out."""
         return channel.unary_unary(self.dialect.method)
 
-    def _sender(self, channel: grpc.aio.Channel) -> window.Send:
+    def _sender(self, channel: grpc.aio.Channel, load: Load) -> window.Send:
+        if isinstance(load, Study) and self.dialect.stream is not None:
+            return self._by_stream(channel, self.dialect.stream, load.slices)
+        return self._by_call(channel)
+
+    def _by_call(self, channel: grpc.aio.Channel) -> window.Send:
         call = self._call(channel)
         requests = itertools.cycle(self.requests)
 
@@ -91,5 +111,27 @@ class GrpcSystem:
             except grpc.aio.AioRpcError as error:
                 return str(error.code().name)
             return None
+
+        return send
+
+    def _by_stream(
+        self, channel: grpc.aio.Channel, dialect: StreamDialect, count: int
+    ) -> window.Send:
+        """Of one stream of ``count`` requests."""
+        stream: Any = channel.stream_stream(dialect.method)(timeout=STREAM_SECONDS)
+        requests = itertools.cycle([dialect.request_for(request) for request in self.requests])
+        writing, reading = asyncio.Lock(), asyncio.Lock()
+        left = count
+
+        async def send() -> str | None:
+            nonlocal left
+            # Locks are fair: who wrote first reads first.
+            async with writing:
+                await stream.write(next(requests))
+                left -= 1
+                if left == 0:
+                    await stream.done_writing()
+            async with reading:
+                return dialect.status_of(await stream.read())
 
         return send

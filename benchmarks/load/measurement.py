@@ -1,5 +1,6 @@
 """What one system did under one load."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -57,7 +58,8 @@ class Measurement:
 
     @property
     def requests_per_second(self) -> float:
-        return self.completed / self.seconds
+        """0 where nothing was answered."""
+        return self.completed / self.seconds if self.completed else 0.0
 
     @property
     def cpu_ms_per_request(self) -> float:
@@ -68,13 +70,15 @@ class Measurement:
 class Tally:
     """Counts what becomes of requests sent from ``start`` for ``seconds``.
 
-    Times are seconds of one clock; any thread may tell it.
+    Times are seconds of one clock; any thread may tell it. ``seconds`` is infinite of a load that
+    ends with its last answer.
     """
 
     def __init__(self, start: float, seconds: float) -> None:
         self.start: Final = start
         self.seconds: Final = seconds
         self.end: Final = start + seconds
+        self._last = start
         self._completed = 0
         self._errors: Counter[str] = Counter()
         self._histogram: Any = HdrHistogram(_SHORTEST_US, _LONGEST_US, _SIGNIFICANT_DIGITS)
@@ -86,6 +90,7 @@ class Tally:
         with self._lock:
             self._histogram.record_value(latency_us)
             self._completed += done <= self.end
+            self._last = max(self._last, done)
 
     def failed(self, status: str) -> None:
         with self._lock:
@@ -96,7 +101,7 @@ class Tally:
     ) -> Measurement:
         """All that was counted, with what the processes took; those named ``serving`` count."""
         return Measurement(
-            seconds=self.seconds,
+            seconds=self.seconds if math.isfinite(self.seconds) else self._last - self.start,
             completed=self._completed,
             latencies=_summary(self._histogram),
             errors=dict(sorted(self._errors.items())),

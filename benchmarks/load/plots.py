@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import matplotlib as mpl
 
+from benchmarks.load.loads import ClosedLoop
 from benchmarks.load.measurement import Measurement
 from benchmarks.load.report import Run
 
-_CLOSED: Final = "closed loop, "
+_CLOSED: Final = f"{ClosedLoop.NAME}, "
 _PANELS: Final[Mapping[str, Callable[[Measurement], float]]] = {
     "requests/s": lambda m: m.requests_per_second,
     "p50, ms": lambda m: m.latencies.p50_ms,

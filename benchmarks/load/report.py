@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.load.comparison import METRICS, Ratio, Record, agreement, ratio
+from benchmarks.load.comparison import METRICS, Ratio, Record, against_peak, agreement, ratio
+from benchmarks.load.loads import Overload
 from benchmarks.load.measurement import Measurement
 
 _MIB: Final = 2**20
@@ -16,6 +17,10 @@ _NOTHING: Final = "-"
 _RATIOS: Final = (
     "A system's number divided by its peer's of the same round: the median of the pairs, and the "
     "lowest and highest. More is better for requests/s, less for everything else."
+)
+_PAST_THE_PEAK: Final = (
+    "Requests that were answered, divided by the system's own numbers in the closed loop of the "
+    "same round under which it answered most. What was refused is among the errors below."
 )
 _FIGURES: Final = (
     "Medians over the rounds. Latencies in milliseconds; in an open loop they count from when a "
@@ -92,6 +97,7 @@ def as_markdown(run: Run) -> str:
         "## Ratios",
         _RATIOS,
         _table(("load", "system / peer", *METRICS, "pairs"), _ratio_rows(run)),
+        *_past_the_peak(run),
         "## Figures",
         _FIGURES,
         _table(("load", "system", *_COLUMNS, "errors"), _figure_rows(run)),
@@ -107,11 +113,27 @@ def as_markdown(run: Run) -> str:
 def _ratio_rows(run: Run) -> Iterable[Sequence[str]]:
     for load in run.loads:
         for system, peer in run.pairs:
+            if not (run.measurements(load, system) and run.measurements(load, peer)):
+                continue
             found = [
                 ratio(run.records, load, metric, system=system, peer=peer) for metric in METRICS
             ]
             pairs = str(found[0].pairs) if found[0] is not None else "0"
             yield load, f"{system} / {peer}", *map(_ratio_text, found), pairs
+
+
+def _past_the_peak(run: Run) -> Sequence[str]:
+    """Nothing where no system was overloaded."""
+    overloads = [load for load in run.loads if load.endswith(Overload.NAME)]
+    rows = [
+        (load, system, *map(_ratio_text, found))
+        for load in overloads
+        for system in run.systems
+        if any(found := [against_peak(run.records, load, m, system) for m in METRICS])
+    ]
+    if not rows:
+        return []
+    return ["## Past the peak", _PAST_THE_PEAK, _table(("load", "system", *METRICS), rows)]
 
 
 def _ratio_text(found: Ratio | None) -> str:
@@ -123,7 +145,8 @@ def _ratio_text(found: Ratio | None) -> str:
 def _figure_rows(run: Run) -> Iterable[Sequence[str]]:
     for load in run.loads:
         for system in run.systems:
-            found = run.measurements(load, system)
+            if not (found := run.measurements(load, system)):
+                continue
             figures = (_median_text(map(column, found)) for column in _COLUMNS.values())
             yield load, system, *figures, _errors_text(found)
 

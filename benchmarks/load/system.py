@@ -33,11 +33,12 @@ class Running(Protocol):
 class System:
     """``start`` gives it running, once it answers, and stops it in the end.
 
-    ``start`` raises ``StartFailed``.
+    ``start`` raises ``StartFailed``. ``bounded``: past some load it refuses at once.
     """
 
     name: str
     start: Callable[[], AbstractContextManager[Running]]
+    bounded: bool = False
 
 
 class StartFailed(Exception):

@@ -16,7 +16,7 @@ def chosen_systems(
     plan: Plan, folder: Path, model: Model, scans: Scans, say: Callable[[str], None]
 ) -> Sequence[System]:
     """Those of the plan. Says so, and goes on, if MLServer cannot be installed."""
-    systems = [*_services(plan, folder, scans)]
+    systems = [*_services(plan, folder, model, scans)]
     if BARE not in plan.without:
         systems.append(bare.bare_runtime(model, scans, service.settings(folder)))
     if MLSERVER not in plan.without:
@@ -31,12 +31,13 @@ def pairs(systems: Sequence[System]) -> Sequence[tuple[str, str]]:
     return list(product(services, [name for name in names if name not in services]))
 
 
-def _services(plan: Plan, folder: Path, scans: Scans) -> Sequence[System]:
-    on_sqlite = service.service(service.ON_SQLITE, folder / "sqlite", scans)
+def _services(plan: Plan, folder: Path, model: Model, scans: Scans) -> Sequence[System]:
+    on_sqlite = service.service(service.ON_SQLITE, folder / "sqlite", model, scans)
     if plan.database_url is None:
         return [on_sqlite]
     home = folder / "postgresql"
-    return [on_sqlite, service.service(service.ON_POSTGRESQL, home, scans, plan.database_url)]
+    on_postgresql = service.service(service.ON_POSTGRESQL, home, model, scans, plan.database_url)
+    return [on_sqlite, on_postgresql]
 
 
 def _mlserver(

@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from queue import SimpleQueue
 from typing import Protocol
 
-from benchmarks.load.loads import ClosedLoop, Load, OpenLoop
+from benchmarks.load.loads import ClosedLoop, Load, OpenLoop, Study
 from benchmarks.load.measurement import Tally
 
 clock = time.perf_counter
@@ -63,6 +64,21 @@ class OpenArrivals:
         """Changes nothing: nobody waits for an answer."""
 
 
+class StudyArrivals:
+    """So many, all at once."""
+
+    def __init__(self, load: Study, start: float) -> None:
+        self._times: Iterator[float] = repeat(start, load.slices)
+        self._lock = threading.Lock()
+
+    def take(self) -> float | None:
+        with self._lock:
+            return next(self._times, None)
+
+    def answered(self, at: float) -> None:
+        """Changes nothing: nobody waits for an answer."""
+
+
 def apply(load: Load, work: Callable[[], object], tally: Tally, most_threads: int) -> None:
     """Does ``work`` for each request of the load, in at most so many threads."""
     threads = most_threads
@@ -73,6 +89,8 @@ def apply(load: Load, work: Callable[[], object], tally: Tally, most_threads: in
             arrivals = ClosedArrivals(load, tally.start, tally.end)
         case OpenLoop():
             arrivals = OpenArrivals(load, tally.start, tally.seconds)
+        case Study():
+            arrivals = StudyArrivals(load, tally.start)
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(_serve, arrivals, work, tally) for _ in range(threads)]:
             done.result()

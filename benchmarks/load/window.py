@@ -1,10 +1,11 @@
 """Applies a load over asyncio and measures it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-from benchmarks.load.loads import ClosedLoop, Load, OpenLoop
+from benchmarks.load.loads import ClosedLoop, Load, OpenLoop, Study, measured_seconds
 from benchmarks.load.measurement import Measurement, Tally
 from benchmarks.load.processes import Meter
 
@@ -17,14 +18,17 @@ clock = time.perf_counter
 async def measure(
     load: Load, send: Send, seconds: float, meter: Meter, serving: Collection[str]
 ) -> Measurement:
-    """The load for ``seconds``, and what the processes took in them.
+    """The load for ``seconds``, or until its last answer, and what the processes took in them.
 
     Requests that are on their way at the end are waited for; their latencies count.
     """
     await asyncio.to_thread(meter.start)
-    tally = Tally(clock(), seconds)
+    tally = Tally(clock(), measured_seconds(load, seconds))
     traffic = asyncio.create_task(_apply(load, send, tally))
-    await asyncio.sleep(tally.end - clock())
+    if math.isfinite(tally.end):
+        await asyncio.sleep(tally.end - clock())
+    else:
+        await traffic
     use = await asyncio.to_thread(meter.stop)
     await traffic
     return tally.measurement(use, serving)
@@ -41,6 +45,8 @@ async def _apply(load: Load, send: Send, tally: Tally) -> None:
             await _closed_loop(load, send, tally)
         case OpenLoop():
             await _open_loop(load, send, tally)
+        case Study():
+            await asyncio.gather(*(_request(send, tally, clock()) for _ in range(load.slices)))
 
 
 async def _closed_loop(load: ClosedLoop, send: Send, tally: Tally) -> None:

@@ -10,6 +10,7 @@ def a_record(
     system: str,
     *,
     round_: int = 1,
+    load: str = LOAD,
     completed: int = 100,
     p50: float = 10.0,
     p99: float = 20.0,
@@ -36,4 +37,4 @@ def a_record(
         processes={"gateway": ProcessUse(cpu_seconds=cpu_seconds, peak_bytes=64 << 20)},
         cpu_seconds=cpu_seconds,
     )
-    return Record(round=round_, system=system, load=LOAD, labels=labels, measurement=measurement)
+    return Record(round=round_, system=system, load=load, labels=labels, measurement=measurement)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.load import threads, window
-from benchmarks.load.loads import ClosedLoop, Load, OpenLoop
+from benchmarks.load.loads import ClosedLoop, Load, OpenLoop, Study
 from benchmarks.load.measurement import Tally
 from benchmarks.load.processes import Meter, this_process
 
@@ -43,6 +43,24 @@ async def test_an_open_loop_sends_all_however_slow_the_answers_are() -> None:
 
     await window.warm_up(OpenLoop(100.0), send, SECONDS)
     assert sent == 20
+
+
+async def test_a_study_is_sent_at_once_and_ends_with_its_last_answer() -> None:
+    all_sent = asyncio.Event()
+    sent = 0
+
+    async def send() -> str | None:
+        nonlocal sent
+        sent += 1
+        if sent == 30:
+            all_sent.set()
+        await all_sent.wait()
+        return None
+
+    meter = Meter([this_process("client")])
+    found = await window.measure(Study(30), send, SECONDS, meter, {"client"})
+    assert (sent, found.completed, found.latencies.count) == (30, 30, 30)
+    assert 0 < found.seconds < float("inf")
 
 
 async def test_answers_and_errors_are_told_apart_and_the_process_is_measured() -> None:
@@ -84,6 +102,14 @@ def test_every_request_of_an_open_loop_is_worked_on_once() -> None:
     threads.apply(OpenLoop(100.0), lambda: done.append(None), tally, 2)
     assert len(done) == 20
     assert tally.measurement({}, ()).latencies.count == 20
+
+
+def test_every_slice_of_a_study_is_worked_on_once() -> None:
+    done: list[None] = []
+    tally = Tally(threads.clock(), float("inf"))
+    threads.apply(Study(30), lambda: done.append(None), tally, 2)
+    found = tally.measurement({}, ())
+    assert len(done) == found.completed == 30
 
 
 def test_work_that_fails_ends_the_load() -> None:

@@ -3,19 +3,27 @@
 import pytest
 
 from benchmarks.load.arguments import parse
-from benchmarks.load.loads import ClosedLoop, OpenLoop
+from benchmarks.load.loads import ClosedLoop, OpenLoop, Overload, Study
 
 
-def test_the_defaults_compare_five_pairs_in_closed_and_open_loops() -> None:
+def test_the_defaults_compare_five_pairs_under_every_load() -> None:
     plan = parse([])
     assert plan.rounds == 5
-    assert {type(load) for load in plan.loads} == {ClosedLoop, OpenLoop}
+    assert {type(load) for load in plan.loads} == {ClosedLoop, OpenLoop, Study, Overload}
+    assert plan.image_size is None
     assert not plan.without
 
 
-def test_loads_are_given_by_concurrency_and_rate() -> None:
-    plan = parse(["--concurrency", "1", "64", "--rate", "12.5"])
-    assert plan.loads == [ClosedLoop(1), ClosedLoop(64), OpenLoop(12.5)]
+def test_loads_are_given_one_by_one() -> None:
+    words = "--concurrency 1 64 --rate 12.5 --study 20 --overload 1.5 3"
+    assert parse(words.split()).loads == [
+        *(ClosedLoop(1), ClosedLoop(64), OpenLoop(12.5), Study(20)),
+        *(Overload(1.5), Overload(3.0)),
+    ]
+
+
+def test_without_a_closed_loop_there_is_no_peak_to_go_beyond() -> None:
+    assert parse(["--concurrency", "--rate", "--study", "20"]).loads == [Study(20)]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +35,10 @@ def test_loads_are_given_by_concurrency_and_rate() -> None:
         "--rate 0",
         "--rate nan",
         "--rounds 0",
-        "--concurrency --rate",
+        "--concurrency --rate --study",
+        "--study 0",
+        "--overload 0",
+        "--image-size 8",
         "--without bare mlserver",
     ],
 )

@@ -5,29 +5,38 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.load.comparison import agreement, compare, in_turn, ratio
-from benchmarks.load.loads import ClosedLoop, Load
+from benchmarks.load.comparison import against_peak, agreement, compare, in_turn, ratio
+from benchmarks.load.loads import ClosedLoop, Load, OpenLoop, Overload
 from benchmarks.load.measurement import Measurement
 from benchmarks.load.system import Running, System, Timing
 from tests.unit.benchmarks.load.records import LOAD, a_record
 
 
 class FakeRunning:
+    """Answers ten requests a second for each caller, up to 50."""
+
+    def __init__(self) -> None:
+        self.loads: list[Load] = []
+
     def labels(self) -> Sequence[str]:
         return ["glioma"]
 
     def measure(self, load: Load, timing: Timing) -> Measurement:
-        return a_record("any").measurement
+        self.loads.append(load)
+        callers = load.concurrency if isinstance(load, ClosedLoop) else 0
+        return a_record("any", completed=min(10 * callers, 50)).measurement
 
 
-def a_system(name: str, events: list[str]) -> System:
+def a_system(
+    name: str, events: list[str], running: FakeRunning | None = None, *, bounded: bool = False
+) -> System:
     @contextmanager
     def start() -> Iterator[Running]:
         events.append(f"{name} starts")
-        yield FakeRunning()
+        yield running or FakeRunning()
         events.append(f"{name} stops")
 
-    return System(name, start)
+    return System(name, start, bounded)
 
 
 def test_systems_run_one_at_a_time_and_the_order_turns_round() -> None:
@@ -44,6 +53,39 @@ def test_systems_run_one_at_a_time_and_the_order_turns_round() -> None:
         [(1, name, str(load)) for name in ("a", "b") for load in loads],
         [(2, name, str(load)) for name in ("b", "a") for load in loads],
     ]
+
+
+def test_a_system_that_refuses_is_loaded_beyond_its_own_peak() -> None:
+    bounded, endless = FakeRunning(), FakeRunning()
+    systems = [
+        a_system("service", [], bounded, bounded=True),
+        a_system("peer", [], endless),
+    ]
+    loads = [ClosedLoop(1), ClosedLoop(16), Overload(2.0)]
+    timing = Timing(warm_up=1.0, measured=1.0)
+    (records,) = compare(systems, loads, timing, rounds=1, say=lambda _: None)
+    assert bounded.loads == [ClosedLoop(1), ClosedLoop(16), OpenLoop(100.0)]
+    assert endless.loads == [ClosedLoop(1), ClosedLoop(16)]
+    assert [r.load for r in records if r.system == "service"] == [str(load) for load in loads]
+
+
+def test_an_overload_is_held_against_the_peak_of_its_round() -> None:
+    overload = str(Overload(2.0))
+    records = [
+        a_record("us", load=str(ClosedLoop(1)), completed=60, p99=5.0),
+        a_record("us", load=str(ClosedLoop(16)), completed=100, p99=20.0),
+        a_record("us", load=overload, completed=90, p99=50.0),
+        a_record("us", round_=2, load=str(ClosedLoop(16)), completed=200, p99=20.0),
+        a_record("us", round_=2, load=overload, completed=200, p99=20.0),
+        a_record("other", load=str(ClosedLoop(16)), completed=1000),
+    ]
+    goodput = against_peak(records, overload, "requests/s", "us")
+    assert goodput is not None
+    assert (goodput.lowest, goodput.highest, goodput.pairs) == (0.9, 1.0, 2)
+    p99 = against_peak(records, overload, "p99", "us")
+    assert p99 is not None
+    assert (p99.lowest, p99.highest) == (1.0, 2.5)
+    assert against_peak(records, overload, "p99", "other") is None
 
 
 def test_every_second_round_goes_backwards() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.load.loads import ClosedLoop, OpenLoop
+from benchmarks.load.loads import ClosedLoop, OpenLoop, Overload, Study
 
 
 def test_an_open_loop_sends_at_equal_distances_until_the_end() -> None:
@@ -25,3 +25,9 @@ def test_the_times_do_not_drift() -> None:
 def test_loads_are_told_apart_by_their_words() -> None:
     assert str(ClosedLoop(16)) == "closed loop, 16 at once"
     assert str(OpenLoop(12.5)) == "open loop, 12.5/s"
+    assert str(Study(500)) == "study of 500 slices"
+    assert str(Overload(2.0)) == "open loop, 2 times the peak"
+
+
+def test_an_overload_goes_beyond_the_peak() -> None:
+    assert Overload(1.5).beyond(100.0) == OpenLoop(150.0)

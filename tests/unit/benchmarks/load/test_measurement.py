@@ -81,7 +81,17 @@ def test_cpu_a_request_is_of_the_processes_that_serve() -> None:
     assert found.processes == USE
 
 
+def test_without_an_end_the_last_answer_is_it() -> None:
+    tally = Tally(start=10.0, seconds=float("inf"))
+    tally.answered(10.0, 14.0)
+    tally.answered(10.0, 12.0)
+    found = tally.measurement({}, ())
+    assert (found.seconds, found.requests_per_second) == (4.0, 0.5)
+
+
 def test_where_nothing_is_answered_all_is_nothing() -> None:
     found = Tally(start=0.0, seconds=1.0).measurement(USE, SERVING)
     assert (found.requests_per_second, found.cpu_ms_per_request) == (0.0, 0.0)
     assert found.latencies.p99_ms == 0.0
+    endless = Tally(start=0.0, seconds=float("inf")).measurement(USE, SERVING)
+    assert endless.requests_per_second == 0.0

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from benchmarks.load.loads import Overload
 from benchmarks.load.report import Run, as_json, as_markdown, write
 from tests.unit.benchmarks.load.records import LOAD, a_record
 
@@ -34,11 +35,24 @@ def test_ratios_are_told_with_their_spread_and_number_of_pairs() -> None:
 
 
 def test_figures_are_medians_and_errors_are_sums() -> None:
-    service, peer = rows(as_markdown(RUN), "load | system | requests/s")
+    service, peer = rows(as_markdown(RUN), "load | system | requests/s | p50 | p90")
     assert service[1:3] == ["service", "200.0"]
     assert service[-1] == "1 ABORTED, 3 UNAVAILABLE"
     assert peer[1:3] == ["peer", "75.0"]
     assert peer[-1] == "0"
+
+
+def test_what_is_answered_past_the_peak_is_told_where_it_was_tried() -> None:
+    assert "Past the peak" not in as_markdown(RUN)
+    overload = str(Overload(2.0))
+    records = [*RECORDS, a_record("service", load=overload, completed=90)]
+    text = as_markdown(Run(conditions={}, pairs=RUN.pairs, records=records))
+    (row,) = rows(text, "load | system | requests/s | p50 | p99 | CPU")
+    assert row[:3] == [overload, "service", "0.90 (0.90 to 0.90)"]
+    assert not [row for row in rows(text, "load | system / peer") if row[0] == overload]
+    assert ["service"] == [
+        row[1] for row in rows(text, "load | system | requests/s | p50 | p90") if row[0] == overload
+    ]
 
 
 def test_each_process_has_its_cpu_and_memory() -> None:

@@ -10,7 +10,7 @@ from benchmarks.load.mlserver_environment import MlServerEnvironment, NotInstall
 from benchmarks.load.model import Model
 from benchmarks.load.scans import Scans
 
-MODEL = Model("modelVersions/m", Path("model.onnx"), 160)
+MODEL = Model("modelVersions/m", Path("model.onnx"), 160, Path("model.zip"))
 SCANS = Scans("pictures", (b"a",))
 
 

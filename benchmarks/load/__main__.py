@@ -10,9 +10,9 @@ serve the classifier that ships with the software:
 * MLServer with the same graph in ONNX Runtime, over gRPC with adaptive batching; it is installed
   when it is first needed.
 
-A study is one caller's, by ``ClassifyStream`` where there is that. Past its peak only this service is
-loaded, which refuses what it cannot do in time. ``--image-size`` runs the network on larger pictures
-than it was trained for: the graph is then a larger share of what a request takes.
+A study is one caller's, by ``ClassifyStream`` where there is that. Past its peak only this service
+is loaded, which refuses what it cannot do in time. ``--image-size`` runs the network on larger
+pictures than it was trained for: the graph is then a larger share of what a request takes.
 
 Writes ``results/load.json``, ``load.md`` and ``load.svg`` anew after every round.
 """

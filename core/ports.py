@@ -315,6 +315,17 @@ class DatasetIngestor(Protocol):
         ...
 
 
+class ModelPreloader(Protocol):
+    """Has the inference workers load a model before it serves."""
+
+    def preload(self, digest: str) -> None:
+        """Return once all of them are done, or after a while.
+
+        Raises nothing: what a worker has not loaded by then it loads for the first who asks.
+        """
+        ...
+
+
 class JobQueue(Protocol):
     """Tells the training workers that a job waits."""
 

@@ -46,6 +46,15 @@ def parcel_key(message: str) -> str:
     return f"braintumor:parcel:{message}"
 
 
+PRELOAD_CHANNEL: Final = "braintumor:preload"
+"""Where inference workers are told to load a model that is about to serve."""
+
+
+def preloaded_key(request: str) -> str:
+    """The Redis list on which each worker says that it is done with what it was told to load."""
+    return f"braintumor:preloaded:{request}"
+
+
 def reply_key(gateway: str) -> str:
     """The Redis list that one gateway's answers arrive on."""
     return f"braintumor:replies:{gateway}"

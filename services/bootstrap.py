@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from core.errors import FailedPrecondition
-from core.ports import ArtefactStore, Clock, DatasetIngestor, JobQueue, UnitOfWorkFactory
+from core.ports import (
+    ArtefactStore,
+    Clock,
+    DatasetIngestor,
+    JobQueue,
+    ModelPreloader,
+    UnitOfWorkFactory,
+)
 from core.settings import Settings
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
@@ -17,6 +24,7 @@ from services.adapters.audit_writer import GroupCommitAuditWriter
 from services.adapters.broker import CeleryDatasetIngestor, CeleryJobQueue, WorkChannel
 from services.adapters.prediction_cache import RedisPredictionCache
 from services.adapters.predictor import MicroBatchingPredictor
+from services.adapters.preloading import RedisModelPreloader
 from services.drain import Drain
 from services.long_work import LongWork
 from services.sweeper import Sweeper
@@ -40,6 +48,7 @@ class Deps:
     uow_factory: UnitOfWorkFactory
     artefacts: ArtefactStore
     queue: JobQueue
+    preloader: ModelPreloader
     ingestor: DatasetIngestor
     classify: ClassifyUseCase
     staging: Staging
@@ -67,6 +76,8 @@ async def connect(settings: Settings) -> Deps:
         closing.push_async_callback(asyncio.to_thread, long_work.close)
         queue = CeleryJobQueue(settings)
         closing.callback(queue.close)
+        preloader = RedisModelPreloader(settings)
+        closing.callback(preloader.close)
         channel = WorkChannel(settings)
         classify = _classify(settings, closing, channel, uow_factory, clock)
         await channel.start()
@@ -77,6 +88,7 @@ async def connect(settings: Settings) -> Deps:
             uow_factory=uow_factory,
             artefacts=artefacts,
             queue=queue,
+            preloader=preloader,
             ingestor=CeleryDatasetIngestor(
                 channel, pickup_timeout=settings.ingest_pickup_timeout_seconds
             ),

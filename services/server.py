@@ -192,7 +192,12 @@ def _add_services(server: grpc.aio.Server, deps: Deps) -> None:
     training = TrainingUseCases(
         uow_factory=uow_factory, queue=deps.queue, clock=deps.clock, drain=deps.drain
     )
-    models = ModelUseCases(uow_factory=uow_factory, artefacts=deps.artefacts, clock=deps.clock)
+    models = ModelUseCases(
+        uow_factory=uow_factory,
+        artefacts=deps.artefacts,
+        preloader=deps.preloader,
+        clock=deps.clock,
+    )
     audit = AuditUseCases(uow_factory=uow_factory, clock=deps.clock)
     classifier_pb2_grpc.add_ClassifierServicer_to_server(ClassifierServicer(deps.classify), server)
     datasets_pb2_grpc.add_DatasetsServicer_to_server(DatasetsServicer(datasets, uploads), server)

@@ -8,7 +8,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.task_names import INFERENCE_QUEUE, celery_config, worker_transport
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
 from workers.logging import configure_logging
+from workers.preloading import Preloading
 from workers.replies import Heartbeat
 from workers.warm_up import begin_serving
 
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 app = Celery("braintumor", include=["workers.tasks"])
 app.conf.update(celery_config(Settings.from_environment()))
 
-_heartbeats: Final[list[Heartbeat]] = []
+_beside: Final[list[Heartbeat | Preloading]] = []
+"""What runs beside the tasks of this worker."""
 
 
 @setup_logging.connect
@@ -56,21 +58,23 @@ def _take_name(sender: str, **_: Any) -> None:
 
 @worker_ready.connect
 def _begin(sender: Any, **_: Any) -> None:
-    heartbeat = _heartbeat(sender)
-    heartbeat.start()
-    _heartbeats.append(heartbeat)
+    _beside.extend(_threads(sender))
+    for thread in _beside:
+        thread.start()
     log.warning("worker_ready name=%s", worker_name())
 
 
-def _heartbeat(sender: Any) -> Heartbeat:
+def _threads(sender: Any) -> Iterator[Heartbeat | Preloading]:
     if not isinstance(sender.pool, ThreadPool):  # no context before a fork
-        return Heartbeat(redis_client(Settings.from_environment()), worker_name())
+        yield Heartbeat(redis_client(Settings.from_environment()), worker_name())
+        return
     if INFERENCE_QUEUE in sender.app.amqp.queues.consume_from:
         begin_serving(context())
-    return context().heartbeat
+        yield context().preloading
+    yield context().heartbeat
 
 
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
-    for heartbeat in _heartbeats:
-        heartbeat.stop()
+    for thread in _beside:
+        thread.stop()

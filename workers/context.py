@@ -21,6 +21,7 @@ from workers.imaging.decode import ImageLimits
 from workers.inference.batch import BatchRunner
 from workers.inference.runtime import choose_runtime
 from workers.inference.sessions import ModelSessions, load_model
+from workers.preloading import Preloading
 from workers.replies import Heartbeat, ReplyChannel
 from workers.training_job import TrainingDeps, learn_with_tensorflow, search_with_tensorflow
 
@@ -70,6 +71,10 @@ class WorkerContext:
     def sessions(self) -> ModelSessions:
         load = partial(load_model, self.store, choose_runtime(self.settings))
         return ModelSessions(load, capacity=self.settings.model_cache_size)
+
+    @cached_property
+    def preloading(self) -> Preloading:
+        return Preloading(redis_client(self.settings), self.sessions.get)
 
     @cached_property
     def batch_runner(self) -> BatchRunner:

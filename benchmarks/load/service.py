@@ -67,6 +67,12 @@ def settings(home: Path) -> Settings:
     return Settings.from_environment(environment(), data_dir=home)
 
 
+def up(home: Path, address: str) -> tuple[str, ...]:
+    """The command that starts everything with its data in ``home``."""
+    braintumor = str(Path(sys.executable).parent / "braintumor")
+    return (braintumor, "up", "--data-dir", str(home), "--address", address)
+
+
 def install(model: Model, found: Settings) -> None:
     """Have the service of these settings serve the model from its first start on."""
     upgrade(found.database_url)
@@ -117,9 +123,8 @@ def _started(
 ) -> Iterator[Running]:
     install(model, Settings.from_environment(environ, data_dir=home / "data"))
     address = f"127.0.0.1:{free_port()}"
-    braintumor = str(Path(sys.executable).parent / "braintumor")
     command = Command(
-        words=(braintumor, "up", "--data-dir", str(home / "data"), "--address", address),
+        words=up(home / "data", address),
         environment=environ,
         folder=home,
         log=home / "up.log",

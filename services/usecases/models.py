@@ -8,7 +8,7 @@ from typing import Final
 from core.comparison import PairedComparison, Recommendation, recommend
 from core.errors import FailedPrecondition, InvalidArgument, NothingToRollBackTo, WrongTask
 from core.paging import Page, PageRequest
-from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
+from core.ports import ArtefactStore, Clock, ModelPreloader, UnitOfWork, UnitOfWorkFactory
 from core.registry import PRODUCTION, SERVING, AliasMove, ModelVersion, ReportFormat
 from services.usecases.artefacts import MODEL_CARD, REPORT, check_files, find_file, read_file
 from services.usecases.held_out import pair_versions
@@ -52,10 +52,16 @@ class ModelUseCases:
     """Everything about model versions but making them."""
 
     def __init__(
-        self, *, uow_factory: UnitOfWorkFactory, artefacts: ArtefactStore, clock: Clock
+        self,
+        *,
+        uow_factory: UnitOfWorkFactory,
+        artefacts: ArtefactStore,
+        preloader: ModelPreloader,
+        clock: Clock,
     ) -> None:
         self._uow_factory = uow_factory
         self._artefacts = artefacts
+        self._preloader = preloader
         self._clock = clock
 
     def get(self, version_id: str) -> ModelVersion:
@@ -94,6 +100,7 @@ class ModelUseCases:
     ) -> Promotion:
         """Point the alias at the version; the next classification uses it.
 
+        Where it will serve, the workers load it first: nobody waits for that.
         Empty means the alias by which a version of its task serves; no other task's version may
         have that one. Its files are read and checked first, its export must agree with what was
         trained, and where it would serve it must not be worse than what does; ``force`` with a
@@ -113,6 +120,7 @@ class ModelUseCases:
         while True:
             serving = self._serving(alias)
             note = PASSED_OVER if force else self._compared(version, serving, alias)
+            self._preload(alias, version)
             with self._uow_factory(write=True) as uow:
                 aliased = uow.models.aliased(alias)
                 if aliased is not None and aliased[0] == version_id:
@@ -121,6 +129,10 @@ class ModelUseCases:
                     move = self._move(uow, alias, version_id, caller, _promotion(reason))
                     return Promotion(move=move, note=note)
             # Somebody moved the alias meanwhile: compare with what serves now.
+
+    def _preload(self, alias: str, version: ModelVersion) -> None:
+        if alias in SERVING.values():
+            self._preloader.preload(version.digest)
 
     def _serving(self, alias: str) -> ModelVersion | None:
         with self._uow_factory() as uow:
@@ -143,12 +155,12 @@ class ModelUseCases:
         ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias) or PRODUCTION, _checked_reason(reason)
+        with self._uow_factory() as uow:
+            expected = uow.models.get(_version_before(uow, alias))
+        self._preload(alias, expected)
         with self._uow_factory(write=True) as uow:
             uow.models.lock_alias(alias)  # before its history is read: two would undo the same
-            standing = standing_promotions(uow.models.alias_history(alias))
-            if len(standing) < 2:
-                raise NothingToRollBackTo(alias)
-            return self._move(uow, alias, standing[-2], caller, _rollback(reason))
+            return self._move(uow, alias, _version_before(uow, alias), caller, _rollback(reason))
 
     def report(self, version_id: str, wanted: ReportFormat = ReportFormat.HTML) -> bytes:
         """The evaluation report, a page of HTML, or the model card in Markdown; UTF-8.
@@ -173,6 +185,14 @@ class ModelUseCases:
         move = uow.models.move_alias(alias, version_id, self._clock.now(), caller, reason)
         uow.commit()
         return move
+
+
+def _version_before(uow: UnitOfWork, alias: str) -> str:
+    """What a rollback leads to. Raises ``NothingToRollBackTo``."""
+    standing = standing_promotions(uow.models.alias_history(alias))
+    if len(standing) < 2:
+        raise NothingToRollBackTo(alias)
+    return standing[-2]
 
 
 def standing_promotions(history: Sequence[AliasMove]) -> tuple[str, ...]:

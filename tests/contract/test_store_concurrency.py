@@ -18,6 +18,7 @@ from services.usecases.models import ModelUseCases
 from tests.fakes.records import NOW, a_dataset, a_job, an_entry
 from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeArtefactStore, FakeClock
+from tests.fakes.workers import FakePreloader
 
 T = TypeVar("T")
 THREADS = 8
@@ -99,7 +100,12 @@ def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> Non
             uow.models.add(a_model_version(version))
             uow.models.move_alias(PRODUCTION, version, NOW, "ann", "")
         uow.commit()
-    models = ModelUseCases(uow_factory=store, artefacts=FakeArtefactStore(), clock=FakeClock())
+    models = ModelUseCases(
+        uow_factory=store,
+        artefacts=FakeArtefactStore(),
+        preloader=FakePreloader(),
+        clock=FakeClock(),
+    )
     moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann"))
     assert sorted(move.to_version for move in moves) == versions[:-1]
 

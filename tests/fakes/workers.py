@@ -1,6 +1,7 @@
-"""Working fakes for the queue of training jobs and for the worker that checks data sets."""
+"""Working fakes for what the gateway asks of workers."""
 
 import json
+from collections.abc import Callable
 
 from core.errors import BrainTumorError, BrokerUnavailable
 from core.messages import IngestRequest, IngestSource
@@ -19,6 +20,18 @@ class FakeJobQueue:
         if self.away:
             raise BrokerUnavailable()
         self.sent.append(job_id)
+
+
+class FakePreloader:
+    """Keeps what was to be loaded, and calls ``meanwhile`` before it returns."""
+
+    def __init__(self) -> None:
+        self.preloaded: list[str] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def preload(self, digest: str) -> None:
+        self.preloaded.append(digest)
+        self.meanwhile()
 
 
 class FakeIngestor:

@@ -59,7 +59,7 @@ from tests.fakes.gateway import FakePredictor, a_prediction
 from tests.fakes.held_out import held_out, store_version
 from tests.fakes.records import a_dataset, a_region, a_trial, an_audit
 from tests.fakes.registry import a_model_version
-from tests.fakes.workers import FakeIngestor, FakeJobQueue
+from tests.fakes.workers import FakeIngestor, FakeJobQueue, FakePreloader
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 CALLER = (("x-braintumor-caller", "clinic@example.org"),)
@@ -92,6 +92,7 @@ class Gateway:
             uow_factory=self.store,
             artefacts=self.artefacts,
             queue=self.queue,
+            preloader=FakePreloader(),
             ingestor=self.ingestor,
             classify=ClassifyUseCase(
                 predictor=self.predictor,

@@ -28,6 +28,7 @@ from db.artefacts import FsspecArtefactStore
 from services.adapters import broker as broker_adapter
 from services.adapters.broker import WorkChannel
 from services.adapters.predictor import LARGE_BYTES, MicroBatchingPredictor
+from services.adapters.preloading import RedisModelPreloader
 from tests.conftest import Valkey
 from tests.fakes.graphs import store_brightness_model
 from tests.integration.conftest import Workers
@@ -90,6 +91,17 @@ async def test_many_pictures_are_answered(client: Client, workers: Workers) -> N
         assert answer.decision is (Decision.ACCEPTED if value else Decision.ABSTAINED)
         assert sum(answer.probabilities) == pytest.approx(1.0)
         assert Image.open(io.BytesIO(answer.activation_map)).size == (64, 64)
+
+
+def test_a_worker_loads_a_model_that_is_about_to_serve(
+    settings: Settings, workers: Workers
+) -> None:
+    digest = store_brightness_model(FsspecArtefactStore(settings.artefact_url))
+    worker = workers.start()
+    preloader = RedisModelPreloader(settings)
+    preloader.preload(digest)
+    preloader.close()
+    assert f"model_loaded digest={digest[:12]}" in worker.log.read_text()
 
 
 async def test_a_bad_picture_in_a_batch_costs_the_others_nothing(

@@ -23,6 +23,7 @@ from services.usecases.promotion_gate import NOTHING_SERVED, PASSED_OVER
 from tests.fakes.held_out import held_out, outlines, store_version
 from tests.fakes.registry import a_model_version, a_segmentation, an_evaluation
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
+from tests.fakes.workers import FakePreloader
 
 
 class World:
@@ -32,8 +33,12 @@ class World:
         self.store = FakeUnitOfWorkFactory()
         self.artefacts = FakeArtefactStore()
         self.clock = FakeClock()
+        self.preloader = FakePreloader()
         self.use_cases = ModelUseCases(
-            uow_factory=self.store, artefacts=self.artefacts, clock=self.clock
+            uow_factory=self.store,
+            artefacts=self.artefacts,
+            preloader=self.preloader,
+            clock=self.clock,
         )
         for version_id in "abc":
             self._add(version_id)
@@ -104,6 +109,23 @@ def test_promoting_what_serves_already_moves_nothing(world: World) -> None:
     first = world.promote("a", reason="once")
     assert world.promote("a", reason="twice") == first
     assert world.history() == [(None, "a", "once")]
+
+
+def test_what_will_serve_is_loaded_before_it_does(world: World) -> None:
+    seen: list[str | None] = []
+    world.preloader.meanwhile = lambda: seen.append(world.serving())
+    for version_id in "ab":
+        world.promote(version_id)
+    world.roll_back()
+    with world.store() as uow:
+        digests = {version_id: uow.models.get(version_id).digest for version_id in "ab"}
+    assert world.preloader.preloaded == [digests[version_id] for version_id in "aba"]
+    assert seen == [None, "a", "b"]
+
+
+def test_what_serves_no_requests_is_not_loaded(world: World) -> None:
+    world.promote("a", alias="candidate")
+    assert world.preloader.preloaded == []
 
 
 def test_aliases_are_independent(world: World) -> None:

@@ -1,0 +1,74 @@
+"""Loads models that are about to serve, so that the first caller does not wait for them."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgpack
+import redis
+from redis.exceptions import RedisError
+
+from core.errors import BrainTumorError
+from core.task_names import PRELOAD_CHANNEL
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS: Final = 1.0
+_RECONNECT_SECONDS: Final = 1.0
+_LAST_MESSAGE_SECONDS: Final = 5.0
+_REPLY_TTL_SECONDS: Final = 60
+
+
+class Preloading:
+    """A thread that listens for models to load until it is stopped.
+
+    What is said while the broker is away is missed, and what cannot be loaded is logged: in both
+    cases the model is loaded, or refused, when it is first asked for.
+    """
+
+    def __init__(self, client: redis.Redis, load: Callable[[str], object]) -> None:
+        self._client: Final[Any] = client
+        self._load = load
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="preloading", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(_LAST_MESSAGE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except RedisError as exc:
+                log.debug("preloading_without_broker error=%s", type(exc).__name__)
+                self._stopped.wait(_RECONNECT_SECONDS)
+
+    def _listen(self) -> None:
+        with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(PRELOAD_CHANNEL)
+            while not self._stopped.is_set():
+                message = channel.get_message(timeout=_POLL_SECONDS)
+                if message is not None:
+                    self._take(message["data"])
+
+    def _take(self, data: Any) -> None:
+        try:
+            request = msgpack.unpackb(data)
+            digest, reply_to = str(request["digest"]), str(request["reply_to"])
+        except Exception:
+            log.exception("preload_unreadable")
+            return
+        try:
+            self._load(digest)
+        except BrainTumorError as error:
+            log.warning("preload_failed reason=%s message=%s", error.reason, error.message)
+        except Exception:  # of a runtime that cannot read the graph
+            log.exception("preload_failed")
+        self._client.rpush(reply_to, b"1")
+        self._client.expire(reply_to, _REPLY_TTL_SECONDS)

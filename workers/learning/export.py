@@ -1,8 +1,10 @@
 """From a Keras model to the ONNX graph that serves, and the check that they agree."""
 
+import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import keras
@@ -27,6 +29,8 @@ OPSET: Final = 17
 MAX_DIFFERENCE: Final = 1e-3
 """Largest difference of a probability between Keras and the graph that is let through."""
 _TIMED_RUNS: Final = 30
+_THRESHOLDS: Final = (700, 2, 1)
+"""Of Python's generations of garbage; the usual ones are 700, 10, 10."""
 
 
 def export_graph(model: keras.Model, image_size: int) -> bytes:
@@ -61,9 +65,10 @@ def _converted(
 ) -> bytes:
     shape = (None, image_size, image_size, 1)
     signature = [tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)]
-    graph, _ = tf2onnx.convert.from_function(
-        tf.function(serve), input_signature=signature, opset=OPSET
-    )
+    with garbage_collected_soon():
+        graph, _ = tf2onnx.convert.from_function(
+            tf.function(serve), input_signature=signature, opset=OPSET
+        )
     inputs = {node.name for node in graph.graph.input}
     outputs = {node.name for node in graph.graph.output}
     if inputs != {INPUT_NAME} or outputs != wanted:
@@ -73,6 +78,26 @@ def _converted(
         )
     exported: bytes = graph.SerializeToString()
     return exported
+
+
+@contextmanager
+def garbage_collected_soon() -> Iterator[None]:
+    """For work that leaves large objects in cycles: few of them, so Python lets them pile up.
+
+    The converter copies its graph, weights and all, before each of its passes. All there was before
+    is left out, so that looking for garbage is quick. With EfficientNetB0 the conversion takes
+    0.4 GiB instead of 1.3.
+    """
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        gc.collect()
 
 
 def _freeze_normalisation(model: keras.Model) -> None:

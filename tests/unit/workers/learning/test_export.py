@@ -1,5 +1,7 @@
 """The exported graph keeps its contract and answers as the trained model does."""
 
+import gc
+import weakref
 from typing import Any
 
 import keras
@@ -18,6 +20,7 @@ from workers.learning.export import (
     MAX_DIFFERENCE,
     check_parity,
     export_graph,
+    garbage_collected_soon,
     median_latency_ms,
 )
 from workers.learning.runtime import seed_everything
@@ -104,3 +107,28 @@ def test_a_graph_that_differs_from_the_model_is_refused(model: keras.Model, weig
 
 def test_latency_is_measured_on_the_graph(model: keras.Model) -> None:
     assert median_latency_ms(export_graph(model, SIZE), SIZE) > 0
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_garbage_does_not_pile_up_and_all_is_as_before_afterwards() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+
+    def most_alive() -> int:
+        alive: list[weakref.ref[Cycle]] = []
+        most = 0
+        for _ in range(100):
+            batch = [Cycle() for _ in range(1000)]  # long enough to be taken for old
+            alive = [one for one in alive if one() is not None] + list(map(weakref.ref, batch))
+            most = max(most, len(alive))
+            del batch
+        return most
+
+    usually = most_alive()
+    with pytest.raises(RuntimeError), garbage_collected_soon():
+        assert most_alive() < usually / 2
+        raise RuntimeError
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before

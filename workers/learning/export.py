@@ -91,6 +91,7 @@ def garbage_collected_soon() -> Iterator[None]:
     thresholds = gc.get_threshold()
     gc.collect()
     gc.freeze()
+    gc.collect()  # Python now knows that little is old, and so when there is much more
     gc.set_threshold(*_THRESHOLDS)
     try:
         yield

@@ -17,6 +17,7 @@ from keras import KerasTensor, layers
 from core.errors import TrainingFailed
 from core.training import Backbone, Precision, TrainingSpec
 from workers.learning.efficientnet_lite import efficientnet_lite0
+from workers.learning.fused import fused
 from workers.learning.hardware import computing_in
 
 Normalise = Callable[[KerasTensor], KerasTensor]
@@ -135,7 +136,8 @@ def build_backbone(
         check_image_size(backbone, image_size)
     shape = (image_size, image_size, 3)
     with computing_in(precision):
-        network = spec.build(include_top=False, weights=weights, input_shape=shape)
+        network = fused(spec.build(include_top=False, weights=weights, input_shape=shape))
+    _take_up_statistics(network)
     if precision is not Precision.FLOAT32:
         _keep_pixels_exact(network)
     return network

@@ -25,6 +25,7 @@ from workers.learning.backbones import (
     with_layers,
 )
 from workers.learning.classifier import backbone_of
+from workers.learning.fused import BatchNormalization
 from workers.model_artefact import INPUT_NAME, MASK_NAME
 
 MASK_LOGITS: Final = "mask_logits"
@@ -158,6 +159,6 @@ def _up(features: KerasTensor, skip: KerasTensor, filters: int, name: str) -> Ke
         joined = layers.Conv2D(
             filters, 3, padding="same", use_bias=False, name=f"{name}_conv_{part}"
         )(joined)
-        joined = layers.BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn_{part}")(joined)
+        joined = BatchNormalization(momentum=_MOMENTUM, name=f"{name}_bn_{part}")(joined)
         joined = layers.Activation("relu", name=f"{name}_relu_{part}")(joined)
     return joined

@@ -46,6 +46,10 @@ CALLERS: Final = 16
 SLOW_SECONDS: Final = 0.5
 DEADLINE_SECONDS: Final = 30.0
 START_SECONDS: Final = 120.0
+_IMPATIENT: Final = [
+    (f"grpc.{which}_reconnect_backoff_ms", 50) for which in ("initial", "min", "max")
+]
+"""A server that is starting is looked for again at once."""
 
 
 @dataclass
@@ -80,7 +84,7 @@ class Stack:
 
     def __init__(self, address: str, scans: Sequence[bytes]) -> None:
         self._scans = scans
-        self._channel = grpc.insecure_channel(address)
+        self._channel = grpc.insecure_channel(address, options=_IMPATIENT)
         self._classifier = classifier_pb2_grpc.ClassifierStub(self._channel)
         self._models = models_pb2_grpc.ModelsStub(self._channel)
 

@@ -46,8 +46,12 @@ def parcel_key(message: str) -> str:
     return f"braintumor:parcel:{message}"
 
 
-PRELOAD_CHANNEL: Final = "braintumor:preload"
-"""Where inference workers are told to load a model that is about to serve."""
+def preload_channel(database: int) -> str:
+    """Where inference workers are told to load a model that is about to serve.
+
+    Unlike keys, channels are common to all numbered databases of a Redis server.
+    """
+    return f"braintumor:preload:{database}"
 
 
 def preloaded_key(request: str) -> str:

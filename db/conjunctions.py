@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import combinations
 from typing import Final
 
 from core.filters import And, Comparison, Filter, Not, Operator, Or
@@ -56,30 +57,39 @@ class Conjunction:
     def _with_value(self, term: Comparison) -> "Conjunction":
         if term in self.equalities:
             return self
-        if any(_never_together(term, earlier) for earlier in self.equalities):
-            return self.within(LATEST, EARLIEST)
         return replace(self, equalities=(*self.equalities, term))
 
-    @property
-    def excluded(self) -> Comparison | None:
-        """A value of a column with an index that must not be there, if nothing leads into one."""
-        if self.equalities or self.missing:
-            return None
-        return next((value for term in self.others if (value := _excluded(term))), None)
+    def settled(self) -> "Conjunction":
+        """The same, empty if no row can be so, and without exclusions that say nothing."""
+        terms = (*self.equalities, *filter(None, map(_excluding, self.others)))
+        if any(_never_together(one, other) for one, other in combinations(terms, 2)):
+            return self.within(LATEST, EARLIEST)
+        told = {value.field for value in self.equalities}
+        excluding = ((term, _excluding(term)) for term in self.others)
+        others = (term for term, value in excluding if value is None or value.field not in told)
+        return replace(self, others=tuple(others))
 
-    def spelled_out(self, values: Sequence[str | None]) -> Iterator["Conjunction"]:
-        """The same as alternatives; ``values`` are all that the column of ``excluded`` has.
+    @property
+    def excluded_fields(self) -> tuple[str, ...]:
+        """Columns of which values must not be there, if nothing leads into an index."""
+        if self.equalities or self.missing:
+            return ()
+        excluding = filter(None, map(_excluding, self.others))
+        return tuple(dict.fromkeys(value.field for value in excluding))
+
+    def spelled_out(self, field: str, values: Sequence[str | None]) -> Iterator["Conjunction"]:
+        """The same as alternatives; ``values`` are all that the column has.
 
         None stands for rows without a value.
         """
-        if (excluded := self.excluded) is None:
-            raise ValueError("no value is excluded")
-        rest = tuple(term for term in self.others if _excluded(term) != excluded)
+        excluding = [(term, _excluding(term)) for term in self.others]
+        excluded = {value.value for _, value in excluding if value and value.field == field}
+        rest = tuple(term for term, value in excluding if not (value and value.field == field))
         for value in values:
             if value is None:
-                yield replace(self, missing=excluded.field, others=rest)
-            elif value != excluded.value:
-                term = Comparison(excluded.field, Operator.EQ, value)
+                yield replace(self, missing=field, others=rest)
+            elif value not in excluded:
+                term = Comparison(field, Operator.EQ, value)
                 yield replace(self, equalities=(term,), others=rest)
 
 
@@ -100,7 +110,7 @@ def _all_of(terms: Sequence[Filter]) -> Conjunction:
     found = Conjunction()
     for term in terms:
         found = found.also(term)
-    return found
+    return found.settled()
 
 
 def _conjuncts(tree: Filter) -> Iterator[Filter]:
@@ -131,34 +141,46 @@ def _leads_into_an_index(option: Filter) -> bool:
     return any(_is_indexed(term) or _bounds(term) is not None for term in terms)
 
 
-def _excluded(term: Filter) -> Comparison | None:
-    """The equality that must not hold of an indexed column, if that is what the term says."""
+def _excluding(term: Filter) -> Comparison | None:
+    """The comparison of an indexed column with a value that it must not have, if it is that."""
     if isinstance(term, Not) and isinstance(term.term, Comparison):
-        return term.term if _is_indexed(term.term) else None
+        unequal = replace(term.term, operator=Operator.NE)
+        return unequal if _is_indexed(term.term) else None
     if isinstance(term, Comparison) and term.operator is Operator.NE:
-        equality = replace(term, operator=Operator.EQ)
-        return equality if _is_indexed(equality) else None
+        return term if _is_indexed(replace(term, operator=Operator.EQ)) else None
     return None
 
 
 def _never_together(one: Comparison, other: Comparison) -> bool:
-    """Of two different values, whether no row has both."""
-    if one.field == other.field:
+    """Whether no row satisfies both, each of which demands a value or excludes one."""
+    if {_of_an_answer(one), _of_an_answer(other)} == {True, False}:
         return True
-    return {_of_an_answer(one), _of_an_answer(other)} == {True, False}
+    if one.field != other.field:
+        return False
+    if one.operator is other.operator:
+        return one.operator is Operator.EQ and one.value != other.value
+    return one.value == other.value
 
 
-def _of_an_answer(value: Comparison) -> bool | None:
-    """Whether requests that were answered have the value, or those that were not; None: either."""
-    match value.field:
+def _of_an_answer(term: Comparison) -> bool | None:
+    """Whether only requests that were answered satisfy it, or only others; None: either may."""
+    demands = term.operator is Operator.EQ
+    match term.field:
         case "label" | "decision":
-            return True
+            return True if demands else None
         case "outcome":
-            return value.value == Outcome.ANSWERED
+            return _told(demands, term.value == Outcome.ANSWERED)
         case "status":
-            return value.value == "OK"
+            return _told(demands, term.value == "OK")
         case _:
             return None
+
+
+def _told(demands: bool, answered: bool) -> bool | None:
+    """Of a value that is demanded, or excluded, and that answers have, or others."""
+    if demands:
+        return answered
+    return False if answered else None
 
 
 def _is_indexed(term: Comparison) -> bool:

@@ -18,7 +18,7 @@ repeats its predicate.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -81,9 +81,8 @@ class Listing:
 
 def read_page(session: Session, where: Filter | None, listing: Listing) -> Sequence[Row[Any]]:
     """The rows of the page, with every column of ``predictions``."""
-    spelled_out = (each for wanted in conjunctions(where) for each in _spelled_out(session, wanted))
-    narrowed = (_narrowed(session, wanted, listing) for wanted in spelled_out)
-    alternatives = [wanted for wanted in narrowed if wanted is not None]
+    found = (_narrowed(session, wanted, listing) for wanted in _spelled_out(session, where))
+    alternatives = [wanted for wanted in found if wanted is not None]
     return session.execute(statement(alternatives, listing)).all() if alternatives else []
 
 
@@ -133,17 +132,30 @@ def hidden(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 # --- what is left when a value is excluded ------------------------------------------------------
 
 
-def _spelled_out(session: Session, wanted: Conjunction) -> Iterator[Conjunction]:
-    if wanted.excluded is None:
-        yield wanted
-        return
-    field = wanted.excluded.field
-    values = session.scalars(_values(field, MAX_ALTERNATIVES + 1)).all()
+def _spelled_out(session: Session, where: Filter | None) -> Sequence[Conjunction]:
+    """The filter's alternatives, of which those with an excluded value are taken apart further,
+    unless they become too many."""
+    whole = conjunctions(where)
+    fields = dict.fromkeys(field for wanted in whole for field in wanted.excluded_fields)
+    few = {field: values for field in fields if (values := _few_values(session, field))}
+    parts = [part for wanted in whole for part in _parts(wanted, few)]
+    return parts if len(parts) <= max(MAX_ALTERNATIVES, len(whole)) else whole
+
+
+def _parts(
+    wanted: Conjunction, values: Mapping[str, Sequence[str | None]]
+) -> Iterable[Conjunction]:
+    field = next((field for field in wanted.excluded_fields if field in values), None)
+    return [wanted] if field is None else wanted.spelled_out(field, values[field])
+
+
+def _few_values(session: Session, field: str) -> Sequence[str | None]:
+    """All values of a column, None among them if there may be rows without; nothing if these are
+    too many."""
     missing = [None] if FIELDS[field].property.columns[0].nullable else []
-    if len(values) > MAX_ALTERNATIVES:
-        yield wanted
-    else:
-        yield from wanted.spelled_out([*values, *missing])
+    most = MAX_ALTERNATIVES - len(missing)
+    values = session.scalars(_values(field, most + 1)).all()
+    return [*values, *missing] if len(values) <= most else []
 
 
 def _values(field: str, most: int) -> Select[Any]:

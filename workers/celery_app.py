@@ -58,23 +58,24 @@ def _take_name(sender: str, **_: Any) -> None:
 
 @worker_ready.connect
 def _begin(sender: Any, **_: Any) -> None:
-    _beside.extend(_threads(sender))
-    for thread in _beside:
+    for thread in _threads(sender):
         thread.start()
+        _beside.append(thread)
     log.warning("worker_ready name=%s", worker_name())
 
 
 def _threads(sender: Any) -> Iterator[Heartbeat | Preloading]:
+    """What to start, each before the next: who has a heartbeat is ready."""
     if not isinstance(sender.pool, ThreadPool):  # no context before a fork
         yield Heartbeat(redis_client(Settings.from_environment()), worker_name())
         return
     if INFERENCE_QUEUE in sender.app.amqp.queues.consume_from:
+        yield context().preloading  # from now on no promotion is missed
         begin_serving(context())
-        yield context().preloading
     yield context().heartbeat
 
 
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
-    for thread in _beside:
+    for thread in reversed(_beside):
         thread.stop()

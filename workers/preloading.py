@@ -10,10 +10,11 @@ import redis
 from redis.exceptions import RedisError
 
 from core.errors import BrainTumorError
-from core.task_names import PRELOAD_CHANNEL
+from core.task_names import preload_channel
 
 log = logging.getLogger(__name__)
 
+_FIRST_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 1.0
 _RECONNECT_SECONDS: Final = 1.0
 _LAST_MESSAGE_SECONDS: Final = 5.0
@@ -30,11 +31,15 @@ class Preloading:
     def __init__(self, client: redis.Redis, load: Callable[[str], object]) -> None:
         self._client: Final[Any] = client
         self._load = load
+        self._channel: Final = preload_channel(client.get_connection_kwargs().get("db") or 0)
+        self._listening = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="preloading", daemon=True)
 
     def start(self) -> None:
+        """Returns once it listens, or after a while without a broker."""
         self._thread.start()
+        self._listening.wait(_FIRST_SECONDS)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -48,13 +53,20 @@ class Preloading:
             except RedisError as exc:
                 log.debug("preloading_without_broker error=%s", type(exc).__name__)
                 self._stopped.wait(_RECONNECT_SECONDS)
+            except Exception:
+                log.exception("preloading_failed")
+                self._stopped.wait(_RECONNECT_SECONDS)
 
     def _listen(self) -> None:
-        with self._client.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe(PRELOAD_CHANNEL)
+        with self._client.pubsub() as channel:
+            channel.subscribe(self._channel)
             while not self._stopped.is_set():
                 message = channel.get_message(timeout=_POLL_SECONDS)
-                if message is not None:
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    self._listening.set()
+                elif message["type"] == "message":
                     self._take(message["data"])
 
     def _take(self, data: Any) -> None:
@@ -70,5 +82,7 @@ class Preloading:
             log.warning("preload_failed reason=%s message=%s", error.reason, error.message)
         except Exception:  # of a runtime that cannot read the graph
             log.exception("preload_failed")
-        self._client.rpush(reply_to, b"1")
-        self._client.expire(reply_to, _REPLY_TTL_SECONDS)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.rpush(reply_to, b"1")
+            pipe.expire(reply_to, _REPLY_TTL_SECONDS)
+            pipe.execute()

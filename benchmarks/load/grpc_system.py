@@ -15,7 +15,11 @@ from benchmarks.load.processes import CLIENT, Meter, Roles, processes_of, this_p
 from benchmarks.load.system import StartFailed, Timing
 
 DEADLINE_SECONDS: Final = 20.0
-STREAM_SECONDS: Final = 120.0
+STUDY_SECONDS: Final = 600.0
+"""Of a study everything is asked at once."""
+
+
+_ENDED: Final = "STREAM_ENDED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +103,17 @@ class GrpcSystem:
     def _sender(self, channel: grpc.aio.Channel, load: Load) -> window.Send:
         if isinstance(load, Study) and self.dialect.stream is not None:
             return self._by_stream(channel, self.dialect.stream, load.slices)
-        return self._by_call(channel)
+        return self._by_call(
+            channel, STUDY_SECONDS if isinstance(load, Study) else DEADLINE_SECONDS
+        )
 
-    def _by_call(self, channel: grpc.aio.Channel) -> window.Send:
+    def _by_call(self, channel: grpc.aio.Channel, timeout: float = DEADLINE_SECONDS) -> window.Send:
         call = self._call(channel)
         requests = itertools.cycle(self.requests)
 
         async def send() -> str | None:
             try:
-                await call(next(requests), timeout=DEADLINE_SECONDS)
+                await call(next(requests), timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 return str(error.code().name)
             return None
@@ -118,7 +124,7 @@ class GrpcSystem:
         self, channel: grpc.aio.Channel, dialect: StreamDialect, count: int
     ) -> window.Send:
         """Of one stream of ``count`` requests."""
-        stream: Any = channel.stream_stream(dialect.method)(timeout=STREAM_SECONDS)
+        stream: Any = channel.stream_stream(dialect.method)(timeout=STUDY_SECONDS)
         requests = itertools.cycle([dialect.request_for(request) for request in self.requests])
         writing, reading = asyncio.Lock(), asyncio.Lock()
         left = count
@@ -126,12 +132,16 @@ class GrpcSystem:
         async def send() -> str | None:
             nonlocal left
             # Locks are fair: who wrote first reads first.
-            async with writing:
-                await stream.write(next(requests))
-                left -= 1
-                if left == 0:
-                    await stream.done_writing()
-            async with reading:
-                return dialect.status_of(await stream.read())
+            try:
+                async with writing:
+                    await stream.write(next(requests))
+                    left -= 1
+                    if left == 0:
+                        await stream.done_writing()
+                async with reading:
+                    answer = await stream.read()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return str((await stream.code()).name)
+            return _ENDED if answer is grpc.aio.EOF else dialect.status_of(answer)
 
         return send

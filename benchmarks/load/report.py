@@ -73,7 +73,7 @@ def write(run: Run, path: Path) -> None:
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """Every measurement with its histogram, and every ratio."""
+    """Every measurement with its histogram, and every ratio to a peer."""
     ratios = [
         {"load": load, "system": system, "peer": peer, "metric": metric, **asdict(found)}
         for load in run.loads

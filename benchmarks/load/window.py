@@ -35,7 +35,7 @@ async def measure(
 
 
 async def warm_up(load: Load, send: Send, seconds: float) -> None:
-    """The load for ``seconds``, not measured."""
+    """The load for ``seconds``, or until its last answer, not measured."""
     await _apply(load, send, Tally(clock(), seconds))
 
 

@@ -10,11 +10,11 @@ import redis
 from redis.exceptions import RedisError
 
 from core.settings import Settings
-from core.task_names import PRELOAD_CHANNEL, preloaded_key
+from core.task_names import preload_channel, preloaded_key
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 5.0
 _SPARE_SECONDS: Final = 2.0
 """By how much a broker's answer may be late."""
 
@@ -34,12 +34,14 @@ class RedisModelPreloader:
         """See :class:`core.ports.ModelPreloader`."""
         reply_to = preloaded_key(uuid4().hex)
         message = msgpack.packb({"digest": digest, "reply_to": reply_to})
+        channel = preload_channel(self._client.get_connection_kwargs().get("db") or 0)
         try:
-            told = int(self._client.publish(PRELOAD_CHANNEL, message))
+            told = int(self._client.publish(channel, message))
             done = self._count_done(reply_to, told)
         except RedisError as exc:
             log.warning("model_not_preloaded error=%s", type(exc).__name__)
             return
+        log.info("model_preloaded digest=%s workers=%d", digest[:12], done)
         if done < told:
             log.warning("model_not_preloaded digest=%s workers=%d", digest[:12], told - done)
 

@@ -70,7 +70,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         self, request: models_pb2.RollbackModelAliasRequest, context: Any
     ) -> models_pb2.RollbackModelAliasResponse:
         caller = current_call().caller
-        move = await self._long_work.run(
+        move = await asyncio.to_thread(
             self._use_cases.roll_back, request.alias, reason=request.reason, caller=caller
         )
         return models_pb2.RollbackModelAliasResponse(move=converters.alias_move_message(move))

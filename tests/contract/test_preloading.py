@@ -10,7 +10,7 @@ import redis
 
 from core.errors import ArtefactCorrupt
 from core.settings import Settings
-from core.task_names import PRELOAD_CHANNEL
+from core.task_names import preload_channel
 from services.adapters.preloading import RedisModelPreloader
 from tests.conftest import Valkey, wait_for
 from workers.context import redis_client
@@ -36,12 +36,12 @@ class Workers:
         listening = Preloading(redis_client(self._settings), load)
         self._listening.append(listening)
         listening.start()
-        wait_for(lambda: self.count == len(self._listening), "the worker does not listen")
+        assert self.count == len(self._listening)  # it returns once it listens
         return listening
 
     @property
     def count(self) -> int:
-        ((_, count),) = self._client.pubsub_numsub(PRELOAD_CHANNEL)
+        ((_, count),) = self._client.pubsub_numsub(preload_channel(0))
         return int(count)
 
     def stop(self) -> None:
@@ -78,7 +78,10 @@ def test_every_worker_has_loaded_it_when_the_call_returns(
 
 @pytest.mark.parametrize("error", [ArtefactCorrupt("models/d", "it was changed"), RuntimeError()])
 def test_a_worker_that_cannot_load_it_keeps_nobody_waiting(
-    workers: Workers, preloader: RedisModelPreloader, error: Exception
+    workers: Workers,
+    preloader: RedisModelPreloader,
+    error: Exception,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     tried: list[str] = []
 
@@ -90,10 +93,23 @@ def test_a_worker_that_cannot_load_it_keeps_nobody_waiting(
     preloader.preload(DIGEST)
     preloader.preload(DIGEST)
     assert tried == [DIGEST, DIGEST]
+    assert "model_not_preloaded" not in caplog.text
 
 
-def test_without_workers_there_is_nothing_to_wait_for(preloader: RedisModelPreloader) -> None:
-    preloader.preload(DIGEST)
+def test_without_workers_there_is_nothing_to_wait_for(valkey: Valkey) -> None:
+    patient = RedisModelPreloader(settings(valkey), patience_seconds=3600)
+    patient.preload(DIGEST)
+    patient.close()
+
+
+def test_the_workers_of_another_database_are_others(valkey: Valkey, workers: Workers) -> None:
+    loaded: list[str] = []
+    workers.start(loaded.append)
+    elsewhere = settings(valkey, broker_url=f"{valkey.url.rsplit('/', 1)[0]}/1")
+    patient = RedisModelPreloader(elsewhere, patience_seconds=3600)
+    patient.preload(DIGEST)
+    patient.close()
+    assert not loaded
 
 
 def test_a_worker_that_takes_too_long_is_not_waited_for(
@@ -138,7 +154,7 @@ def test_what_cannot_be_read_is_passed_over(
     loaded: list[str] = []
     workers.start(loaded.append)
     client = redis.Redis.from_url(valkey.url)
-    client.publish(PRELOAD_CHANNEL, b"\xc1")
+    client.publish(preload_channel(0), b"\xc1")
     client.close()
     preloader.preload(DIGEST)
     assert loaded == [DIGEST]

@@ -6,6 +6,7 @@ TensorFlow's own fused kernel, and swish with its gradient is compiled by XLA. O
 the layers are Keras' own, so that nothing is different in what is exported.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import keras
@@ -21,7 +22,7 @@ class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
     """Keras' layer, by its name too: weights are saved under the names of classes."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if not (training and self.trainable and self._fits(inputs)):
+        if not (training and self.trainable and mask is None and self._fits(inputs)):
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
@@ -38,9 +39,9 @@ class BatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
             and self.axis in (-1, _CHANNELS_LAST)
             and self.scale
             and self.center
-            and not self.synchronized
+            and not (self.synchronized or getattr(self, "renorm", False))
             and self.epsilon >= _SMALLEST_EPSILON
-            and inputs.dtype == tf.float32
+            and _on_cpu(inputs)
         )
 
     def _follow(self, moving: Any, batch: tf.Tensor) -> None:
@@ -51,7 +52,7 @@ class Activation(layers.Activation):  # type: ignore[misc]
     """Keras' layer, whatever its function is; swish in one pass."""
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        if training and self.activation is keras.activations.silu and _compiles(inputs):
+        if training and self.activation is keras.activations.silu and _on_cpu(inputs):
             return swish(inputs)
         return super().call(inputs)
 
@@ -80,15 +81,17 @@ def fused(network: keras.Model) -> keras.Model:
     return clone
 
 
-_FUSED: Final = {
+_FUSED: Final[Mapping[Any, Any]] = {
     layers.BatchNormalization: BatchNormalization,
     layers.Activation: Activation,
 }
 
 
 def _fused_layer(layer: layers.Layer) -> layers.Layer:
-    return _FUSED.get(type(layer), type(layer)).from_config(layer.get_config())
+    kind: Any = type(layer)
+    return _FUSED.get(kind, kind).from_config(layer.get_config())
 
 
-def _compiles(inputs: tf.Tensor) -> bool:
+def _on_cpu(inputs: tf.Tensor) -> bool:
+    """In float32, and not on a GPU, whose own kernels are another matter."""
     return inputs.dtype == tf.float32 and not tf.config.get_visible_devices("GPU")

@@ -88,12 +88,22 @@ def test_what_answers_have_may_be_together() -> None:
 
 @pytest.mark.parametrize("excluding", [UNEQUAL, Not(equals("label"))])
 def test_what_is_left_is_alternatives(excluding: Filter) -> None:
-    (wanted,) = conjunctions(And((excluding, time(Operator.GE), Not(UNEQUAL))))
-    assert wanted.excluded == equals("label")
-    assert list(wanted.spelled_out(["w", "x", "y", None])) == [
+    other = Comparison("label", Operator.NE, "z")
+    (wanted,) = conjunctions(And((excluding, time(Operator.GE), other, Not(UNEQUAL))))
+    assert wanted.excluded_fields == ("label",)
+    assert list(wanted.spelled_out("label", ["w", "x", "y", "z", None])) == [
         Conjunction(first=100, equalities=(equals("label", "w"),), others=(Not(UNEQUAL),)),
         Conjunction(first=100, equalities=(equals("label", "y"),), others=(Not(UNEQUAL),)),
         Conjunction(first=100, missing="label", others=(Not(UNEQUAL),)),
+    ]
+
+
+def test_each_column_with_an_excluded_value_is_named() -> None:
+    other = Not(equals("caller"))
+    (wanted,) = conjunctions(And((UNEQUAL, other)))
+    assert wanted.excluded_fields == ("label", "caller")
+    assert list(wanted.spelled_out("caller", ["y"])) == [
+        Conjunction(equalities=(equals("caller", "y"),), others=(UNEQUAL,))
     ]
 
 
@@ -109,9 +119,33 @@ def test_what_is_left_is_alternatives(excluding: Filter) -> None:
 )
 def test_nothing_is_spelled_out_without_need(where: Filter) -> None:
     (wanted,) = conjunctions(where)
-    assert wanted.excluded is None
-    with pytest.raises(ValueError, match="excluded"):
-        list(wanted.spelled_out([]))
+    assert wanted.excluded_fields == ()
+
+
+def unequal(field: str, value: str) -> Comparison:
+    return Comparison(field, Operator.NE, value)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        (equals("label"), UNEQUAL),
+        (equals("label"), Not(equals("label"))),
+        (equals("outcome", "ANSWERED"), unequal("status", "OK")),
+        (equals("label"), unequal("outcome", "ANSWERED")),
+        (equals("decision"), Not(equals("status", "OK"))),
+    ],
+)
+def test_what_is_excluded_cannot_be_demanded(terms: tuple[Filter, ...]) -> None:
+    assert conjunctions(And(terms)) == ()
+    assert conjunctions(And(terms[::-1])) == ()
+
+
+def test_to_exclude_another_value_says_nothing() -> None:
+    redundant = And((unequal("label", "y"), equals("label"), Not(equals("label", "z"))))
+    assert conjunctions(redundant) == conjunctions(equals("label"))
+    apart = (equals("label"), unequal("outcome", "REFUSED"))
+    assert conjunctions(And(apart)) == (Conjunction(equalities=apart[:1], others=apart[1:]),)
 
 
 def test_an_or_is_alternatives() -> None:
@@ -124,10 +158,11 @@ def test_an_or_is_alternatives() -> None:
 
 
 def test_what_else_has_to_hold_holds_of_every_alternative() -> None:
-    where = And((time(Operator.GE), Or((equals("label"), equals("caller"))), UNEQUAL))
+    other = unequal("status", "x")
+    where = And((time(Operator.GE), Or((equals("label"), equals("caller"))), other))
     assert conjunctions(where) == (
-        Conjunction(first=100, equalities=(equals("label"),), others=(UNEQUAL,)),
-        Conjunction(first=100, equalities=(equals("caller"),), others=(UNEQUAL,)),
+        Conjunction(first=100, equalities=(equals("label"),), others=(other,)),
+        Conjunction(first=100, equalities=(equals("caller"),), others=(other,)),
     )
 
 

@@ -70,13 +70,16 @@ def test_batch_norm_learns_as_keras_does(options: dict[str, Any]) -> None:
             np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
-def operations(layer: layers.Layer, *, training: bool) -> set[str]:
+def graph_of(layer: layers.Layer, *, training: bool) -> tf.Graph:
     @tf.function
     def call(inputs: tf.Tensor) -> tf.Tensor:
         return layer(inputs, training=training)
 
-    graph = call.get_concrete_function(tf.TensorSpec(SHAPE)).graph
-    return {operation.type for operation in graph.get_operations()}
+    return call.get_concrete_function(tf.TensorSpec(SHAPE)).graph
+
+
+def operations(layer: layers.Layer, *, training: bool) -> set[str]:
+    return {op.type for op in graph_of(layer, training=training).get_operations()}
 
 
 def test_batch_norm_is_one_operation_while_it_learns_and_only_then() -> None:
@@ -107,12 +110,14 @@ def test_activations_learn_as_keras_do(name: str) -> None:
 
 def test_swish_is_compiled_while_it_learns_and_only_then() -> None:
     swish = fused.Activation("swish")
+    learning = graph_of(swish, training=True).get_operations()
+    compiled = [op for op in learning if op.node_def.attr["_XlaMustCompile"].b]
+    assert compiled
     plain = operations(layers.Activation("swish"), training=True)
-    assert operations(swish, training=True) != plain
     assert operations(swish, training=False) == plain
 
 
-@pytest.mark.parametrize("backbone", [Backbone.EFFICIENTNET_B0, Backbone.EFFICIENTNET_LITE0])
+@pytest.mark.parametrize("backbone", [*Backbone])
 def test_a_backbone_is_the_same_network(backbone: Backbone) -> None:
     original = BACKBONES[backbone].build(include_top=False, weights=None, input_shape=(32, 32, 3))
     network = fused.fused(original)

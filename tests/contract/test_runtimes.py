@@ -43,6 +43,15 @@ def test_it_computes_the_graph(runtime: Runtime, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
+def test_what_is_alone_gets_the_same_answer(runtime: Runtime, count: int) -> None:
+    images = pictures(count)
+    alone, among_others = runtime.run(images, alone=True), runtime.run(images)
+    assert alone.keys() == among_others.keys()
+    for name, output in alone.items():
+        np.testing.assert_allclose(output, among_others[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3])
 def test_it_computes_masks(segmenter: Runtime, count: int) -> None:
     images = pictures(count)
     output = segmenter.run(images)

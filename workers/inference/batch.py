@@ -1,8 +1,10 @@
 """Runs a batch of pictures: decode, prepare, classify, decide, outline."""
 
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -43,9 +45,27 @@ class BatchRunner:
         self.sessions = sessions
         self._limits = limits
         self._executor = executor
+        self._running = 0
+        self._counting = threading.Lock()
 
     def run(self, batch: InferenceBatch) -> tuple[Result, ...]:
         """One result an item, in order; never raises for what a picture or a model does."""
+        with self._counted() as running:
+            return self._run(batch, alone=running == 1 and len(batch.items) == 1)
+
+    @contextmanager
+    def _counted(self) -> Iterator[int]:
+        """How many batches are being run, this one among them."""
+        with self._counting:
+            self._running += 1
+            running = self._running
+        try:
+            yield running
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    def _run(self, batch: InferenceBatch, *, alone: bool) -> tuple[Result, ...]:
         classifier = self._model(batch, batch.model_version, batch.digest, Task.CLASSIFICATION)
         if isinstance(classifier, BrainTumorError):
             return (classifier,) * len(batch.items)
@@ -53,10 +73,10 @@ class BatchRunner:
         pictures = tuple(self._executor.map(read, batch.items))
         ready = [p for p in pictures if isinstance(p, ReadyPicture)]
         answers = self._in_chunks(
-            batch, classifier, ready, partial(_classify, batch.model_version, classifier)
+            batch, classifier, ready, partial(_classify, batch.model_version, classifier, alone)
         )
         if batch.segmenter is not None:
-            answers = self._outlined(batch, ready, answers)
+            answers = self._outlined(batch, ready, answers, alone=alone)
         given = iter(answers)
         return tuple(next(given) if isinstance(p, ReadyPicture) else p for p in pictures)
 
@@ -78,7 +98,12 @@ class BatchRunner:
         )
 
     def _outlined(
-        self, batch: InferenceBatch, ready: Sequence[ReadyPicture], answers: Sequence[Result]
+        self,
+        batch: InferenceBatch,
+        ready: Sequence[ReadyPicture],
+        answers: Sequence[Result],
+        *,
+        alone: bool,
     ) -> list[Result]:
         """The answers, those that show a tumour with its regions.
 
@@ -89,7 +114,8 @@ class BatchRunner:
             for place, answer in enumerate(answers)
             if isinstance(answer, Prediction) and answer.shows_tumour
         ]
-        outlines = self._outlines(batch, [ready[place] for place in places]) if places else []
+        shown = [ready[place] for place in places]
+        outlines = self._outlines(batch, shown, alone=alone) if places else []
         outlined = list(answers)
         for place, found in zip(places, outlines, strict=True):
             answer = answers[place]
@@ -98,14 +124,14 @@ class BatchRunner:
         return outlined
 
     def _outlines(
-        self, batch: InferenceBatch, pictures: Sequence[ReadyPicture]
+        self, batch: InferenceBatch, pictures: Sequence[ReadyPicture], *, alone: bool
     ) -> Sequence[tuple[Region, ...] | BrainTumorError]:
         assert batch.segmenter is not None  # noqa: S101
         version, digest = batch.segmenter.version, batch.segmenter.digest
         segmenter = self._model(batch, version, digest, Task.SEGMENTATION)
         if isinstance(segmenter, BrainTumorError):
             return (segmenter,) * len(pictures)
-        return self._in_chunks(batch, segmenter, pictures, partial(_outline, segmenter))
+        return self._in_chunks(batch, segmenter, pictures, partial(_outline, segmenter, alone))
 
     def _in_chunks(
         self,
@@ -131,8 +157,10 @@ _PLACES: Final = {
 }
 
 
-def _classify(version: str, model: LoadedModel, chunk: Sequence[ReadyPicture]) -> list[Prediction]:
-    raw = model.runtime.run(np.stack([p.pixels for p in chunk]))
+def _classify(
+    version: str, model: LoadedModel, alone: bool, chunk: Sequence[ReadyPicture]
+) -> list[Prediction]:
+    raw = model.runtime.run(np.stack([p.pixels for p in chunk]), alone=alone)
     outputs = zip(
         chunk, raw[LOGITS_NAME], raw[ACTIVATION_MAP_NAME], raw[FEATURES_NAME], strict=True
     )
@@ -165,10 +193,12 @@ def _answer(
     return replace(prediction, activation_map=shown)
 
 
-def _outline(segmenter: LoadedModel, chunk: Sequence[ReadyPicture]) -> Sequence[tuple[Region, ...]]:
+def _outline(
+    segmenter: LoadedModel, alone: bool, chunk: Sequence[ReadyPicture]
+) -> Sequence[tuple[Region, ...]]:
     for picture in chunk:
         check_deadline(picture.item)
-    return outline(segmenter, chunk)
+    return outline(segmenter, chunk, alone=alone)
 
 
 def _with_regions(answer: Prediction, found: tuple[Region, ...] | BrainTumorError) -> Result:

@@ -61,6 +61,6 @@ class OnnxRuntime:
         self.preferred_batch = preferred_batch
         self._outputs = list(outputs)
 
-    def run(self, images: NDArray[np.float32]) -> Outputs:
+    def run(self, images: NDArray[np.float32], *, alone: bool = False) -> Outputs:  # noqa: ARG002
         found = self._session.run(self._outputs, {INPUT_NAME: images})
         return dict(zip(self._outputs, found, strict=True))

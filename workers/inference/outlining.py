@@ -22,14 +22,16 @@ _ROUNDING: Final = 0.01
 """How far a probability may be out of 0..1 where a runtime computes with few bits."""
 
 
-def outline(segmenter: LoadedModel, pictures: Sequence[ReadyPicture]) -> list[tuple[Region, ...]]:
+def outline(
+    segmenter: LoadedModel, pictures: Sequence[ReadyPicture], *, alone: bool = False
+) -> list[tuple[Region, ...]]:
     """The regions of each picture, the surest first, in pixels of that picture.
 
     Raises ``ValueError`` for maps that are no probabilities: they must not become an answer.
     """
     size = segmenter.manifest.image_size
     images = np.stack([picture.pixels_at(size) for picture in pictures])
-    maps = segmenter.runtime.run(images)[MASK_NAME]
+    maps = segmenter.runtime.run(images, alone=alone)[MASK_NAME]
     if maps.shape != images.shape:
         raise ValueError(f"the graph gave {maps.shape} for {images.shape}")
     return [

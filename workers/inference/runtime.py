@@ -25,8 +25,11 @@ class Runtime(Protocol):
     preferred_batch: int
     """How many pictures are best given to one call; 1 where parallel singles are faster."""
 
-    def run(self, images: NDArray[np.float32]) -> Outputs:
-        """``images``: (n, size, size, 1), grey values 0..255."""
+    def run(self, images: NDArray[np.float32], *, alone: bool = False) -> Outputs:
+        """``images``: (n, size, size, 1), grey values 0..255.
+
+        ``alone``: nothing else is being computed, so that all cores may work on them.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -40,11 +40,16 @@ class BrightnessRuntime:
         self.preferred_batch = preferred_batch
         self.error: Exception | None = None
         self.chunks: list[tuple[int, ...]] = []
+        self.alone: list[bool] = []
+        self.meanwhile: Callable[[], object] = lambda: None
         self._weights = np.array(weights, np.float32)
 
-    def run(self, images: NDArray[np.float32]) -> Outputs:
+    def run(self, images: NDArray[np.float32], *, alone: bool = False) -> Outputs:
         assert images.dtype == np.float32
         self.chunks.append(images.shape)
+        self.alone.append(alone)
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
         if self.error is not None and images.max() == 255:
             raise self.error
         maps = images / np.float32(255) * self._weights
@@ -109,6 +114,16 @@ def predictions(results: tuple[Result, ...]) -> list[Prediction]:
     found = [r for r in results if isinstance(r, Prediction)]
     assert len(found) == len(results)
     return found
+
+
+def test_a_picture_is_alone_while_no_other_is_there(stack: Stack) -> None:
+    stack.run(an_item(), an_item())
+    assert stack.runtime.alone == [False, False]
+    stack.runtime.alone.clear()
+    stack.runtime.meanwhile = lambda: stack.run(an_item())
+    stack.run(an_item())
+    stack.run(an_item())
+    assert stack.runtime.alone == [True, False, True]
 
 
 @pytest.mark.parametrize("preferred_batch", [1, 3, 100])

@@ -47,7 +47,7 @@ class ClassifierRuntime:
     def __init__(self, weights: tuple[float, ...] = WEIGHTS) -> None:
         self.weights = np.array(weights, np.float32)
 
-    def run(self, images: NDArray[np.float32]) -> Outputs:
+    def run(self, images: NDArray[np.float32], *, alone: bool = False) -> Outputs:
         maps = images / np.float32(255) * self.weights
         logits = maps.mean(axis=(1, 2)) * 20
         return {"logits": logits, "activation_map": maps, "features": logits}
@@ -64,7 +64,7 @@ class SegmenterRuntime:
         self.gives: NDArray[np.float32] | None = None
         self.error: Exception | None = None
 
-    def run(self, images: NDArray[np.float32]) -> Outputs:
+    def run(self, images: NDArray[np.float32], *, alone: bool = False) -> Outputs:
         self.chunks.append(images.shape)
         if self.error is not None:
             raise self.error

@@ -21,7 +21,7 @@ class FakeRuntime:
     name = "fake"
     preferred_batch = 1
 
-    def run(self, images: NDArray[np.float32]) -> Outputs:
+    def run(self, images: NDArray[np.float32], *, alone: bool = False) -> Outputs:
         raise NotImplementedError
 
 

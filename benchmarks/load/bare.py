@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.load.loads import Load, measured_seconds
+from benchmarks.load.loads import ClosedLoop, Load, measured_seconds
 from benchmarks.load.measurement import Measurement, Tally
 from benchmarks.load.model import Model
 from benchmarks.load.processes import Meter, this_process
@@ -79,12 +79,13 @@ class BareRuntime:
     def _apply(self, load: Load, tally: Tally) -> None:
         scans = itertools.cycle(self.scans.encoded)
         streams = self.settings.inference_streams
-        apply(load, lambda: self._logits(next(scans)), tally, streams)
+        alone = load == ClosedLoop(1)
+        apply(load, lambda: self._logits(next(scans), alone=alone), tally, streams)
 
-    def _logits(self, scan: bytes) -> NDArray[np.float32]:
+    def _logits(self, scan: bytes, *, alone: bool = False) -> NDArray[np.float32]:
         grey = decode_grey(scan, ImageLimits.of(self.settings))
         pixels = prepare(grey, self.model.image_size).pixels
-        logits: NDArray[np.float32] = self.runtime.run(pixels[None])[LOGITS_NAME][0]
+        logits: NDArray[np.float32] = self.runtime.run(pixels[None], alone=alone)[LOGITS_NAME][0]
         return logits
 
 

@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -50,22 +49,19 @@ class BatchRunner:
 
     def run(self, batch: InferenceBatch) -> tuple[Result, ...]:
         """One result an item, in order; never raises for what a picture or a model does."""
-        with self._counted() as running:
-            return self._run(batch, alone=running == 1 and len(batch.items) == 1)
-
-    @contextmanager
-    def _counted(self) -> Iterator[int]:
-        """How many batches are being run, this one among them."""
         with self._counting:
-            self._running += 1
-            running = self._running
+            self._running += len(batch.items)
         try:
-            yield running
+            return self._run(batch)
         finally:
             with self._counting:
-                self._running -= 1
+                self._running -= len(batch.items)
 
-    def _run(self, batch: InferenceBatch, *, alone: bool) -> tuple[Result, ...]:
+    def _alone(self) -> bool:
+        """Whether a single picture is being answered at this moment."""
+        return self._running == 1
+
+    def _run(self, batch: InferenceBatch) -> tuple[Result, ...]:
         classifier = self._model(batch, batch.model_version, batch.digest, Task.CLASSIFICATION)
         if isinstance(classifier, BrainTumorError):
             return (classifier,) * len(batch.items)
@@ -73,10 +69,13 @@ class BatchRunner:
         pictures = tuple(self._executor.map(read, batch.items))
         ready = [p for p in pictures if isinstance(p, ReadyPicture)]
         answers = self._in_chunks(
-            batch, classifier, ready, partial(_classify, batch.model_version, classifier, alone)
+            batch,
+            classifier,
+            ready,
+            partial(_classify, batch.model_version, classifier, self._alone),
         )
         if batch.segmenter is not None:
-            answers = self._outlined(batch, ready, answers, alone=alone)
+            answers = self._outlined(batch, ready, answers)
         given = iter(answers)
         return tuple(next(given) if isinstance(p, ReadyPicture) else p for p in pictures)
 
@@ -98,12 +97,7 @@ class BatchRunner:
         )
 
     def _outlined(
-        self,
-        batch: InferenceBatch,
-        ready: Sequence[ReadyPicture],
-        answers: Sequence[Result],
-        *,
-        alone: bool,
+        self, batch: InferenceBatch, ready: Sequence[ReadyPicture], answers: Sequence[Result]
     ) -> list[Result]:
         """The answers, those that show a tumour with its regions.
 
@@ -115,7 +109,7 @@ class BatchRunner:
             if isinstance(answer, Prediction) and answer.shows_tumour
         ]
         shown = [ready[place] for place in places]
-        outlines = self._outlines(batch, shown, alone=alone) if places else []
+        outlines = self._outlines(batch, shown) if places else []
         outlined = list(answers)
         for place, found in zip(places, outlines, strict=True):
             answer = answers[place]
@@ -124,14 +118,16 @@ class BatchRunner:
         return outlined
 
     def _outlines(
-        self, batch: InferenceBatch, pictures: Sequence[ReadyPicture], *, alone: bool
+        self, batch: InferenceBatch, pictures: Sequence[ReadyPicture]
     ) -> Sequence[tuple[Region, ...] | BrainTumorError]:
         assert batch.segmenter is not None  # noqa: S101
         version, digest = batch.segmenter.version, batch.segmenter.digest
         segmenter = self._model(batch, version, digest, Task.SEGMENTATION)
         if isinstance(segmenter, BrainTumorError):
             return (segmenter,) * len(pictures)
-        return self._in_chunks(batch, segmenter, pictures, partial(_outline, segmenter, alone))
+        return self._in_chunks(
+            batch, segmenter, pictures, partial(_outline, segmenter, self._alone)
+        )
 
     def _in_chunks(
         self,
@@ -158,9 +154,9 @@ _PLACES: Final = {
 
 
 def _classify(
-    version: str, model: LoadedModel, alone: bool, chunk: Sequence[ReadyPicture]
+    version: str, model: LoadedModel, alone: Callable[[], bool], chunk: Sequence[ReadyPicture]
 ) -> list[Prediction]:
-    raw = model.runtime.run(np.stack([p.pixels for p in chunk]), alone=alone)
+    raw = model.runtime.run(np.stack([p.pixels for p in chunk]), alone=alone())
     outputs = zip(
         chunk, raw[LOGITS_NAME], raw[ACTIVATION_MAP_NAME], raw[FEATURES_NAME], strict=True
     )
@@ -194,11 +190,11 @@ def _answer(
 
 
 def _outline(
-    segmenter: LoadedModel, alone: bool, chunk: Sequence[ReadyPicture]
+    segmenter: LoadedModel, alone: Callable[[], bool], chunk: Sequence[ReadyPicture]
 ) -> Sequence[tuple[Region, ...]]:
     for picture in chunk:
         check_deadline(picture.item)
-    return outline(segmenter, chunk, alone=alone)
+    return outline(segmenter, chunk, alone=alone())
 
 
 def _with_regions(answer: Prediction, found: tuple[Region, ...] | BrainTumorError) -> Result:

@@ -1,8 +1,8 @@
 """OpenVINO on the CPU: a static shape, one picture a request, several streams.
 
 A static shape is worth a factor of five over a dynamic one, and a batch is worth nothing to the
-arithmetic, so pictures run as parallel singles, each on one core. One that is alone would leave the
-others idle: the graph is compiled a second time, for all cores at once.
+arithmetic, so pictures run as parallel singles, each stream with its share of the cores. One that is
+alone would leave the others idle: the graph is compiled a second time, for all cores at once.
 """
 
 import threading
@@ -47,7 +47,7 @@ class OpenVinoRuntime:
         model.reshape({0: [1, size, size, 1]})
         many, one = (
             {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)},
-            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": streams},
+            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"},
         )
         self._many = _Compiled(core, model, many, self.precision, outputs)
         self._one = _Compiled(core, model, one, self.precision, outputs) if streams > 1 else None

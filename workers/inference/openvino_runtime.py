@@ -1,8 +1,8 @@
 """OpenVINO on the CPU: a static shape, one picture a request, several streams.
 
 A static shape is worth a factor of five over a dynamic one, and a batch is worth nothing to the
-arithmetic, so pictures run as parallel singles, each stream with its share of the cores. One that is
-alone would leave the others idle: the graph is compiled a second time, for all cores at once.
+arithmetic, so pictures run as parallel singles, each stream with its share of the cores. One that
+is alone would leave the others idle: the graph is compiled a second time, for all cores at once.
 """
 
 import threading

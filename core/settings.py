@@ -53,7 +53,7 @@ class Settings:
     """Most pictures in one Celery message."""
     max_batches_in_flight: int = 2
     """Most inference messages of one gateway that are unanswered at a time."""
-    max_requests_in_flight: int = 256
+    max_requests_in_flight: int = 128
     """Most classifications a gateway holds; above it callers are told to come back."""
     max_bytes_in_flight: int = 64 * MIB
     """Most bytes of pictures a gateway holds, unless it is a single one; above it callers are told

@@ -61,7 +61,7 @@ def test_a_system_that_refuses_is_loaded_beyond_its_own_peak() -> None:
         a_system("service", [], bounded, bounded=True),
         a_system("peer", [], endless),
     ]
-    loads = [ClosedLoop(1), ClosedLoop(16), Overload(2.0)]
+    loads: list[Load | Overload] = [ClosedLoop(1), ClosedLoop(16), Overload(2.0)]
     timing = Timing(warm_up=1.0, measured=1.0)
     (records,) = compare(systems, loads, timing, rounds=1, say=lambda _: None)
     assert bounded.loads == [ClosedLoop(1), ClosedLoop(16), OpenLoop(100.0)]

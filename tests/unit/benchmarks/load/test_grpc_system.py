@@ -39,7 +39,7 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[Server, str]]:
     behind = Server()
-    handlers = {
+    handlers: dict[str, Any] = {
         "Call": grpc.unary_unary_rpc_method_handler(behind.call),
         "Stream": grpc.stream_stream_rpc_method_handler(behind.stream),
     }

@@ -25,7 +25,6 @@ def pictures() -> tf.Tensor:
 def learned(layer: layers.Layer, inputs: tf.Tensor) -> tuple[Any, list[Any]]:
     """What it gives while training, in a graph as there, and the gradients of a loss."""
 
-    @tf.function
     def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
         variables = [inputs, *(variable.value for variable in layer.trainable_variables)]
         with tf.GradientTape() as tape:
@@ -34,7 +33,8 @@ def learned(layer: layers.Layer, inputs: tf.Tensor) -> tuple[Any, list[Any]]:
             loss = tf.reduce_sum(tf.sin(outputs))
         return outputs, tape.gradient(loss, variables)
 
-    return step()
+    found: tuple[Any, list[Any]] = tf.function(step)()
+    return found
 
 
 def a_norm(kind: type[layers.Layer], **options: Any) -> layers.Layer:
@@ -71,11 +71,10 @@ def test_batch_norm_learns_as_keras_does(options: dict[str, Any]) -> None:
 
 
 def graph_of(layer: layers.Layer, *, training: bool) -> tf.Graph:
-    @tf.function
     def call(inputs: tf.Tensor) -> tf.Tensor:
         return layer(inputs, training=training)
 
-    return call.get_concrete_function(tf.TensorSpec(SHAPE)).graph
+    return tf.function(call).get_concrete_function(tf.TensorSpec(SHAPE)).graph
 
 
 def operations(layer: layers.Layer, *, training: bool) -> set[str]:

@@ -76,16 +76,23 @@ class System:
             uow.models.add(a_model_version(version_id, digest=digest, task=task))
             uow.commit()
 
-    async def promote(self, version_id: str) -> str:
-        request = models_pb2.PromoteModelVersionRequest(name=f"modelVersions/{version_id}")
+    async def promote(self, version_id: str, *, force: bool = False) -> str:
+        request = models_pb2.PromoteModelVersionRequest(
+            name=f"modelVersions/{version_id}", force=force, reason="a test"
+        )
         answer = await self.models.PromoteModelVersion(request)
         return str(answer.move.alias)
 
     async def add_segmenter(self, version_id: str = "bright") -> str:
         """Its digest, once it serves."""
+        digest = self.register_segmenter(version_id)
+        assert await self.promote(version_id) == "segmentation"
+        return digest
+
+    def register_segmenter(self, version_id: str = "bright") -> str:
+        """Its digest."""
         digest = store_brightness_segmenter(self.deps.artefacts)
         self.register(version_id, digest, Task.SEGMENTATION)
-        assert await self.promote(version_id) == "segmentation"
         return digest
 
     async def classify(self, **fields: Any) -> Any:
@@ -197,9 +204,11 @@ async def test_without_a_segmenter_only_tumours_are_refused_and_none_is_lost(
 async def test_a_segmenter_whose_files_were_changed_costs_the_regions_alone(
     system: System,
 ) -> None:
-    digest = await system.add_segmenter()
+    # Before a worker loads it, as it does when it is about to serve.
+    digest = system.register_segmenter()
     store = system.deps.artefacts
     store.put(f"models/{digest}/model.onnx", b"something else")
+    await system.promote("bright", force=True)
     code, info = await system.refused()
     assert (code, info.reason) == ("DATA_LOSS", "SEGMENTER_CORRUPT")
     record = await system.recorded(info.metadata["prediction"])

@@ -100,12 +100,12 @@ class ModelUseCases:
     ) -> Promotion:
         """Point the alias at the version; the next classification uses it.
 
-        Where it will serve, the workers load it first: nobody waits for that.
         Empty means the alias by which a version of its task serves; no other task's version may
         have that one. Its files are read and checked first, its export must agree with what was
         trained, and where it would serve it must not be worse than what does; ``force`` with a
         reason passes all that over. An alias that points there already stays, and its last move is
-        the answer. Raises ``NotFound``, ``WrongTask``, ``ArtefactCorrupt``, ``ExportDiffers``,
+        the answer. Where it will serve, the workers load it before the alias moves. Raises
+        ``NotFound``, ``WrongTask``, ``ArtefactCorrupt``, ``ExportDiffers``,
         ``WorseThanProduction``, ``StoreUnavailable``, ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias), _checked_reason(reason)

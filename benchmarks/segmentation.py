@@ -262,8 +262,8 @@ def report(
 
 def _box_rows(judged: SegmentationEvaluation, gated: BoxPrecision) -> list[str]:
     return [
-        f"| box mAP@50 | {judged.box_map_50:.4f} | {gated.at_50:.4f} |",
-        f"| box mAP@50:95 | {judged.box_map_50_95:.4f} | {gated.at_50_to_95:.4f} |",
+        f"| box mAP@50 | {_with_interval(judged, 'box_map_50')} | {gated.at_50:.4f} |",
+        f"| box mAP@50:95 | {_with_interval(judged, 'box_map_50_95')} | {gated.at_50_to_95:.4f} |",
     ]
 
 

@@ -2,13 +2,15 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.prediction import Box
+from workers.evaluation.metrics import Floats
 
 _TUMOUR: Final = 1
 """There is one category: where it is is asked here, not what it is."""
@@ -30,27 +32,64 @@ class BoxPrecision:
     at_50_to_95: float
 
 
+class BoxScorer:
+    """Average precision of found boxes as a function of how often each picture counts.
+
+    Lin et al., ECCV 2014, "Microsoft COCO: Common Objects in Context", as ``pycocotools`` has it,
+    for boxes of any area. ``true`` and ``found`` are of pictures in one order. Raises
+    ``ValueError`` if their numbers differ or there is no true box.
+    """
+
+    def __init__(self, true: Sequence[Sequence[Box]], found: Sequence[Sequence[ScoredBox]]) -> None:
+        from pycocotools.cocoeval import COCOeval
+
+        if len(true) != len(found) or not any(true):
+            raise ValueError("each picture needs its boxes, and one at least a true one")
+        self._evaluation = None
+        if not any(found):  # COCO's code takes no empty answers
+            return
+        with _in_silence():
+            truth = _truth(true)
+            self._evaluation = COCOeval(truth, _answers(truth, found), "bbox")
+            self._evaluation.params.areaRng = self._evaluation.params.areaRng[:1]
+            self._evaluation.params.maxDets = self._evaluation.params.maxDets[-1:]
+            self._evaluation.evaluate()
+        self._matches = list(self._evaluation.evalImgs)
+
+    def __call__(self, weights: Floats) -> Mapping[str, Floats]:
+        """The two averages by the names that the registry has for them, (m,) each, for each row of
+        ``weights``, (m, pictures), which are whole numbers. NaN is not defined."""
+        found = [self.precision(np.repeat(np.arange(len(row)), row.astype(int))) for row in weights]
+        return {
+            "box_map_50": np.array([precision.at_50 for precision in found]),
+            "box_map_50_95": np.array([precision.at_50_to_95 for precision in found]),
+        }
+
+    def precision(self, pictures: Sequence[int] | NDArray[np.int_]) -> BoxPrecision:
+        """Of the pictures at these places, each as often as it is named."""
+        if self._evaluation is None:
+            return BoxPrecision(at_50=0.0, at_50_to_95=0.0)
+        places = list(range(len(pictures)))
+        self._evaluation.evalImgs = [self._matches[picture] for picture in pictures]
+        self._evaluation.params.imgIds = places
+        self._evaluation._paramsEval.imgIds = places
+        with _in_silence():
+            self._evaluation.accumulate()
+        at_overlaps = self._evaluation.eval["precision"][:, :, 0, 0, 0].mean(axis=1)
+        at_overlaps[at_overlaps < 0] = np.nan  # no true box among them
+        return BoxPrecision(at_50=float(at_overlaps[0]), at_50_to_95=float(at_overlaps.mean()))
+
+
 def box_precision(
     true: Sequence[Sequence[Box]], found: Sequence[Sequence[ScoredBox]]
 ) -> BoxPrecision:
-    """Of pictures with their true and their found boxes, in one order.
+    """Of pictures with their true and their found boxes, as :class:`BoxScorer`, each once."""
+    return BoxScorer(true, found).precision(range(len(true)))
 
-    Lin et al., ECCV 2014, "Microsoft COCO: Common Objects in Context", as ``pycocotools`` has it.
-    Raises ``ValueError`` if the numbers of pictures differ or there is no true box.
-    """
-    from pycocotools.cocoeval import COCOeval
 
-    if len(true) != len(found) or not any(true):
-        raise ValueError("each picture needs its boxes, and one at least a true one")
-    if not any(found):  # COCO's code takes no empty answers
-        return BoxPrecision(at_50=0.0, at_50_to_95=0.0)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
-        truth = _truth(true)
-        evaluation = COCOeval(truth, _answers(truth, found), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return BoxPrecision(at_50=float(evaluation.stats[1]), at_50_to_95=float(evaluation.stats[0]))
+def _in_silence() -> contextlib.AbstractContextManager[Any]:
+    """COCO's code prints what it does."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _truth(true: Sequence[Sequence[Box]]) -> Any:

@@ -16,11 +16,13 @@ from core.registry import (
     SizeMetrics,
 )
 from workers.evaluation.bootstrap import RESAMPLES, bootstrap_intervals
-from workers.evaluation.boxes import ScoredBox, box_precision
+from workers.evaluation.boxes import BoxScorer, ScoredBox
 from workers.evaluation.metrics import Floats, SplitSizes, ratio
 from workers.evaluation.outlines import Agreement
 
 THIRDS: Final = 3
+BOX_RESAMPLES: Final = 500
+"""Each takes COCO's code some milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,24 +53,27 @@ def judge_outlines(
 ) -> SegmentationEvaluation:
     """Every number, of at least one slice with a tumour; ``sizes.test`` is not used.
 
-    Intervals come from resampling whole groups; those of boxes would take COCO's code hours, and
-    are left out. Raises ``ValueError`` without a tumour.
+    Intervals come from resampling whole groups. Raises ``ValueError`` without a tumour.
     """
     with_tumour = [s for s in slices if s.agreement is not None]
     if not with_tumour:
         raise ValueError("to judge outlines, some slice must have one")
     agreements = [s.agreement for s in with_tumour if s.agreement is not None]
-    boxes = box_precision([s.true for s in with_tumour], [s.found for s in with_tumour])
+    boxes = BoxScorer([s.true for s in with_tumour], [s.found for s in with_tumour])
     scorer = _Scorer(slices)
     scores = {n: float(v[0]) for n, v in scorer(np.ones((1, len(slices)))).items()}
+    precision = boxes.precision(range(len(with_tumour)))
     intervals = bootstrap_intervals(scorer, [s.group for s in slices], seed, resamples)
+    box_intervals = bootstrap_intervals(
+        boxes, [s.group for s in with_tumour], seed, min(resamples, BOX_RESAMPLES)
+    )
     defined = {name: value for name, value in scores.items() if np.isfinite(value)}
     return SegmentationEvaluation(
         **defined,
         dice_median=float(np.median([a.dice for a in agreements])),
         iou_median=float(np.median([a.iou for a in agreements])),
-        box_map_50=boxes.at_50,
-        box_map_50_95=boxes.at_50_to_95,
+        box_map_50=precision.at_50,
+        box_map_50_95=precision.at_50_to_95,
         per_class=_per_class(with_tumour),
         per_size=_per_size(with_tumour),
         train_size=sizes.train,
@@ -76,7 +81,7 @@ def judge_outlines(
         test_size=len(with_tumour),
         healthy_size=len(slices) - len(with_tumour),
         protocol=protocol,
-        intervals={n: i for n, i in intervals.items() if n in defined},
+        intervals={n: i for n, i in intervals.items() if n in defined} | box_intervals,
     )
 
 

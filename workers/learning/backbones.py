@@ -34,15 +34,17 @@ class BackboneSpec:
     ``block`` matches the names of layers of one block, its first group; ``midway`` is the last
     layer at an eighth of the side, which sees texture but not yet what decides; ``fine`` is the
     last layer at a sixteenth, from which the decision learns where, None where the network's end
-    is all there is; ``deepest`` is the last layer before the channels are only multiplied for a
-    classifier, None where they are not; ``smallest`` is the smallest side it can take, in
-    pixels."""
+    is all there is; ``skips`` are the last layers at a sixteenth, an eighth, a quarter and a half
+    of the side before a block widens its channels, which hold what is known there in the fewest of
+    them; ``deepest`` is the last layer before the channels are only multiplied for a classifier,
+    None where they are not; ``smallest`` is the smallest side it can take, in pixels."""
 
     build: Callable[..., keras.Model]
     normalise: Normalise
     weights_file: str
     block: str
     midway: str
+    skips: tuple[str, str, str, str]
     fine: str | None = None
     deepest: str | None = None
     smallest: int = 32
@@ -80,6 +82,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="efficientnetb0_notop.h5",
         block=r"(block\d[a-z])_",
         midway="block4a_expand_activation",
+        skips=("block5c_add", "block3b_add", "block2b_add", "block1a_project_bn"),
         fine="block6a_expand_activation",
         deepest="block7a_project_bn",
     ),
@@ -89,6 +92,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="efficientnet_lite0_notop.h5",
         block=r"(block\d[a-z])_",
         midway="block4a_expand_activation",
+        skips=("block5c_add", "block3b_add", "block2b_add", "block1a_project_bn"),
         fine="block6a_expand_activation",
         deepest="block7a_project_bn",
     ),
@@ -98,6 +102,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(conv\d_block\d+)_",
         midway="conv3_block4_out",
+        skips=("conv4_block23_out", "conv3_block4_out", "conv2_block3_out", "conv1_relu"),
         fine="conv4_block23_out",
     ),
     Backbone.DENSENET121: BackboneSpec(
@@ -106,6 +111,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(conv\d_block\d+)_",
         midway="pool3_conv",
+        skips=("pool4_conv", "pool3_conv", "pool2_conv", "conv1_relu"),
         fine="pool4_conv",
     ),
     Backbone.VGG19: BackboneSpec(
@@ -114,6 +120,7 @@ BACKBONES: Final[Mapping[Backbone, BackboneSpec]] = {
         weights_file="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
         block=r"(block\d)_",
         midway="block4_conv4",
+        skips=("block5_conv4", "block4_conv4", "block3_conv4", "block2_conv2"),
         fine="block5_conv4",
     ),
 }

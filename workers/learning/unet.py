@@ -30,12 +30,10 @@ from workers.model_artefact import INPUT_NAME, MASK_NAME
 
 MASK_LOGITS: Final = "mask_logits"
 _MOMENTUM: Final = 0.9
-_PROBE: Final = 64
-"""Side at which the network's layers are asked for their sizes; any multiple of the stride does."""
-_SKIPS: Final = (16, 8, 4, 2)
-"""Strides at which the way up meets the way down. The last halving is undone by interpolation: a
-layer at full resolution would cost as much as all others and hardly moves an outline."""
 _FILTERS: Final = (96, 64, 48, 32)
+"""At a sixteenth of the side, an eighth, a quarter and a half, where the way up meets the way down.
+The last halving is undone by interpolation: a layer at full resolution would cost as much as all
+others and hardly moves an outline."""
 _LINE: Final = np.array([0.25, 0.75, 0.75, 0.25])
 _BILINEAR: Final = (_LINE[:, None] * _LINE[None, :])[:, :, None, None]
 """Interpolation as a convolution: Keras' own does not take pictures of any size."""
@@ -121,12 +119,13 @@ def with_probabilities(model: keras.Model) -> keras.Model:
 
 
 def with_skips(network: keras.Model, backbone: Backbone) -> keras.Model:
-    """The network with its last layer of each stride as outputs: 16, 8, 4, 2, and 32.
+    """The network with what is known at each stride as outputs: 16, 8, 4, 2, and 32.
 
     Where the last convolution of all only multiplies channels it is cut off: the way up would
     need a third of all weights to take these in.
     """
-    return with_layers(network, _skip_names(backbone), BACKBONES[backbone].deepest)
+    spec = BACKBONES[backbone]
+    return with_layers(network, spec.skips, spec.deepest)
 
 
 def set_encoder_weights(model: keras.Model, values: Sequence[Any]) -> None:
@@ -136,19 +135,6 @@ def set_encoder_weights(model: keras.Model, values: Sequence[Any]) -> None:
     """
     encoder = backbone_of(model)
     set_backbone_weights(encoder, values[: len(encoder.weights)])
-
-
-def _skip_names(backbone: Backbone) -> list[str]:
-    """Found on a network of a known side, as layers of one for any side do not know theirs.
-
-    What is padded for a convolution with a stride has an odd side, and so is none of these.
-    """
-    last = {}
-    for layer in build_backbone(backbone, _PROBE).layers:
-        shape = layer.output.shape
-        if len(shape) == 4:
-            last[shape[1]] = layer.name
-    return [last[_PROBE // stride] for stride in _SKIPS]
 
 
 def _up(features: KerasTensor, skip: KerasTensor, filters: int, name: str) -> KerasTensor:

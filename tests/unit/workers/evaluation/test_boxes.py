@@ -1,9 +1,10 @@
 """Average precision, against numbers worked out by hand."""
 
+import numpy as np
 import pytest
 
 from core.prediction import Box
-from workers.evaluation.boxes import ScoredBox, box_precision
+from workers.evaluation.boxes import BoxScorer, ScoredBox, box_precision
 
 HERE = Box(x0=10, y0=10, x1=30, y1=30)
 THERE = Box(x0=50, y0=50, x1=60, y1=60)
@@ -48,3 +49,17 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="boxes"):
         box_precision(true, found)
+
+
+def test_weights_count_pictures_as_often_as_they_say() -> None:
+    true, found = [[HERE], [THERE], [HERE]], [[scored(HERE)], [scored(HERE, 0.95)], []]
+    scores = BoxScorer(true, found)(np.array([[1, 1, 1], [2, 0, 1], [0, 1, 1]], float))
+    repeated = box_precision([[HERE], [HERE], [HERE]], [[scored(HERE)], [scored(HERE)], []])
+    alike = box_precision(true, found)
+    assert scores["box_map_50"] == pytest.approx([alike.at_50, repeated.at_50, 0])
+    assert scores["box_map_50_95"] == pytest.approx([alike.at_50_to_95, repeated.at_50_to_95, 0])
+
+
+def test_pictures_without_a_true_box_have_no_precision() -> None:
+    scorer = BoxScorer([[HERE], []], [[scored(HERE)], [scored(THERE)]])
+    assert np.isnan(scorer.precision([1]).at_50)

@@ -64,8 +64,8 @@ def test_means_and_medians_are_over_slices_with_a_tumour() -> None:
     assert found.lesion_recall == pytest.approx(2 / 6)
     assert found.box_map_50 == pytest.approx(67 / 101)
     assert (found.test_size, found.healthy_size) == (3, 1)
-    low, high = found.intervals["dice"].low, found.intervals["dice"].high
-    assert low <= found.dice <= high
+    for name in ("dice", "box_map_50", "box_map_50_95"):
+        assert found.intervals[name].low <= getattr(found, name) <= found.intervals[name].high
 
 
 def test_healthy_slices_count_by_themselves() -> None:

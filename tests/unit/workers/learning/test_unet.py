@@ -55,10 +55,19 @@ def test_channels_that_are_for_a_classifier_are_left_out(backbone: Backbone) -> 
     assert 4 * model.count_params() < 20_000_000
 
 
-def test_each_skip_is_half_as_large_as_the_one_before() -> None:
-    encoder = backbone_of(build_segmenter(SPEC, pretrained=False))
+@pytest.mark.parametrize("backbone", Backbone)
+def test_each_skip_is_half_as_large_as_the_one_before(backbone: Backbone) -> None:
+    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
+    encoder = backbone_of(build_segmenter(spec, pretrained=False))
     sides = [part.shape[1] for part in encoder(np.zeros((1, 64, 64, 3), np.float32))]
     assert sides == [4, 8, 16, 32, 2]
+
+
+@pytest.mark.parametrize("backbone", [Backbone.EFFICIENTNET_B0, Backbone.EFFICIENTNET_LITE0])
+def test_skips_come_from_before_the_channels_are_widened(backbone: Backbone) -> None:
+    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
+    *skips, _ = backbone_of(build_segmenter(spec, pretrained=False)).outputs
+    assert [skip.shape[-1] for skip in skips] == [112, 40, 24, 16]
 
 
 @pytest.mark.parametrize(("size", "first"), [(100, 0), (96, 80)])

@@ -89,9 +89,9 @@ def prepare(grey: NDArray[np.uint8], size: int) -> Prepared:
 def head_geometry(grey: NDArray[np.uint8]) -> SquareGeometry:
     """The part of the picture between its margins; all of it where nothing stands out."""
     height, width = grey.shape
-    bright = grey > max(_DIM, _DIM_SHARE * _quantile(grey, 0.99))
-    rows = np.flatnonzero(bright.mean(axis=1) > _HEAD_SHARE)
-    columns = np.flatnonzero(bright.mean(axis=0) > _HEAD_SHARE)
+    bright = grey > max(_DIM, _DIM_SHARE * _quantile(_counts(grey), 0.99))
+    rows = np.flatnonzero(_shares(bright, axis=1) > _HEAD_SHARE)
+    columns = np.flatnonzero(_shares(bright, axis=0) > _HEAD_SHARE)
     if not len(rows) or not len(columns):
         return SquareGeometry(x0=0, y0=0, width=width, height=height)
     return SquareGeometry(
@@ -114,7 +114,8 @@ def resized(part: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8
 
 
 def _black_and_white(head: NDArray[np.uint8]) -> tuple[int, int]:
-    low, high = _quantile(head, _LOW), _quantile(head, _HIGH)
+    counts = _counts(head)
+    low, high = _quantile(counts, _LOW), _quantile(counts, _HIGH)
     if high - low < _FLAT:
         return 0, 255
     return min(low, _HIGHEST_BLACK), high
@@ -125,7 +126,17 @@ def _stretch(pixels: NDArray[np.uint8], black: int, white: int) -> NDArray[np.fl
     return np.asarray(np.rint(np.clip(scaled, 0.0, 255.0)), np.float32)
 
 
-def _quantile(pixels: NDArray[np.uint8], share: float) -> int:
+def _shares(marked: NDArray[np.bool_], axis: int) -> NDArray[np.float64]:
+    """The share of marked pixels along an axis: their mean, without making numbers of them all."""
+    return np.asarray(marked.view(np.uint8).sum(axis=axis, dtype=np.uint32) / marked.shape[axis])
+
+
+def _counts(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many pixels have each grey value. Pillow takes half the time that NumPy does."""
+    return np.array(Image.fromarray(pixels).histogram(), np.int64)
+
+
+def _quantile(counts: NDArray[np.int64], share: float) -> int:
     """The smallest grey value that ``share`` of the pixels do not exceed."""
-    counts = np.bincount(pixels.ravel(), minlength=256).cumsum()
-    return int(np.searchsorted(counts, share * counts[-1]))
+    below = counts.cumsum()
+    return int(np.searchsorted(below, share * below[-1]))

@@ -1,5 +1,7 @@
 """Whatever the picture, the model sees the head, upright in brightness, on a black square."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +56,35 @@ def test_faint_noise_and_letters_on_the_margin_are_no_head() -> None:
     grey[:50] += np.random.default_rng(1).integers(0, 8, (50, 200), np.uint8)
     grey[10:14, 20:26] = 255
     assert head_geometry(grey) == SquareGeometry(x0=50, y0=50, width=100, height=100)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), SIDES, SIDES, st.integers(1, 2))
+def test_a_head_is_cropped_and_stretched_by_its_sorted_pixels(
+    seed: int, height: int, width: int, step: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    grey = rng.integers(0, 256, (height, width), np.uint8) * (rng.random((height, width)) < 0.3)
+    grey = grey[::step, ::step]
+    bright = grey > max(10, 0.1 * share_of(grey, 0.99))
+    rows = np.flatnonzero(bright.mean(axis=1) > 0.04)
+    columns = np.flatnonzero(bright.mean(axis=0) > 0.04)
+    found = prepare(grey, head_geometry(grey).side)
+    if len(rows) and len(columns):
+        grey = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (found.geometry.height, found.geometry.width) == grey.shape
+    black, white = share_of(grey, 0.01), share_of(grey, 0.995)
+    black, white = (min(black, 60), white) if white - black >= 16 else (0, 255)
+    scale = np.float32(255 / max(white - black, 1))
+    stretched = np.rint(np.clip((grey.astype(np.float32) - black) * scale, 0, 255))
+    x, y, width, height = found.geometry.place(found.geometry.side)
+    assert (found.pixels[y : y + height, x : x + width, 0] == stretched).all()
+
+
+def share_of(grey: NDArray[np.uint8], share: float) -> int:
+    """The grey value that this share of the pixels do not exceed."""
+    ordered = np.sort(grey, axis=None)
+    return int(ordered[max(math.ceil(share * grey.size) - 1, 0)])
 
 
 def test_the_margin_a_source_adds_changes_nothing() -> None:

@@ -50,7 +50,7 @@ def main() -> int:
 def run(plan: Plan, folder: Path) -> None:
     """Everything that the servers keep is in ``folder``. Raises ``StartFailed``, ``ValueError``."""
     scans = chosen_scans(plan)
-    model = shipped_model(folder, plan.image_size)
+    model = shipped_model(folder, plan.image_size, plan.starter)
     systems = chosen_systems(plan, folder, model, scans, say)
     under = conditions(plan, model, scans)
     records: list[Record] = []

@@ -9,6 +9,7 @@ from typing import Final
 
 from benchmarks.load.loads import ClosedLoop, Load, OpenLoop, Overload, Study
 from benchmarks.load.system import Timing
+from workers.starter import STARTER
 
 RESULT: Final = Path(__file__).resolve().parents[1] / "results" / "load"
 WORK: Final = Path("~/.cache/braintumor-benchmarks")
@@ -32,6 +33,7 @@ class Plan:
     scans: Path | None
     scan_count: int
     image_size: int | None
+    starter: Path
     database_url: str | None
     without: frozenset[str]
     work: Path
@@ -57,6 +59,7 @@ def parse(words: Sequence[str] | None = None) -> Plan:
         scans=given.scans,
         scan_count=given.scan_count,
         image_size=given.image_size,
+        starter=given.starter,
         database_url=given.database_url,
         without=frozenset(given.without),
         work=given.work.expanduser(),
@@ -112,7 +115,14 @@ def _parser() -> argparse.ArgumentParser:
         "--image-size",
         type=_whole(32, 1024),
         metavar="PIXELS",
-        help="run the shipped network at another size (default: its own)",
+        help="run the network at another size (default: its own)",
+    )
+    add(
+        "--starter",
+        type=Path,
+        default=STARTER,
+        metavar="FILE",
+        help="a model as make_starter writes it (default: the shipped classifier)",
     )
     add(
         "--database-url",

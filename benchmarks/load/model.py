@@ -1,4 +1,4 @@
-"""The model that every system serves: the classifier that ships with the software."""
+"""The model that every system serves: the classifier that ships with the software, or another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Final
 import onnx
 
 from workers.model_artefact import GRAPH, sha256_hex
-from workers.starter import Starter, read_starter, write_starter
+from workers.starter import STARTER, Starter, read_starter, write_starter
 
 _PACKAGE: Final = "model.zip"
 
@@ -26,9 +26,9 @@ class Model:
     package: Path
 
 
-def shipped_model(folder: Path, image_size: int | None = None) -> Model:
-    """The starter, its files written into ``folder``; at another size if one is given."""
-    starter = read_starter()
+def shipped_model(folder: Path, image_size: int | None = None, path: Path = STARTER) -> Model:
+    """The starter of this file, unpacked into ``folder``; at another size if one is given."""
+    starter = read_starter(path)
     if image_size not in (None, starter.manifest.image_size):
         starter = resized(starter, image_size)
     graph, package = folder / GRAPH, folder / _PACKAGE

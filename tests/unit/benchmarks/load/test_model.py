@@ -14,12 +14,13 @@ from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
 from db.unit_of_work import SqlUnitOfWorkFactory
 from workers.model_artefact import LOGITS_NAME, load_manifest
+from workers.starter import read_starter
 
 
 @pytest.mark.parametrize("image_size", [None, 96])
 def test_the_graph_takes_pictures_of_the_size(tmp_path: Path, image_size: int | None) -> None:
     model = shipped_model(tmp_path, image_size)
-    assert model.image_size == (image_size or 160)
+    assert model.image_size == (image_size or read_starter().manifest.image_size)
     session = onnxruntime.InferenceSession(model.graph.read_bytes())
     pixels = np.zeros((2, model.image_size, model.image_size, 1), np.float32)
     (logits,) = session.run([LOGITS_NAME], {"image": pixels})

@@ -4,8 +4,9 @@
 ``manifest.csv`` (path, label, group). On one grouped fold, in one run on one machine, alternating:
 
 * plain: what a tutorial does. The network as ``keras.applications`` or this project builds it, with
-  Keras' own layers, from the same first weights; pooling, dropout and a dense layer; pictures read and decoded by ``tf.data`` in every epoch, no
-  cache; flips, small turns and shifts; ``compile`` and ``fit`` with AdamW and a cosine.
+  Keras' own layers, from the same first weights; pooling, dropout and a dense layer; pictures read
+  and decoded by ``tf.data`` in every epoch, no cache; flips, small turns and shifts; ``compile``
+  and ``fit`` with AdamW and a cosine.
 * ours: what a training job does, from decoding to the epoch in question.
 
 Each is timed until its macro-F1 on the fold's slices first reaches the plain one's best, both

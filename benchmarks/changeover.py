@@ -30,7 +30,7 @@ import grpc
 from braintumor.v1 import classifier_pb2, classifier_pb2_grpc, models_pb2, models_pb2_grpc
 
 from benchmarks.load import service
-from benchmarks.load.launch import Command, free_port, launched
+from benchmarks.load.launch import Command, free_port, launched, stop_children_when_killed
 from benchmarks.load.model import shipped_model
 from benchmarks.load.scans import synthetic_scans
 from benchmarks.provenance import provenance
@@ -233,6 +233,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default: 8)")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    stop_children_when_killed()
     scans = synthetic_scans(64).encoded
     with tempfile.TemporaryDirectory(prefix="changeover-") as folder:
         home = Path(folder) / "home"

@@ -25,6 +25,7 @@ from typing import Final
 from benchmarks.load.arguments import Plan, parse
 from benchmarks.load.comparison import Record, compare
 from benchmarks.load.conditions import conditions
+from benchmarks.load.launch import stop_children_when_killed
 from benchmarks.load.model import shipped_model
 from benchmarks.load.plots import draw
 from benchmarks.load.report import Run, write
@@ -38,6 +39,7 @@ _FAILED: Final = 1
 def main() -> int:
     """The exit status."""
     plan = parse()
+    stop_children_when_killed()
     try:
         with tempfile.TemporaryDirectory(prefix="load-") as folder:
             run(plan, Path(folder))

@@ -74,6 +74,11 @@ def launched(command: Command) -> Iterator[Server]:
         _stop(process)
 
 
+def stop_children_when_killed() -> None:
+    """Have a plain ``kill`` end this program as Ctrl-C does: what it launched is stopped first."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def free_port() -> int:
     """A TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:

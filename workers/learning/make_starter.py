@@ -80,7 +80,7 @@ def main() -> None:
     job = _job(spec)
     learned = learn(job, dataset, _said(), store=store, settings=settings, show_examples=False)
     if spec.task is Task.CLASSIFICATION:
-        _keep_backbone(spec, learned.files[WEIGHTS], settings.weights_dir / BACKBONE)
+        keep_backbone(spec, learned.files[WEIGHTS], settings.weights_dir / BACKBONE)
     output = arguments.output or OUTPUTS[arguments.task]
     write_starter(_starter(job, dataset, learned), output)
     print(f"{output} has {output.stat().st_size:,} bytes")
@@ -133,7 +133,7 @@ def _job(spec: TrainingSpec) -> TrainingJob:
     )
 
 
-def _keep_backbone(spec: TrainingSpec, weights: bytes, path: Path) -> None:
+def keep_backbone(spec: TrainingSpec, weights: bytes, path: Path) -> None:
     """Write the backbone's part of a classifier's weights, as recipes name it: ``file:...``."""
     model = build_classifier(spec, pretrained=True)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core.fitness import shortcomings
 from core.registry import Interval, ModelVersion
 
 
@@ -75,16 +76,34 @@ def recommend(
 ) -> Recommendation:
     """The version with the best score; within noise, the faster one. At least one version.
 
+    One that is of no use by what it says of itself is only recommended beside others such, and the
+    reason says so.
     Two versions that were paired are within noise if the interval of their difference holds 0.
     Others are if they differ by at most one standard error of the accuracy on the smaller test
     split: below that their scores cannot tell them apart.
     """
+    useful = [version for version in versions if not shortcomings(version.evaluation)]
     if len(versions) == 1:
-        return Recommendation(version=versions[0].name, reason="it is the only one compared")
+        chosen, reason = versions[0], "it is the only one compared"
+    elif len(useful) == 1:
+        chosen, reason = useful[0], "it is the only one that is fit to serve"
+    else:
+        chosen, reason = _best(useful or versions, pairs)
+    if not useful:
+        reason += f"; but it is not fit to serve: {'; '.join(shortcomings(chosen.evaluation))}"
+    return Recommendation(version=chosen.name, reason=reason)
+
+
+def _best(
+    versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison]
+) -> tuple[ModelVersion, str]:
+    """Of two versions at least, and why."""
+    names = {version.name for version in versions}
+    pairs = [pair for pair in pairs if {pair.first, pair.second} <= names]
     field = _Field(versions, pairs)
     chosen = min(field.equals, key=lambda v: v.latency_ms)
     reason = field.why_best() if chosen is field.best else field.why_faster(chosen)
-    return Recommendation(version=chosen.name, reason=reason + _caveat(versions, pairs))
+    return chosen, reason + _caveat(versions, pairs)
 
 
 class _Field:

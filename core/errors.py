@@ -18,6 +18,7 @@ has that one's status, and is its subclass where code catches both together::
     │   ├── IllegalTransition            the job's state does not allow it
     │   ├── InUse                        something else still needs it
     │   ├── NothingToRollBackTo          the alias has no earlier version
+    │   ├── NotFitToServe                the gate: of no use, by its own held-out slices
     │   ├── WorseThanProduction          the gate: worse on the same held-out slices
     │   └── ExportDiffers                the gate: what would serve is not what was trained
     ├── Overloaded                       too much work in flight; says when to come back
@@ -334,6 +335,27 @@ class NothingToRollBackTo(BrainTumorError):
     @property
     def message(self) -> str:
         return f"The alias '{self.alias}' has no earlier model version to go back to."
+
+
+@dataclass(eq=False)
+class NotFitToServe(BrainTumorError):
+    """``shortcomings`` are clauses on what speaks against it."""
+
+    reason: ClassVar[str] = "NOT_FIT_TO_SERVE"
+    candidate: str
+    shortcomings: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"{self.candidate} is not fit to serve: {self.shortcomings}. Look at its report, "
+            "and train with more slices or for longer. To promote it anyway, use force with a "
+            "reason."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"candidate": self.candidate, "shortcomings": self.shortcomings}
 
 
 @dataclass(eq=False)

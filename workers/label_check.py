@@ -8,6 +8,7 @@ from core.errors import BrainTumorError
 from core.ports import ArtefactStore
 from core.training import TrainingJob
 from workers.curation.label_audit import audit_labels
+from workers.curation.label_errors import OutOfFold, accuracy, can_judge
 from workers.job_lease import JobLease
 from workers.training_hooks import LearnedModel
 
@@ -20,10 +21,14 @@ def check_labels(
     """The data set with its likely label errors in its audit, whose page is stored already.
 
     None if there is nothing to record: there was no cross-validation, the data set is from before
-    there were audits, or something went wrong, which the job's history then tells.
+    there were audits, the models know too little to contradict anybody, or something went wrong;
+    of the last two the job's history tells.
     """
     audit, answers = dataset.audit, learned.out_of_fold
     if audit is None or answers is None:
+        return None
+    if not can_judge(answers):
+        lease.hooks.on_message(_too_weak(answers))
         return None
     lease.hooks.on_progress(1.0, "looking for wrong labels")
     try:
@@ -42,6 +47,14 @@ def _told(dataset: Dataset, errors: LabelErrors) -> str:
         return "no slice is likely mislabelled"
     slices = "1 slice is" if errors.count == 1 else f"{errors.count:,} slices are"
     return f"{slices} likely mislabelled; see the audit of {dataset.name}"
+
+
+def _too_weak(answers: OutOfFold) -> str:
+    right, commonest = accuracy(answers)
+    return (
+        "labels were not checked: the models of the cross-validation name too few slices rightly "
+        f"to contradict a label ({right:.3f}, the commonest class alone is {commonest:.3f})"
+    )
 
 
 def _untold(job: TrainingJob, dataset: Dataset, error: Exception) -> str:

@@ -290,7 +290,7 @@ def _outlined(row: Row) -> str:
     areas = [region["area_px"] for region in row["regions"]]
     if not areas:
         return "nothing" if row["segmenter_version"] else ""
-    return f"{len(areas)} of {sum(areas)} px"
+    return f"{len(areas)} region{'' if len(areas) == 1 else 's'}, {sum(areas)} px"
 
 
 def _problem(row: Row) -> str:

@@ -1,5 +1,6 @@
 """``braintumor datasets``: upload, import, list, show, audit, delete."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Labelled scans to train on.")
 
+_NAMED: Final = 5
+"""Files that a message names before it counts the rest."""
 _COLUMNS: Final = (
     Column("name", lambda row: row["name"]),
     Column("created", when),
@@ -63,7 +66,7 @@ def upload(
         if not plan.files:
             raise bad_usage(f"There are no pictures (JPEG, PNG, BMP, TIFF, WebP) in {path}.")
         if plan.left_out:
-            connected.out.note(f"Not sent: {plan.left_out} files that are not pictures.")
+            connected.out.note(f"Not sent, since they are no pictures: {_some(plan.left_out)}.")
         dataset = send(connected, plan, dataset_id, skip_bad=skip_bad)
         show_dataset(connected.out, dataset)
 
@@ -162,6 +165,12 @@ def delete(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = Fal
             connected.out.row({"name": full, "deleted": True})
         else:
             connected.out.line(f"{full} is deleted.")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of them, and how many others there are."""
+    others = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {others} more" if others > 0 else "")
 
 
 def send(connected: Session, plan: "UploadPlan", dataset_id: str, *, skip_bad: bool) -> Any:

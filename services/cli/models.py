@@ -108,7 +108,11 @@ def promote(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Let a model version serve, from the next request on, unless it is worse than what does."""
+    """Let a model version serve, from the next request on.
+
+    It is refused if it is of no use by its own held-out slices, if it is worse than what serves on
+    those that both have in common, or if its files are not what was trained.
+    """
     from braintumor.v1 import models_pb2
 
     if force and not reason.strip():

@@ -40,6 +40,8 @@ def session(address: str, as_json: bool) -> Iterator[Session]:
         except ServerRefused as error:
             explain(out, error.refusal, address)
             raise typer.Exit(exit_status(error.refusal)) from error
+        except BrokenPipeError:  # whoever read the output has enough: Click ends without a word
+            raise
         except OSError as error:  # of files on this side; gRPC's own errors are none of these
             out.problem(f"{error.filename or 'File'}: {error.strerror or error}")
             raise typer.Exit(SOME_REFUSED) from error

@@ -22,10 +22,10 @@ _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class UploadPlan:
-    """The files to send, by their path in the data set, and how many others are left behind."""
+    """The files to send, by their path in the data set, and the paths of those left behind."""
 
     files: Sequence[tuple[str, Path]]
-    left_out: int
+    left_out: Sequence[str] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -35,11 +35,14 @@ class UploadPlan:
 def plan_upload(source: Path) -> UploadPlan:
     """The pictures and the manifest of a folder, or the one archive. Raises ``OSError``."""
     if not source.is_dir():
-        return UploadPlan(files=((source.name, source),), left_out=0)
+        return UploadPlan(files=((source.name, source),))
     everything = list(files_below(source))
     wanted = [path for path in everything if is_picture(path) or _is_manifest(path, source)]
-    files = tuple((path.relative_to(source).as_posix(), path) for path in wanted)
-    return UploadPlan(files=files, left_out=len(everything) - len(wanted))
+    names = {path: path.relative_to(source).as_posix() for path in everything}
+    return UploadPlan(
+        files=tuple((names[path], path) for path in wanted),
+        left_out=tuple(names[path] for path in everything if path not in set(wanted)),
+    )
 
 
 def is_archive(path: Path) -> bool:

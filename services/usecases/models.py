@@ -16,6 +16,7 @@ from services.usecases.promotion_gate import (
     NOTHING_SERVED,
     PASSED_OVER,
     check_export,
+    check_fitness,
     check_scores,
 )
 
@@ -102,11 +103,11 @@ class ModelUseCases:
 
         Empty means the alias by which a version of its task serves; no other task's version may
         have that one. Its files are read and checked first, its export must agree with what was
-        trained, and where it would serve it must not be worse than what does; ``force`` with a
-        reason passes all that over. An alias that points there already stays, and its last move is
-        the answer. Where it will serve, the workers load it before the alias moves. Raises
+        trained, and where it would serve it must be of use and not worse than what does; ``force``
+        with a reason passes all that over. An alias that points there already stays, and its last
+        move is the answer. Where it will serve, the workers load it before the alias moves. Raises
         ``NotFound``, ``WrongTask``, ``ArtefactCorrupt``, ``ExportDiffers``,
-        ``WorseThanProduction``, ``StoreUnavailable``, ``InvalidArgument``.
+        ``NotFitToServe``, ``WorseThanProduction``, ``StoreUnavailable``, ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias), _checked_reason(reason)
         if force and not reason:
@@ -143,6 +144,7 @@ class ModelUseCases:
         """What the gate says. Only aliases that serve requests are guarded."""
         if alias not in SERVING.values() or (serving is not None and serving.id == version.id):
             return ""
+        check_fitness(version)
         if serving is None:
             return NOTHING_SERVED
         return check_scores(self._artefacts, version, serving)

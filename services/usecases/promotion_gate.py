@@ -1,8 +1,9 @@
-"""What speaks against a promotion: a worse model, or a graph that is not the trained model."""
+"""What speaks against a promotion: a useless or a worse model, or a graph that is another."""
 
 from typing import Final
 
-from core.errors import ExportDiffers, WorseThanProduction
+from core.errors import ExportDiffers, NotFitToServe, WorseThanProduction
+from core.fitness import shortcomings
 from core.ports import ArtefactStore
 from core.registry import ModelVersion
 from services.usecases.artefacts import read_manifest
@@ -23,6 +24,13 @@ def check_export(store: ArtefactStore, version: ModelVersion) -> None:
     difference = metrics.get("export_difference")
     if difference is not None and not difference <= MAX_EXPORT_DIFFERENCE:
         raise ExportDiffers(version.name, difference, MAX_EXPORT_DIFFERENCE)
+
+
+def check_fitness(version: ModelVersion) -> None:
+    """Raises ``NotFitToServe`` for a version that is of no use by what it says of itself."""
+    found = shortcomings(version.evaluation)
+    if found:
+        raise NotFitToServe(version.name, "; ".join(found))
 
 
 def check_scores(store: ArtefactStore, candidate: ModelVersion, serving: ModelVersion) -> str:

@@ -576,7 +576,7 @@ def test_regions_are_asked_for_where_the_server_has_a_segmenter(world: World, sl
         region = {"box": [0, 0, 32, 64], "score": 0.9, "area_px": 2048, "area_mm2": None}
         assert row["regions"] == [region]
     assert {request.mask_format for request in world.classifier.requests} == {0}
-    assert "1 of 2048 px" in world.run("classify", scans).stdout
+    assert "1 region, 2048 px" in world.run("classify", scans).stdout
     assert {len(row["regions"]) for row in world.rows("classify", scans, "--no-regions")} == {0}
 
 

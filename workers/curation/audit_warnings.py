@@ -7,9 +7,13 @@ from dataclasses import replace
 from typing import Final
 
 from core.datasets import DatasetAudit, DatasetItem, MaskAudit, ShortcutControl, Split
+from core.labels import LABELS
 
 MAX_CLASS_RATIO: Final = 3.0
 """Largest class over smallest; above this the smaller one needs care."""
+FEWEST_SLICES: Final = 600
+"""A tenth of them is for validation, and a target risk of 5 % takes 59 slices without an error to
+be shown with 95 % certainty."""
 MAX_ABOVE_MAJORITY: Final = 0.10
 """What the shortcut control may be better than naming the commonest class."""
 
@@ -21,12 +25,14 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
         *_label_errors(audit),
         *_one_sided(items),
         *_leaks(audit),
+        *_absent(items),
         *_shortcuts(audit, len(items)),
         *_blanks(audit),
         *_copies(audit),
         *_left_out(audit),
         *_masks(audit),
         *_balance(audit),
+        *_few(items),
         *_groups(items),
     )
     return replace(audit, warnings=found)
@@ -60,6 +66,15 @@ def _one_sided(items: Sequence[DatasetItem]) -> Iterator[str]:
         yield (
             f"The Testing part has no slice of {', '.join(untested)}. Numbers measured on it say "
             "nothing about that."
+        )
+
+
+def _absent(items: Sequence[DatasetItem]) -> Iterator[str]:
+    met = {item.label for item in items}
+    if absent := [str(label) for label in LABELS if label not in met]:
+        yield (
+            f"There is no slice of {' or '.join(absent)}: a model that learns from this data set "
+            "alone never answers that, and is refused promotion."
         )
 
 
@@ -160,6 +175,15 @@ def _balance(audit: DatasetAudit) -> Iterator[str]:
         yield (
             f"The largest class has {audit.class_ratio:.1f} times as many slices as the smallest. "
             "Look at each class's recall, not at accuracy alone."
+        )
+
+
+def _few(items: Sequence[DatasetItem]) -> Iterator[str]:
+    if len(items) < FEWEST_SLICES:
+        yield (
+            f"There are only {_count(len(items), 'slice')}. Under about {FEWEST_SLICES} it cannot "
+            "be shown how often a model's accepted answers are wrong; its report says what was "
+            "done instead."
         )
 
 

@@ -10,6 +10,8 @@ from core.datasets import DatasetItem, LabelErrors, LabelSuspect
 from core.labels import LABELS, TumourLabel
 
 MAX_SUSPECTS: Final = 50
+LEAST_SURE: Final = 0.5
+"""A model that is less sure of another class than this contradicts no label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +55,30 @@ def likely_label_errors(
     return np.asarray(found, np.int64)
 
 
+def accuracy(answers: OutOfFold) -> tuple[float, float]:
+    """The share of slices that were named as they are labelled, and that of the commonest label."""
+    labels = _labels(answers)
+    right = answers.probabilities.argmax(axis=1) == labels
+    return float(right.mean()), float(np.bincount(labels).max() / len(labels))
+
+
+def can_judge(answers: OutOfFold) -> bool:
+    """Whether the models know enough to contradict labels: at least half of what there is to know
+    beyond which class is the commonest."""
+    right, commonest = accuracy(answers)
+    return right >= (1 + commonest) / 2
+
+
 def label_errors(answers: OutOfFold) -> LabelErrors:
     """The part of an audit that tells them. Raises ``ValueError`` for what is no probability."""
-    labels = np.array([LABELS.index(item.label) for item in answers.items], np.int64)
-    found = likely_label_errors(labels, answers.probabilities)
-    named = found[:MAX_SUSPECTS]
-    suspects = (_suspect(answers.items[i], answers.probabilities[i]) for i in named)
-    return LabelErrors(count=len(found), suspects=tuple(suspects))
+    found = likely_label_errors(_labels(answers), answers.probabilities)
+    suspects = [_suspect(answers.items[i], answers.probabilities[i]) for i in found]
+    sure = [suspect for suspect in suspects if suspect.probability >= LEAST_SURE]
+    return LabelErrors(count=len(sure), suspects=tuple(sure[:MAX_SUSPECTS]))
+
+
+def _labels(answers: OutOfFold) -> NDArray[np.int64]:
+    return np.array([LABELS.index(item.label) for item in answers.items], np.int64)
 
 
 def _suspect(item: DatasetItem, probabilities: NDArray[np.float64]) -> LabelSuspect:

@@ -178,3 +178,19 @@ def test_a_pair_in_words() -> None:
     noise = a_pair("a", "b", 0.005)
     assert not noise.second_is_worse
     assert not noise.second_is_better
+
+
+def test_what_is_at_chance_does_not_compete() -> None:
+    versions = [a_version("good", 0.9), a_version("chance", 0.2, latency_ms=1)]
+    found = recommend(versions)
+    assert found.version == "modelVersions/good"
+    assert found.reason == "it is the only one that is fit to serve"
+    others = recommend([*versions, a_version("better", 0.96)])
+    assert others.version == "modelVersions/better"
+
+
+def test_where_all_are_at_chance_the_reason_says_so() -> None:
+    found = recommend([a_version("a", 0.1), a_version("b", 0.2, latency_ms=1)])
+    assert found.version == "modelVersions/b"
+    assert "but it is not fit to serve: it names 0.200" in found.reason
+    assert "not fit to serve" in recommend([a_version("a", 0.1)]).reason

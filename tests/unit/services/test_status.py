@@ -31,6 +31,7 @@ EXPECTED = {
     "IllegalTransition": "FAILED_PRECONDITION",
     "InUse": "FAILED_PRECONDITION",
     "NothingToRollBackTo": "FAILED_PRECONDITION",
+    "NotFitToServe": "FAILED_PRECONDITION",
     "WorseThanProduction": "FAILED_PRECONDITION",
     "ExportDiffers": "FAILED_PRECONDITION",
     "Overloaded": "RESOURCE_EXHAUSTED",

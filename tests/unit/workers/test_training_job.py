@@ -528,6 +528,14 @@ def test_labels_that_nothing_speaks_against_are_told_too(stack: Stack) -> None:
     assert "no slice is likely mislabelled" in stack.messages
 
 
+def test_models_that_know_too_little_do_not_check_labels(stack: Stack) -> None:
+    stack.cross_validate(*(f"{number:03}.png" for number in range(0, 40, 3)))
+
+    assert stack.audit.label_errors is None
+    assert stack.messages[1].startswith("labels were not checked")
+    assert stack.job.state is JobState.SUCCEEDED
+
+
 def test_without_cross_validation_the_audit_stays(stack: Stack) -> None:
     before = stack.dataset
 

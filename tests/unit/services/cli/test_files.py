@@ -117,7 +117,7 @@ def test_an_upload_is_a_header_then_each_file_with_its_hash_and_chunks(tmp_path:
     touch(tmp_path / "manifest.csv", b"path,label\n")
     touch(tmp_path / "README.txt")
     plan = plan_upload(tmp_path)
-    assert plan.left_out == 1
+    assert plan.left_out == ("README.txt",)
     header = datasets_pb2.UploadHeader(dataset_id="d", request_id=str(uuid4()))
     sent: list[int] = []
     first, *parts = upload_messages(plan, header, sent.append)

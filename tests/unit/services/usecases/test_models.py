@@ -7,6 +7,7 @@ from core.errors import (
     ExportDiffers,
     FailedPrecondition,
     InvalidArgument,
+    NotFitToServe,
     NotFound,
     NothingToRollBackTo,
     StoreUnavailable,
@@ -338,6 +339,22 @@ def test_damage_to_what_serves_does_not_keep_a_sound_version_out(world: World) -
         world.artefacts.put(key, b"damaged")
     world.add("new", held_out(wrong_every=2))
     assert "not compared" in world.promoted("new").note
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_version_that_knows_nothing_is_refused_whatever_serves(
+    world: World, serves: bool
+) -> None:
+    if serves:
+        world.promote("a")
+    world.add("chance", held_out(first=5000), evaluation=an_evaluation(accuracy=0.25))
+    with pytest.raises(NotFitToServe, match=r"naming the commonest class would 0\.250") as caught:
+        world.promote("chance")
+    assert caught.value.candidate == "modelVersions/chance"
+    assert world.serving() == ("a" if serves else None)
+    world.promote("chance", alias="candidate")
+    world.promote("chance", force=True, reason="to see what it says")
+    assert world.serving() == "chance"
 
 
 def test_only_production_is_guarded(world: World) -> None:

@@ -10,6 +10,7 @@ from tests.fakes.records import an_item
 from workers.curation.label_errors import (
     MAX_SUSPECTS,
     OutOfFold,
+    can_judge,
     label_errors,
     likely_label_errors,
 )
@@ -108,3 +109,16 @@ def test_only_so_many_are_named() -> None:
     labels[:120] = (labels[:120] + 1) % 4
     found = label_errors(answers(labels, predictions(truth, range(120))))
     assert (found.count, len(found.suspects)) == (120, MAX_SUSPECTS)
+
+
+def test_who_is_not_sure_contradicts_nobody() -> None:
+    unsure = 0.3 * predictions(TRUTH, WRONG) + 0.7 / 4
+    assert sorted(likely_label_errors(mislabelled(), unsure)) == WRONG
+    assert label_errors(answers(mislabelled(), unsure)).count == 0
+
+
+def test_models_at_chance_do_not_judge_labels() -> None:
+    assert can_judge(answers(mislabelled(), predictions(TRUTH)))
+    assert not can_judge(answers((TRUTH + 1) % 4, predictions(TRUTH)))
+    half = np.where(np.arange(200) % 2 == 0, TRUTH, (TRUTH + 1) % 4)
+    assert not can_judge(answers(half, predictions(TRUTH)))

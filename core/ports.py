@@ -172,6 +172,10 @@ class ModelRepository(Protocol):
         """Every move, newest first."""
         ...
 
+    def alias_moves(self, alias: str, page: PageRequest) -> Page[AliasMove]:
+        """The same by pages (cursor: sequence)."""
+        ...
+
 
 class AuditLog(Protocol):
     """Predictions in their hash chain.

@@ -342,6 +342,13 @@ class SqlModels:
     def alias_history(self, alias: str) -> tuple[AliasMove, ...]:
         return self._moves(alias)
 
+    def alias_moves(self, alias: str, page: PageRequest) -> Page[AliasMove]:
+        before = None if page.after is None else int(page.after[0])
+        moves = self._moves(alias, limit=page.size + 1, before=before)
+        shown = moves[: page.size]
+        cursor = (shown[-1].sequence,) if len(moves) > page.size else None
+        return Page(items=shown, next=cursor)
+
     def _point(self, alias: str, version_id: str) -> None:
         """Also locks the alias, even one that is new: a move at the same time waits its turn."""
         values = {"alias": alias, "model_version": version_id}
@@ -352,13 +359,14 @@ class SqlModels:
             )
         )
 
-    def _moves(self, alias: str, limit: int | None = None) -> tuple[AliasMove, ...]:
-        rows = self._session.scalars(
-            select(AliasMoveRow)
-            .where(AliasMoveRow.alias == alias)
-            .order_by(AliasMoveRow.sequence.desc())
-            .limit(limit)
-        )
+    def _moves(
+        self, alias: str, *, limit: int | None = None, before: int | None = None
+    ) -> tuple[AliasMove, ...]:
+        """Newest first; ``before`` is the sequence that all of them are below."""
+        query = select(AliasMoveRow).where(AliasMoveRow.alias == alias)
+        if before is not None:
+            query = query.where(AliasMoveRow.sequence < before)
+        rows = self._session.scalars(query.order_by(AliasMoveRow.sequence.desc()).limit(limit))
         return tuple(mappers.move_from_row(row) for row in rows)
 
     def _aliases_of(self, version_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

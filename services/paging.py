@@ -14,6 +14,9 @@ BY_TIME: Final[tuple[type, ...]] = (int, str)
 BY_TIME_AND_SEQUENCE: Final[tuple[type, ...]] = (int, int)
 """Cursor of the audit log: microseconds and place."""
 
+BY_SEQUENCE: Final[tuple[type, ...]] = (int,)
+"""Cursor of an alias's history."""
+
 _LONGEST: Final = 1024
 _CHECK_BYTES: Final = 12
 _LARGEST: Final = 2**63 - 1

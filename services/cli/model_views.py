@@ -21,6 +21,14 @@ COLUMNS: Final = (
     Column("aliases", lambda row: ", ".join(row["aliases"]), style=lambda _: "bold"),
 )
 """Of a list of versions."""
+MOVES: Final = (
+    Column("when", when),
+    Column("who", lambda row: row["caller"]),
+    Column("from", lambda row: row["from_version"] or ""),
+    Column("to", lambda row: row["to_version"]),
+    Column("why", lambda row: row["reason"]),
+)
+"""Of an alias's history."""
 
 
 def show_comparison(out: Output, fields: Row) -> None:

@@ -1,11 +1,11 @@
-"""``braintumor models``: list, show, compare, promote, rollback, report, card."""
+"""``braintumor models``: list, show, compare, promote, rollback, history, report, card."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.model_views import COLUMNS, show_comparison, show_version
+from services.cli.model_views import COLUMNS, MOVES, show_comparison, show_version
 from services.cli.options import (
     DEFAULT_ADDRESS,
     DEFAULT_LIMIT,
@@ -140,6 +140,33 @@ def rollback(
     with session(address, as_json) as connected:
         client = connected.client
         _moved(connected.out, client.call(client.models.RollbackModelAlias, request).move)
+
+
+@app.command("history")
+def history(
+    alias: Alias = "",
+    limit: Limit = DEFAULT_LIMIT,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """List who pointed an alias where, when and why, newest first."""
+    from braintumor.v1 import models_pb2
+
+    from services.cli.paging import listed
+    from services.cli.rows import row
+
+    with session(address, as_json) as connected:
+        client = connected.client
+
+        def fetch(size: int, token: str) -> tuple[Any, str]:
+            request = models_pb2.ListAliasMovesRequest(
+                alias=alias, page_size=size, page_token=token
+            )
+            page = client.call(client.models.ListAliasMoves, request)
+            return page.alias_moves, page.next_page_token
+
+        rows = [row(move) for move in listed(fetch, limit)]
+        connected.out.results(rows, MOVES, empty="Nothing was promoted yet.")
 
 
 @app.command("report")

@@ -11,7 +11,7 @@ from core.registry import ReportFormat
 from services import converters
 from services.call import current_call
 from services.long_work import LongWork
-from services.paging import next_page_token, page_request
+from services.paging import BY_SEQUENCE, next_page_token, page_request
 from services.resource_names import MODEL_VERSIONS, parse_name
 from services.usecases.models import ModelUseCases
 
@@ -19,6 +19,8 @@ CONTENT_TYPES: Final = {
     ReportFormat.HTML: "text/html; charset=utf-8",
     ReportFormat.MARKDOWN: "text/markdown; charset=utf-8",
 }
+
+_ALIAS_MOVES: Final = "aliasMoves"
 
 
 class ModelsServicer(models_pb2_grpc.ModelsServicer):
@@ -74,6 +76,20 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
             self._use_cases.roll_back, request.alias, reason=request.reason, caller=caller
         )
         return models_pb2.RollbackModelAliasResponse(move=converters.alias_move_message(move))
+
+    async def ListAliasMoves(
+        self, request: models_pb2.ListAliasMovesRequest, context: Any
+    ) -> models_pb2.ListAliasMovesResponse:
+        query = (_ALIAS_MOVES, request.alias)
+        page = await asyncio.to_thread(
+            self._use_cases.alias_moves,
+            request.alias,
+            page_request(request.page_size, request.page_token, *query, cursor=BY_SEQUENCE),
+        )
+        return models_pb2.ListAliasMovesResponse(
+            alias_moves=map(converters.alias_move_message, page.items),
+            next_page_token=next_page_token(page.next, *query),
+        )
 
     async def GetEvaluationReport(
         self, request: models_pb2.GetEvaluationReportRequest, context: Any

@@ -164,6 +164,12 @@ class ModelUseCases:
             uow.models.lock_alias(alias)  # before its history is read: two would undo the same
             return self._move(uow, alias, _version_before(uow, alias), caller, _rollback(reason))
 
+    def alias_moves(self, alias: str, page: PageRequest) -> Page[AliasMove]:
+        """The history of an alias (empty: production), newest first. Raises ``InvalidArgument``."""
+        alias = _checked_alias(alias) or PRODUCTION
+        with self._uow_factory() as uow:
+            return uow.models.alias_moves(alias, page)
+
     def report(self, version_id: str, wanted: ReportFormat = ReportFormat.HTML) -> bytes:
         """The evaluation report, a page of HTML, or the model card in Markdown; UTF-8.
 

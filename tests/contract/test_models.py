@@ -126,6 +126,20 @@ def test_an_alias_moves_and_remembers(store: UnitOfWorkFactory) -> None:
         assert uow.models.get("m1").aliases == ()
 
 
+def test_a_history_is_read_by_pages(store: UnitOfWorkFactory) -> None:
+    put(store, "m1")
+    with store(write=True) as uow:
+        moves = [uow.models.move_alias("production", "m1", NOW, "ann", str(i)) for i in range(5)]
+        uow.models.move_alias("candidate", "m1", NOW, "ann", "")
+        uow.commit()
+    with store() as uow:
+        first = uow.models.alias_moves("production", PageRequest(size=3))
+        assert first.items == tuple(reversed(moves[2:]))
+        last = uow.models.alias_moves("production", PageRequest(size=2, after=first.next))
+        assert (last.items, last.next) == ((moves[1], moves[0]), None)
+        assert uow.models.alias_moves("nowhere", PageRequest(size=2)).items == ()
+
+
 def test_aliases_have_histories_of_their_own(store: UnitOfWorkFactory) -> None:
     put(store, "m1")
     with store(write=True) as uow:

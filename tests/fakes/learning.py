@@ -65,6 +65,7 @@ def use_halving_network(monkeypatch: pytest.MonkeyPatch) -> None:
         weights_file="halving.weights.h5",
         block=r"(conv\d)",
         midway="conv3",
+        skips=("conv4", "conv3", "conv2", "conv1"),
         fine="conv4",
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)
@@ -78,6 +79,7 @@ def use_tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
         weights_file="tiny.weights.h5",
         block=r"(conv)\b",
         midway="conv",
+        skips=("conv",) * 4,
         smallest=SIZE,
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)

@@ -319,6 +319,15 @@ class FakeModels:
     def alias_history(self, alias: str) -> tuple[AliasMove, ...]:
         return tuple(move for move in reversed(self._state.moves) if move.alias == alias)
 
+    def alias_moves(self, alias: str, page: PageRequest) -> Page[AliasMove]:
+        moves = [
+            move
+            for move in self.alias_history(alias)
+            if page.after is None or move.sequence < int(page.after[0])
+        ]
+        shown = tuple(moves[: page.size])
+        return Page(items=shown, next=(shown[-1].sequence,) if len(moves) > page.size else None)
+
     def _with_aliases(self, version: ModelVersion) -> ModelVersion:
         names = sorted(a for a, v in self._state.aliases.items() if v == version.id)
         return ModelVersion(**{**vars(version), "aliases": tuple(names)})

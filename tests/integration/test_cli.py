@@ -375,6 +375,16 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         )
         return models_pb2.RollbackModelAliasResponse(move=move)
 
+    def ListAliasMoves(self, request: Any, context: Any) -> Any:
+        move = models_pb2.AliasMove(
+            alias=request.alias or "production",
+            create_time=NOW,
+            caller="ann",
+            to_version="modelVersions/m2",
+            reason="better on coronal slices",
+        )
+        return models_pb2.ListAliasMovesResponse(alias_moves=[move])
+
     def GetEvaluationReport(self, request: Any, context: Any) -> Any:
         kind, page = "text/html", "<!doctype html><p>report</p>"
         if request.format == models_pb2.REPORT_FORMAT_MARKDOWN:
@@ -869,6 +879,14 @@ def test_promotion_and_rollback(world: World) -> None:
     assert done.stdout == "production is now modelVersions/m2.\nNothing served before.\n"
     done = world.run("models", "rollback")
     assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
+
+
+def test_the_history_of_an_alias_tells_who_and_why(world: World) -> None:
+    (move,) = world.rows("models", "history", "--alias", "trial")
+    assert (move["alias"], move["from_version"]) == ("trial", None)
+    shown = world.run("models", "history").stdout
+    assert "ann" in shown
+    assert "better on coronal slices" in shown
 
 
 def test_an_audit_is_shown_in_lines_and_whole_as_json(world: World) -> None:

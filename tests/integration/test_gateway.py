@@ -855,6 +855,22 @@ async def test_promotion_serves_the_next_request_and_rollback_takes_it_back(
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "NOTHING_TO_ROLL_BACK_TO")
 
 
+async def test_the_history_of_an_alias_is_listed_by_pages(gateway: Gateway) -> None:
+    for version in ("m1", "m2", "m3"):
+        await gateway.promote(version)
+    request = models_pb2.ListAliasMovesRequest(page_size=2)
+    page = await gateway.models.ListAliasMoves(request)
+    found = [(move.from_version, move.to_version) for move in page.alias_moves]
+    m1, m2, m3 = (f"modelVersions/{version}" for version in ("m1", "m2", "m3"))
+    assert found == [(m2, m3), (m1, m2)]
+    request.page_token = page.next_page_token
+    last = await gateway.models.ListAliasMoves(request)
+    assert [(move.from_version, move.to_version) for move in last.alias_moves] == [("", m1)]
+    assert last.next_page_token == ""
+    request.alias = "candidate"
+    assert (await refused(gateway.models.ListAliasMoves(request))).code == "INVALID_ARGUMENT"
+
+
 async def test_a_version_whose_files_were_changed_is_not_promoted(gateway: Gateway) -> None:
     gateway.add_version("m1")
     with gateway.store() as uow:

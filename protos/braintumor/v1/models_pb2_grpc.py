@@ -60,6 +60,11 @@ class ModelsStub:
                 request_serializer=braintumor_dot_v1_dot_models__pb2.RollbackModelAliasRequest.SerializeToString,
                 response_deserializer=braintumor_dot_v1_dot_models__pb2.RollbackModelAliasResponse.FromString,
                 _registered_method=True)
+        self.ListAliasMoves = channel.unary_unary(
+                '/braintumor.v1.Models/ListAliasMoves',
+                request_serializer=braintumor_dot_v1_dot_models__pb2.ListAliasMovesRequest.SerializeToString,
+                response_deserializer=braintumor_dot_v1_dot_models__pb2.ListAliasMovesResponse.FromString,
+                _registered_method=True)
         self.GetEvaluationReport = channel.unary_unary(
                 '/braintumor.v1.Models/GetEvaluationReport',
                 request_serializer=braintumor_dot_v1_dot_models__pb2.GetEvaluationReportRequest.SerializeToString,
@@ -95,8 +100,9 @@ class ModelsServicer:
 
     def PromoteModelVersion(self, request, context):
         """Points an alias at a version. The next classification uses it.
-        FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
-        EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+        FAILED_PRECONDITION: NOT_FIT_TO_SERVE, it is of no use by its own held-out slices (it knows no
+        more than which class is the commonest, has never met one of the classes, or accepts no answer);
+        WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise; EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
         changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
         passes over: "production" is for a classifier, "segmentation" for a segmenter.
         """
@@ -107,6 +113,13 @@ class ModelsServicer:
     def RollbackModelAlias(self, request, context):
         """Points an alias back at the version it had before.
         FAILED_PRECONDITION: there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAliasMoves(self, request, context):
+        """Lists the moves of an alias, newest first: who pointed it where, when and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +160,11 @@ def add_ModelsServicer_to_server(servicer, server):
                     servicer.RollbackModelAlias,
                     request_deserializer=braintumor_dot_v1_dot_models__pb2.RollbackModelAliasRequest.FromString,
                     response_serializer=braintumor_dot_v1_dot_models__pb2.RollbackModelAliasResponse.SerializeToString,
+            ),
+            'ListAliasMoves': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliasMoves,
+                    request_deserializer=braintumor_dot_v1_dot_models__pb2.ListAliasMovesRequest.FromString,
+                    response_serializer=braintumor_dot_v1_dot_models__pb2.ListAliasMovesResponse.SerializeToString,
             ),
             'GetEvaluationReport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEvaluationReport,
@@ -290,6 +308,33 @@ class Models:
             '/braintumor.v1.Models/RollbackModelAlias',
             braintumor_dot_v1_dot_models__pb2.RollbackModelAliasRequest.SerializeToString,
             braintumor_dot_v1_dot_models__pb2.RollbackModelAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliasMoves(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/braintumor.v1.Models/ListAliasMoves',
+            braintumor_dot_v1_dot_models__pb2.ListAliasMovesRequest.SerializeToString,
+            braintumor_dot_v1_dot_models__pb2.ListAliasMovesResponse.FromString,
             options,
             channel_credentials,
             insecure,

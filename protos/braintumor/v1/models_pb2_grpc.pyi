@@ -43,8 +43,9 @@ class ModelsStub:
     """
     PromoteModelVersion: _grpc.UnaryUnaryMultiCallable[_models_pb2.PromoteModelVersionRequest, _models_pb2.PromoteModelVersionResponse]
     """Points an alias at a version. The next classification uses it.
-    FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
-    EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+    FAILED_PRECONDITION: NOT_FIT_TO_SERVE, it is of no use by its own held-out slices (it knows no
+    more than which class is the commonest, has never met one of the classes, or accepts no answer);
+    WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise; EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
     changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
     passes over: "production" is for a classifier, "segmentation" for a segmenter.
     """
@@ -52,6 +53,8 @@ class ModelsStub:
     """Points an alias back at the version it had before.
     FAILED_PRECONDITION: there is none.
     """
+    ListAliasMoves: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListAliasMovesRequest, _models_pb2.ListAliasMovesResponse]
+    """Lists the moves of an alias, newest first: who pointed it where, when and why."""
     GetEvaluationReport: _grpc.UnaryUnaryMultiCallable[_models_pb2.GetEvaluationReportRequest, _models_pb2.GetEvaluationReportResponse]
     """Gets the evaluation of a version as a page to read, or its model card.
     FAILED_PRECONDITION: it was made before there were model cards.
@@ -72,8 +75,9 @@ class ModelsAsyncStub(ModelsStub):
     """
     PromoteModelVersion: _aio.UnaryUnaryMultiCallable[_models_pb2.PromoteModelVersionRequest, _models_pb2.PromoteModelVersionResponse]  # type: ignore[assignment]
     """Points an alias at a version. The next classification uses it.
-    FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
-    EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+    FAILED_PRECONDITION: NOT_FIT_TO_SERVE, it is of no use by its own held-out slices (it knows no
+    more than which class is the commonest, has never met one of the classes, or accepts no answer);
+    WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise; EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
     changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
     passes over: "production" is for a classifier, "segmentation" for a segmenter.
     """
@@ -81,6 +85,8 @@ class ModelsAsyncStub(ModelsStub):
     """Points an alias back at the version it had before.
     FAILED_PRECONDITION: there is none.
     """
+    ListAliasMoves: _aio.UnaryUnaryMultiCallable[_models_pb2.ListAliasMovesRequest, _models_pb2.ListAliasMovesResponse]  # type: ignore[assignment]
+    """Lists the moves of an alias, newest first: who pointed it where, when and why."""
     GetEvaluationReport: _aio.UnaryUnaryMultiCallable[_models_pb2.GetEvaluationReportRequest, _models_pb2.GetEvaluationReportResponse]  # type: ignore[assignment]
     """Gets the evaluation of a version as a page to read, or its model card.
     FAILED_PRECONDITION: it was made before there were model cards.
@@ -122,8 +128,9 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.PromoteModelVersionResponse, _abc.Awaitable[_models_pb2.PromoteModelVersionResponse]]:
         """Points an alias at a version. The next classification uses it.
-        FAILED_PRECONDITION: WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise;
-        EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
+        FAILED_PRECONDITION: NOT_FIT_TO_SERVE, it is of no use by its own held-out slices (it knows no
+        more than which class is the commonest, has never met one of the classes, or accepts no answer);
+        WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise; EXPORT_DIFFERS, its exported graph is not the model that was trained. DATA_LOSS: its files were
         changed. force with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing
         passes over: "production" is for a classifier, "segmentation" for a segmenter.
         """
@@ -137,6 +144,14 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         """Points an alias back at the version it had before.
         FAILED_PRECONDITION: there is none.
         """
+
+    @_abc_1.abstractmethod
+    def ListAliasMoves(
+        self,
+        request: _models_pb2.ListAliasMovesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_models_pb2.ListAliasMovesResponse, _abc.Awaitable[_models_pb2.ListAliasMovesResponse]]:
+        """Lists the moves of an alias, newest first: who pointed it where, when and why."""
 
     @_abc_1.abstractmethod
     def GetEvaluationReport(

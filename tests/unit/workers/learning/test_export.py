@@ -85,6 +85,7 @@ def test_a_normalisation_with_constants_is_no_further_input(
         weights_file="",
         block="-",
         midway="end",
+        skips=("end",) * 4,
         smallest=SIZE,
     )
     monkeypatch.setitem(BACKBONES, Backbone.EFFICIENTNET_B0, spec)

@@ -81,7 +81,7 @@ class Settings:
     """How long work in flight may take to end after SIGTERM."""
     training_heartbeat_seconds: float = 2.0
     """How often a running training job writes its heartbeat and looks for a cancel."""
-    training_stale_seconds: float = 30.0
+    training_stale_seconds: float = 60.0
     """A running job without a heartbeat for this long has lost its worker."""
     training_max_attempts: int = 3
     """How often a job may start and get no further before a lost worker fails it."""

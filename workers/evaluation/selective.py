@@ -80,7 +80,8 @@ def choose_threshold(
     fewest = fewest_slices(target_risk, certainty)
     if fewest > count:
         cautious = _above_every_error(confidence, wrong)
-        note = _too_few(count, fewest, target_risk, cautious)
+        clean = int((confidence >= cautious).sum())
+        note = _too_few(count, fewest, target_risk, cautious, clean)
         return Abstention(abstain_below=cautious, note=note)
     if needed > count:
         return _unshown(confidence, wrong, 1.0, target_risk, certainty)
@@ -208,11 +209,12 @@ def _above_every_error(confidence: Floats, wrong: NDArray[np.bool_]) -> float:
     return max(CAUTIOUS, math.nextafter(surest_error, 2.0))
 
 
-def _too_few(count: int, needed: int, risk: float, threshold: float) -> str:
+def _too_few(count: int, needed: int, risk: float, threshold: float, clean: int) -> str:
+    seen = f"{clean} were, and none of these was wrong" if clean else "none was"
     return (
         f"{count} validation slices are too few to show that at most {risk:.1%} of the accepted "
         f"answers are wrong: at least {needed} are needed. Answers that are at least "
-        f"{threshold:.1%} sure are accepted, since none of these was wrong; more is not known."
+        f"{threshold:.1%} sure are accepted: {seen}; more is not known."
     )
 
 

@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,6 +11,8 @@ from core.errors import (
     BrainTumorError,
     DatasetRefused,
     FieldViolation,
+    ImageProblem,
+    ImageRefused,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -93,6 +97,21 @@ def test_every_error_has_its_status_and_its_details(kind: type[BrainTumorError])
     assert all(bad_request.field_violations for bad_request in bad_requests)
     may_retry = code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert bool(details(status, error_details_pb2.RetryInfo)) == may_retry
+
+
+def reasons_in_the_page() -> set[tuple[str, str]]:
+    """Status and reason, from the table of docs/errors.md."""
+    page = (Path(__file__).parents[3] / "docs" / "errors.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (`[^|]+`) \|", page, re.MULTILINE)
+    return {(status, reason) for status, cell in rows for reason in re.findall(r"`(\w+)`", cell)}
+
+
+def test_the_page_of_errors_names_every_reason() -> None:
+    found = {(status_of(error).name, error.reason) for error in map(sample, all_errors())}
+    found |= {("INVALID_ARGUMENT", ImageRefused(p, "").reason) for p in ImageProblem}
+    names = ("datasets/d", "trainingJobs/j", "modelVersions/m", "predictions/p", "modelAliases/a")
+    found |= {("NOT_FOUND", NotFound(name).reason) for name in (*names, "other")}
+    assert reasons_in_the_page() == found
 
 
 def test_overload_says_when_to_come_back() -> None:

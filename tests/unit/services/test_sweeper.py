@@ -207,7 +207,9 @@ def test_a_job_that_lost_its_worker_waits_for_another(world: World) -> None:
     waiting = world.job(job)
     assert (waiting.state, waiting.worker, waiting.heartbeat_time) == (JobState.QUEUED, None, None)
     assert waiting.attempt == 1
-    assert world.messages(job) == ["its worker was lost; waiting for another, which resumes it"]
+    assert world.messages(job) == [
+        "its worker gave no more sign of life; waiting for another, which resumes it"
+    ]
     assert world.has_checkpoints(job)
 
 
@@ -240,7 +242,7 @@ def test_a_job_that_is_being_cancelled_needs_no_worker_to_end(world: World, atte
     job = world.lose(state=JobState.CANCELLING, futile_attempts=attempt)
     world.sweeper.sweep()
     assert world.job(job).state is JobState.CANCELLED
-    assert world.messages(job) == ["cancelled; its worker was lost"]
+    assert world.messages(job) == ["cancelled; its worker gave no more sign of life"]
     assert not world.has_checkpoints(job)
 
 

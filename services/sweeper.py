@@ -25,6 +25,9 @@ TIDY_EVERY: Final = timedelta(hours=1)
 _JOBS: Final = "jobs"
 
 
+_SILENT: Final = "its worker gave no more sign of life"
+
+
 @dataclass(frozen=True)
 class _Heartbeat:
     """A job's heartbeat, and when this value of it was seen first."""
@@ -136,17 +139,12 @@ class Sweeper:
     def _after_loss(self, job: TrainingJob, now: datetime) -> tuple[TrainingJob, str]:
         """Where a job goes whose worker was lost, and what its history says."""
         if job.state is JobState.CANCELLING:
-            return job.moved_to(
-                JobState.CANCELLED, now
-            ), "cancelled; its worker gave no more sign of life"
+            return job.moved_to(JobState.CANCELLED, now), f"cancelled; {_SILENT}"
         if job.futile_attempts < self._max_attempts:
             waiting = job.moved_to(
                 JobState.QUEUED, now, worker=None, heartbeat_time=None, enqueue_time=None
             )
-            return (
-                waiting,
-                "its worker gave no more sign of life; waiting for another, which resumes it",
-            )
+            return waiting, f"{_SILENT}; waiting for another, which resumes it"
         message = (
             f"Its worker was lost, and {job.futile_attempts} attempts in a row got no further. "
             "Look into the training worker's log: most often memory ran out; then lower batch_size "

@@ -21,6 +21,7 @@ from services.cli.options import resource
 from services.cli.output import Column, Row
 from services.cli.paging import listed
 from services.cli.refusals import Refusal, ServerRefused
+from services.cli.region_words import in_words
 from services.cli.rows import answer_row, refused_row
 from services.cli.session import ALL_ANSWERED, SOME_REFUSED, UNREACHABLE, Session
 
@@ -267,7 +268,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("decision", _decision, style=_decision_style),
     ]
     if any(row["segmenter_version"] for row in rows):
-        columns.append(Column("outlined", _outlined, right=True))
+        columns.append(Column("outlined", in_words, right=True))
     if any(row["error"] for row in rows):
         columns.append(Column("problem", _problem, style=lambda _: "red"))
     return columns
@@ -284,13 +285,6 @@ def _decision(row: Row) -> str:
 
 def _decision_style(row: Row) -> str:
     return _STYLES.get(row["decision"] or "", "")
-
-
-def _outlined(row: Row) -> str:
-    areas = [region["area_px"] for region in row["regions"]]
-    if not areas:
-        return "nothing" if row["segmenter_version"] else ""
-    return f"{len(areas)} region{'' if len(areas) == 1 else 's'}, {sum(areas)} px"
 
 
 def _problem(row: Row) -> str:

@@ -234,7 +234,15 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("digest", row["digest"]),
     ]
     left_out = [("left out", f"{r['path']}: {r['problem']}") for r in row["rejected_files"]]
-    return facts + left_out + audit_facts(row["audit"])
+    return facts + left_out + audit_facts(row["audit"]) + _page_of(row)
+
+
+def _page_of(row: Row) -> list[tuple[str, str]]:
+    """Where to look at what the warnings are about."""
+    if not row["audit"] or not row["audit"]["warnings"]:
+        return []
+    short = row["name"].removeprefix("datasets/")
+    return [("pictures of these", f"braintumor datasets audit {short} --output page.html")]
 
 
 def counted(counts: dict[str, int]) -> str:

@@ -8,6 +8,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from services.cli.outlines import with_regions
 from services.cli.output import Row
+from services.cli.region_words import in_words
 
 # Orange, sky blue and white of Okabe and Ito's palette stay apart for every kind of colour vision.
 _HEAT: Final = (230, 159, 0)
@@ -125,15 +126,8 @@ def _title(row: Row, width: int) -> Image.Image:
 
 def _found(row: Row) -> tuple[str, ...]:
     """A line about the regions, if a segmenter looked for some."""
-    regions = row.get("regions") or ()
-    if not regions:
-        return ("nothing outlined",) if row.get("segmenter_version") else ()
-    area = f"{sum(region['area_px'] for region in regions)} px"
-    millimetres = [region["area_mm2"] for region in regions]
-    if None not in millimetres:
-        area += f" ({sum(millimetres):.0f} mm2)"
-    many = f"{len(regions)} regions" if len(regions) > 1 else "1 region"
-    return (f"{many}, {area}",)
+    found = in_words(row)
+    return (found.replace("nothing", "nothing outlined"),) if found else ()
 
 
 def _fitting(texts: tuple[str, ...], width: int, size: int) -> ImageFont.FreeTypeFont:

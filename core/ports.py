@@ -306,8 +306,11 @@ class PredictionCache(Protocol):
 class AuditWriter(Protocol):
     """Commits audit entries; entries that arrive together share a transaction."""
 
-    async def record(self, entry: AuditEntry) -> AuditRecord:
-        """Returns once the entry is durable. Raises ``StoreUnavailable``."""
+    async def record(self, entry: AuditEntry, *, at_once: bool = True) -> AuditRecord:
+        """Returns once the entry is durable. Raises ``StoreUnavailable``.
+
+        One that is not wanted ``at_once`` may wait a moment for others to share a transaction with.
+        """
         ...
 
 

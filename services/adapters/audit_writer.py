@@ -10,6 +10,8 @@ from core.ports import UnitOfWorkFactory
 from core.prediction import AuditEntry, AuditRecord
 
 MAX_ROWS_PER_COMMIT: Final = 256
+PATIENCE_SECONDS: Final = 0.025
+"""How long an entry that is not wanted at once waits for others."""
 
 _Waiting = tuple[AuditEntry, "asyncio.Future[AuditRecord]"]
 
@@ -18,7 +20,8 @@ class GroupCommitAuditWriter:
     """Writes audit entries on one thread; those that arrive during a commit share the next.
 
     So a batch that a worker answers is one transaction, and under load the number of commits
-    per second stays what the disk can do.
+    per second stays what the disk can do. Refusals of an overloaded gateway come one by one: each
+    with a transaction of its own would take the time of the answers that are still given.
     """
 
     def __init__(self, uow_factory: UnitOfWorkFactory) -> None:
@@ -26,29 +29,48 @@ class GroupCommitAuditWriter:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._pressing = False
+        self._alarm: asyncio.TimerHandle | None = None
 
-    async def record(self, entry: AuditEntry) -> AuditRecord:
+    async def record(self, entry: AuditEntry, *, at_once: bool = True) -> AuditRecord:
         """Returns once the entry is durable.
 
-        The entry is written even if the caller stops waiting. Raises ``StoreUnavailable``.
+        One that is not wanted ``at_once`` waits for the next transaction, for
+        ``PATIENCE_SECONDS`` at most. The entry is written even if the caller stops waiting. Raises
+        ``StoreUnavailable``.
         """
-        future: asyncio.Future[AuditRecord] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[AuditRecord] = loop.create_future()
         self._waiting.append((entry, future))
+        if at_once:
+            self._press()
+        elif self._alarm is None:
+            self._alarm = loop.call_later(PATIENCE_SECONDS, self._press)
+        return await future
+
+    def _press(self) -> None:
+        """Have everything that waits written now."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._pressing = True
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
-        return await future
 
     async def close(self) -> None:
         """Write what still waits, then stop."""
+        if self._waiting:
+            self._press()
         if self._writer is not None:
             await self._writer
         self._thread.shutdown()
 
     async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
+        while self._waiting and self._pressing:
             count = min(len(self._waiting), MAX_ROWS_PER_COMMIT)
             group = [self._waiting.popleft() for _ in range(count)]
+            self._pressing = bool(self._waiting)  # who has not found room waits no second time
             try:
                 entries = [entry for entry, _ in group]
                 records = await loop.run_in_executor(self._thread, self._commit, entries)

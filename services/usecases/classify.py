@@ -172,7 +172,9 @@ class ClassifyUseCase:
         except BrainTumorError as error:
             attempt.drop_image(error)
             if not attempt.recorded:
-                await self._record(attempt, **_failure(error))
+                # Many of these are to come: their rows go together.
+                at_once = not isinstance(error, Overloaded)
+                await self._record(attempt, at_once=at_once, **_failure(error))
             raise
         except asyncio.CancelledError:
             self._record_afterwards(attempt)
@@ -325,10 +327,12 @@ class ClassifyUseCase:
             mask_format=question.mask_format,
         )
 
-    async def _record(self, attempt: _Attempt, **ending: object) -> AuditRecord:
+    async def _record(
+        self, attempt: _Attempt, *, at_once: bool = True, **ending: object
+    ) -> AuditRecord:
         # Set before the wait: a caller that goes away meanwhile leaves the row to be written.
         attempt.recorded = True
-        return await self._audit.record(attempt.finished(**ending))
+        return await self._audit.record(attempt.finished(**ending), at_once=at_once)
 
     def _record_afterwards(self, attempt: _Attempt) -> None:
         if not attempt.recorded:

@@ -68,8 +68,10 @@ class FakeAuditWriter:
     def __init__(self, uow_factory: FakeUnitOfWorkFactory) -> None:
         self._uow_factory = uow_factory
         self.error: BrainTumorError | None = None
+        self.patient = 0
 
-    async def record(self, entry: AuditEntry) -> AuditRecord:
+    async def record(self, entry: AuditEntry, *, at_once: bool = True) -> AuditRecord:
+        self.patient += not at_once
         if self.error is not None:
             raise self.error
         with self._uow_factory(write=True) as uow:

@@ -163,6 +163,55 @@ async def test_an_answer_that_was_given_before_is_given_again(
     assert store.written == [first.id]
 
 
+async def test_what_is_not_wanted_at_once_waits_for_others(
+    writer: GroupCommitAuditWriter, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 60)
+    patient = [asyncio.create_task(writer.record(an_entry(), at_once=False)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert store.begun == 0
+    records = await asyncio.gather(*patient, writer.record(an_entry()))
+    assert store.begun == 1
+    assert [record.sequence for record in records] == [1, 2, 3, 4]
+
+
+async def test_what_is_not_wanted_at_once_waits_no_longer_than_a_moment(
+    writer: GroupCommitAuditWriter, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 0.001)
+    async with asyncio.timeout(10):
+        for sequence in (1, 2):
+            assert (await writer.record(an_entry(), at_once=False)).sequence == sequence
+    assert store.begun == 2
+
+
+async def test_what_comes_during_a_commit_and_is_not_wanted_at_once_still_waits(
+    writer: GroupCommitAuditWriter, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 60)
+    first = await start(writer, store, an_entry())
+    patient = asyncio.create_task(writer.record(an_entry(), at_once=False))
+    await asyncio.sleep(0)
+    store.gate.set()
+    await first
+    await asyncio.sleep(0.01)
+    assert store.begun == 1
+    assert (await writer.record(an_entry())).sequence == 3
+    assert (await patient).sequence == 2
+    assert store.begun == 2
+
+
+async def test_closing_writes_what_was_not_wanted_at_once(
+    store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 60)
+    writer = GroupCommitAuditWriter(store)
+    patient = asyncio.create_task(writer.record(an_entry(), at_once=False))
+    await asyncio.sleep(0)
+    await writer.close()
+    assert (await patient).sequence == 1
+
+
 async def test_closing_writes_what_still_waits(store: SlowStore) -> None:
     writer = GroupCommitAuditWriter(store)
     tasks = [await start(writer, store, an_entry()), *await queue(writer, 5)]

@@ -275,9 +275,9 @@ async def test_the_picture_is_let_go_before_a_refusal_is_recorded() -> None:
     held_then: list[int] = []
     record = world.audit.record
 
-    async def noting(entry: AuditEntry) -> AuditRecord:
+    async def noting(entry: AuditEntry, *, at_once: bool) -> AuditRecord:
         held_then.append(sys.getrefcount(image))
-        return await record(entry)
+        return await record(entry, at_once=at_once)
 
     world.audit.record = noting  # type: ignore[method-assign]
     command = ClassifyCommand(image=image, caller="clinic", model_version="nobody")
@@ -335,6 +335,7 @@ async def test_too_many_requests_are_turned_away_and_recorded() -> None:
     world.predictor.gate.set()
     await asyncio.gather(*held)
     assert [r.status for r in world.log()] == ["RESOURCE_EXHAUSTED", "OK", "OK"]
+    assert world.audit.patient == 1
     await world.classify()
 
 

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import time
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -174,14 +174,14 @@ class ClassifyUseCase:
             if not attempt.recorded:
                 # Many of these are to come: their rows go together.
                 at_once = not isinstance(error, Overloaded)
-                await self._record(attempt, at_once=at_once, **_failure(error))
+                await self._record(attempt, _failure(error), at_once=at_once)
             raise
         except asyncio.CancelledError:
             self._record_afterwards(attempt)
             raise
         except Exception as error:
             attempt.drop_image(error)
-            await self._record(attempt, **_failure(InternalError()))
+            await self._record(attempt, _failure(InternalError()))
             raise
 
     async def close(self) -> None:
@@ -240,7 +240,7 @@ class ClassifyUseCase:
             kept = await self._kept(found)
             prediction = kept or await self._predict(attempt, found)
             ending = _success(prediction, attempt.command, found.segmenter)
-            record = await self._record(attempt, **ending, cached=kept is not None)
+            record = await self._record(attempt, {**ending, "cached": kept is not None})
         if kept is None:
             self._keep(found, prediction)
         if record.id != attempt.entry.id:  # another call with this request id was faster
@@ -328,7 +328,7 @@ class ClassifyUseCase:
         )
 
     async def _record(
-        self, attempt: _Attempt, *, at_once: bool = True, **ending: object
+        self, attempt: _Attempt, ending: Mapping[str, object], *, at_once: bool = True
     ) -> AuditRecord:
         # Set before the wait: a caller that goes away meanwhile leaves the row to be written.
         attempt.recorded = True
@@ -346,7 +346,7 @@ class ClassifyUseCase:
     async def _record_departure(self, attempt: _Attempt) -> None:
         await self._hash_image(attempt)
         attempt.drop_image()
-        await self._record(attempt)
+        await self._record(attempt, {})
 
 
 def _classifier(uow: UnitOfWork, command: ClassifyCommand) -> tuple[str, str]:

@@ -275,7 +275,7 @@ async def test_the_picture_is_let_go_before_a_refusal_is_recorded() -> None:
     held_then: list[int] = []
     record = world.audit.record
 
-    async def noting(entry: AuditEntry, *, at_once: bool) -> AuditRecord:
+    async def noting(entry: AuditEntry, *, at_once: bool = True) -> AuditRecord:
         held_then.append(sys.getrefcount(image))
         return await record(entry, at_once=at_once)
 

@@ -21,14 +21,14 @@ def shortcomings(evaluation: AnyEvaluation) -> tuple[str, ...]:
 
 
 def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
-    met = [sum(row) for row in evaluation.confusion]
-    commonest = max(met) / max(sum(met), 1)
+    tested = [sum(row) for row in evaluation.confusion]
+    commonest = max(tested) / max(sum(tested), 1)
     if evaluation.accuracy <= commonest:
         yield (
             f"it names {evaluation.accuracy:.3f} of its held-out slices rightly, and always naming "
             f"the commonest class would {commonest:.3f}"
         )
-    absent = [str(label) for label, count in zip(LABELS, met, strict=True) if not count]
+    absent = [str(label) for label, count in zip(LABELS, tested, strict=True) if not count]
     if absent:
         yield f"none of its held-out slices was of the class {' or '.join(absent)}"
     if evaluation.coverage == 0:

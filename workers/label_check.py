@@ -27,11 +27,11 @@ def check_labels(
     audit, answers = dataset.audit, learned.out_of_fold
     if audit is None or answers is None:
         return None
-    if not can_judge(answers):
-        lease.hooks.on_message(_too_weak(answers))
-        return None
     lease.hooks.on_progress(1.0, "looking for wrong labels")
     try:
+        if not can_judge(answers):
+            lease.hooks.on_message(_too_weak(answers))
+            return None
         found = lease.patiently(lambda: audit_labels(dataset, audit, answers, store))
     except Exception as error:  # hours of training are not to be lost for it
         log.exception("labels_not_checked job=%s dataset=%s", job.id, dataset.id)

@@ -29,48 +29,55 @@ class GroupCommitAuditWriter:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
         self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
-        self._pressing = False
+        self._flushing = False
         self._alarm: asyncio.TimerHandle | None = None
 
     async def record(self, entry: AuditEntry, *, at_once: bool = True) -> AuditRecord:
         """Returns once the entry is durable.
 
-        One that is not wanted ``at_once`` waits for the next transaction, for
-        ``PATIENCE_SECONDS`` at most. The entry is written even if the caller stops waiting. Raises
-        ``StoreUnavailable``.
+        One that is not wanted ``at_once`` waits for the next transaction, and asks for one of its
+        own after ``PATIENCE_SECONDS``. The entry is written even if the caller stops waiting.
+        Raises ``StoreUnavailable``.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[AuditRecord] = loop.create_future()
         self._waiting.append((entry, future))
         if at_once:
-            self._press()
+            self._flush()
         elif self._alarm is None:
-            self._alarm = loop.call_later(PATIENCE_SECONDS, self._press)
+            self._alarm = loop.call_later(PATIENCE_SECONDS, self._flush)
         return await future
 
-    def _press(self) -> None:
+    def _flush(self) -> None:
         """Have everything that waits written now."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._pressing = True
+        self._silence()
+        if not self._waiting:
+            return
+        self._flushing = True
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
 
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
     async def close(self) -> None:
-        """Write what still waits, then stop."""
-        if self._waiting:
-            self._press()
-        if self._writer is not None:
+        """Write what still waits, and what comes meanwhile; then stop."""
+        self._flush()
+        while self._writer is not None and not self._writer.done():
             await self._writer
+            self._flush()
         self._thread.shutdown()
 
     async def _write_all(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting and self._pressing:
+        while self._waiting and self._flushing:
             count = min(len(self._waiting), MAX_ROWS_PER_COMMIT)
             group = [self._waiting.popleft() for _ in range(count)]
-            self._pressing = bool(self._waiting)  # who has not found room waits no second time
+            self._flushing = bool(self._waiting)  # who has not found room waits no second time
+            if not self._waiting:
+                self._silence()
             try:
                 entries = [entry for entry, _ in group]
                 records = await loop.run_in_executor(self._thread, self._commit, entries)

@@ -21,7 +21,7 @@ from services.cli.options import resource
 from services.cli.output import Column, Row
 from services.cli.paging import listed
 from services.cli.refusals import Refusal, ServerRefused
-from services.cli.region_words import in_words
+from services.cli.region_words import regions_in_words
 from services.cli.rows import answer_row, refused_row
 from services.cli.session import ALL_ANSWERED, SOME_REFUSED, UNREACHABLE, Session
 
@@ -268,7 +268,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("decision", _decision, style=_decision_style),
     ]
     if any(row["segmenter_version"] for row in rows):
-        columns.append(Column("outlined", in_words, right=True))
+        columns.append(Column("outlined", regions_in_words, right=True))
     if any(row["error"] for row in rows):
         columns.append(Column("problem", _problem, style=lambda _: "red"))
     return columns

@@ -166,7 +166,7 @@ def history(
             return page.alias_moves, page.next_page_token
 
         rows = [row(move) for move in listed(fetch, limit)]
-        connected.out.results(rows, MOVES, empty="Nothing was promoted yet.")
+        connected.out.results(rows, MOVES, empty="This alias was never pointed at anything.")
 
 
 @app.command("report")

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from services.cli.outlines import with_regions
 from services.cli.output import Row
-from services.cli.region_words import in_words
+from services.cli.region_words import regions_in_words
 
 # Orange, sky blue and white of Okabe and Ito's palette stay apart for every kind of colour vision.
 _HEAT: Final = (230, 159, 0)
@@ -126,8 +126,10 @@ def _title(row: Row, width: int) -> Image.Image:
 
 def _found(row: Row) -> tuple[str, ...]:
     """A line about the regions, if a segmenter looked for some."""
-    found = in_words(row)
-    return (found.replace("nothing", "nothing outlined"),) if found else ()
+    found = regions_in_words(row)
+    if not found:
+        return ()
+    return (found if row.get("regions") else f"{found} outlined",)
 
 
 def _fitting(texts: tuple[str, ...], width: int, size: int) -> ImageFont.FreeTypeFont:

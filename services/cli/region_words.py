@@ -3,7 +3,7 @@
 from services.cli.output import Row
 
 
-def in_words(row: Row) -> str:
+def regions_in_words(row: Row) -> str:
     """Such as ``2 regions, 7341 px (1835 mm2)`` of a classified scan's row, ``nothing`` where none
     was found, and nothing where none was looked for."""
     regions = row.get("regions") or ()

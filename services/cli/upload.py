@@ -38,10 +38,11 @@ def plan_upload(source: Path) -> UploadPlan:
         return UploadPlan(files=((source.name, source),))
     everything = list(files_below(source))
     wanted = [path for path in everything if is_picture(path) or _is_manifest(path, source)]
+    sent = set(wanted)
     names = {path: path.relative_to(source).as_posix() for path in everything}
     return UploadPlan(
         files=tuple((names[path], path) for path in wanted),
-        left_out=tuple(names[path] for path in everything if path not in set(wanted)),
+        left_out=tuple(names[path] for path in everything if path not in sent),
     )
 
 

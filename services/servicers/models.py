@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from braintumor.v1 import models_pb2, models_pb2_grpc
 
-from core.registry import ReportFormat
+from core.registry import PRODUCTION, ReportFormat
 from services import converters
 from services.call import current_call
 from services.long_work import LongWork
@@ -80,10 +80,11 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
     async def ListAliasMoves(
         self, request: models_pb2.ListAliasMovesRequest, context: Any
     ) -> models_pb2.ListAliasMovesResponse:
-        query = (_ALIAS_MOVES, request.alias)
+        alias = request.alias or PRODUCTION
+        query = (_ALIAS_MOVES, alias)
         page = await asyncio.to_thread(
             self._use_cases.alias_moves,
-            request.alias,
+            alias,
             page_request(request.page_size, request.page_token, *query, cursor=BY_SEQUENCE),
         )
         return models_pb2.ListAliasMovesResponse(

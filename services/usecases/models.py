@@ -125,7 +125,8 @@ class ModelUseCases:
             with self._uow_factory(write=True) as uow:
                 aliased = uow.models.aliased(alias)
                 if aliased is not None and aliased[0] == version_id:
-                    return Promotion(move=uow.models.alias_history(alias)[0])
+                    (latest,) = uow.models.alias_moves(alias, PageRequest(size=1)).items
+                    return Promotion(move=latest)
                 if (aliased and aliased[0]) == (serving and serving.id):
                     move = self._move(uow, alias, version_id, caller, _promotion(reason))
                     return Promotion(move=move, note=note)

@@ -73,8 +73,8 @@ def _absent(items: Sequence[DatasetItem]) -> Iterator[str]:
     met = {item.label for item in items}
     if absent := [str(label) for label in LABELS if label not in met]:
         yield (
-            f"There is no slice of {' or '.join(absent)}: a model that learns from this data set "
-            "alone never answers that, and is refused promotion."
+            f"There is no slice of {' or '.join(absent)}: a classifier that learns from this data "
+            "set alone never answers that, and does not get into production unless it is forced."
         )
 
 
@@ -181,9 +181,9 @@ def _balance(audit: DatasetAudit) -> Iterator[str]:
 def _few(items: Sequence[DatasetItem]) -> Iterator[str]:
     if len(items) < FEWEST_SLICES:
         yield (
-            f"There are only {_count(len(items), 'slice')}. Under about {FEWEST_SLICES} it cannot "
-            "be shown how often a model's accepted answers are wrong; its report says what was "
-            "done instead."
+            f"There are only {_count(len(items), 'slice')}. Under about {FEWEST_SLICES} the "
+            "default recipe cannot show how often a classifier's accepted answers are wrong; its "
+            "report says what was done instead."
         )
 
 

@@ -56,8 +56,12 @@ def likely_label_errors(
 
 
 def accuracy(answers: OutOfFold) -> tuple[float, float]:
-    """The share of slices that were named as they are labelled, and that of the commonest label."""
+    """The share of slices that were named as they are labelled, and that of the commonest label.
+
+    Raises ``ValueError`` for no slices and for what is no probability.
+    """
     labels = _labels(answers)
+    _check(labels, answers.probabilities)
     right = answers.probabilities.argmax(axis=1) == labels
     return float(right.mean()), float(np.bincount(labels).max() / len(labels))
 

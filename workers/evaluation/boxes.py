@@ -36,8 +36,9 @@ class BoxScorer:
     """Average precision of found boxes as a function of how often each picture counts.
 
     Lin et al., ECCV 2014, "Microsoft COCO: Common Objects in Context", as ``pycocotools`` has it,
-    for boxes of any area. ``true`` and ``found`` are of pictures in one order. Raises
-    ``ValueError`` if their numbers differ or there is no true box.
+    for boxes of any area. ``true`` and ``found`` are of pictures in one order; where nothing is
+    found at all every precision is 0. Raises ``ValueError`` if their numbers differ or there is no
+    true box.
     """
 
     def __init__(self, true: Sequence[Sequence[Box]], found: Sequence[Sequence[ScoredBox]]) -> None:
@@ -46,6 +47,7 @@ class BoxScorer:
         if len(true) != len(found) or not any(true):
             raise ValueError("each picture needs its boxes, and one at least a true one")
         self._evaluation = None
+        self._matches: list[Any] = []
         if not any(found):  # COCO's code takes no empty answers
             return
         with _in_silence():

@@ -212,6 +212,35 @@ async def test_closing_writes_what_was_not_wanted_at_once(
     assert (await patient).sequence == 1
 
 
+async def test_closing_writes_what_comes_meanwhile(
+    store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 60)
+    writer = GroupCommitAuditWriter(store)
+    first = await start(writer, store, an_entry())
+    closing = asyncio.create_task(writer.close())
+    await asyncio.sleep(0)
+    late = asyncio.create_task(writer.record(an_entry(), at_once=False))
+    await asyncio.sleep(0)
+    store.gate.set()
+    await asyncio.gather(first, closing)
+    assert (await late).sequence == 2
+
+
+async def test_an_alarm_whose_entry_is_written_rings_for_nobody(
+    writer: GroupCommitAuditWriter, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 0.02)
+    await asyncio.gather(writer.record(an_entry()), writer.record(an_entry(), at_once=False))
+    assert store.begun == 1
+    monkeypatch.setattr(audit_writer, "PATIENCE_SECONDS", 60)
+    patient = asyncio.create_task(writer.record(an_entry(), at_once=False))
+    await asyncio.sleep(0.05)
+    assert store.begun == 1
+    await writer.close()
+    assert (await patient).sequence == 3
+
+
 async def test_closing_writes_what_still_waits(store: SlowStore) -> None:
     writer = GroupCommitAuditWriter(store)
     tasks = [await start(writer, store, an_entry()), *await queue(writer, 5)]

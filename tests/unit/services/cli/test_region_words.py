@@ -3,7 +3,7 @@
 import pytest
 
 from services.cli.output import Row
-from services.cli.region_words import in_words
+from services.cli.region_words import regions_in_words
 
 ONE: Row = {"area_px": 7000, "area_mm2": None}
 MEASURED: Row = {"area_px": 341, "area_mm2": 85.4}
@@ -20,4 +20,4 @@ MEASURED: Row = {"area_px": 341, "area_mm2": 85.4}
     ],
 )
 def test_regions_in_words(row: Row, words: str) -> None:
-    assert in_words(row) == words
+    assert regions_in_words(row) == words

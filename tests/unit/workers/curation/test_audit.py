@@ -69,10 +69,10 @@ def test_a_clean_small_set_has_nothing_but_what_it_lacks() -> None:
     assert (audit.size_count, audit.sizes[0].count, audit.label_errors) == (1, 6, None)
     assert audit.shortcut_control is not None
     assert audit.warnings == (
-        "There is no slice of meningioma or no_tumor: a model that learns from this data set alone "
-        "never answers that, and is refused promotion.",
-        "There are only 6 slices. Under about 600 it cannot be shown how often a model's accepted "
-        "answers are wrong; its report says what was done instead.",
+        "There is no slice of meningioma or no_tumor: a classifier that learns from this data set "
+        "alone never answers that, and does not get into production unless it is forced.",
+        "There are only 6 slices. Under about 600 the default recipe cannot show how often a "
+        "classifier's accepted answers are wrong; its report says what was done instead.",
         "No patients are named (column group of manifest.csv), so a patient may be on both sides "
         "of a split.",
     )

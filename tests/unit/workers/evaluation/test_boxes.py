@@ -60,6 +60,10 @@ def test_weights_count_pictures_as_often_as_they_say() -> None:
     assert scores["box_map_50_95"] == pytest.approx([alike.at_50_to_95, repeated.at_50_to_95, 0])
 
 
+def test_nothing_found_is_nothing_however_pictures_count() -> None:
+    assert BoxScorer([[HERE], [THERE]], [[], []])(np.ones((2, 2)))["box_map_50"].tolist() == [0, 0]
+
+
 def test_pictures_without_a_true_box_have_no_precision() -> None:
     scorer = BoxScorer([[HERE], []], [[scored(HERE)], [scored(THERE)]])
     assert np.isnan(scorer.precision([1]).at_50)

@@ -78,6 +78,7 @@ def recommend(
 
     One that is of no use by what it says of itself is only recommended beside others such, and the
     reason says so.
+
     Two versions that were paired are within noise if the interval of their difference holds 0.
     Others are if they differ by at most one standard error of the accuracy on the smaller test
     split: below that their scores cannot tell them apart.

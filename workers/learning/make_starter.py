@@ -49,7 +49,7 @@ from workers.training_job import registered_version
 
 SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT, HELD_OUT_OUTLINES)
 """Those of them that a model of its task has."""
-BACKBONE: Final = "starter_backbone.weights.h5"
+BACKBONE_WEIGHTS: Final = "starter_backbone.weights.h5"
 SHARES: Final = {"validation_share": 0.1, "test_share": 0.1}
 RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {
     Task.CLASSIFICATION: SHARES
@@ -58,7 +58,7 @@ RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {
     | {
         "task": Task.SEGMENTATION,
         "backbone": Backbone.EFFICIENTNET_LITE0,
-        "weights": f"file:{BACKBONE}",
+        "weights": f"file:{BACKBONE_WEIGHTS}",
         "image_size": 192,
         "epochs": 20,
     },
@@ -80,7 +80,7 @@ def main() -> None:
     job = _job(spec)
     learned = learn(job, dataset, _said(), store=store, settings=settings, show_examples=False)
     if spec.task is Task.CLASSIFICATION:
-        keep_backbone(spec, learned.files[WEIGHTS], settings.weights_dir / BACKBONE)
+        keep_backbone(spec, learned.files[WEIGHTS], settings.weights_dir / BACKBONE_WEIGHTS)
     output = arguments.output or OUTPUTS[arguments.task]
     write_starter(_starter(job, dataset, learned), output)
     print(f"{output} has {output.stat().st_size:,} bytes")

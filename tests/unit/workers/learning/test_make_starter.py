@@ -7,7 +7,7 @@ import numpy as np
 from core.settings import Settings
 from core.training import Task, TrainingSpec
 from workers.learning.classifier import backbone_of, build_classifier, weights_bytes
-from workers.learning.make_starter import BACKBONE, RECIPES, keep_backbone
+from workers.learning.make_starter import BACKBONE_WEIGHTS, RECIPES, keep_backbone
 from workers.learning.weights import start_weights
 
 
@@ -15,9 +15,9 @@ def test_a_segmenter_starts_from_the_classifiers_backbone(tmp_path: Path) -> Non
     spec = TrainingSpec.validated({**RECIPES[Task.CLASSIFICATION], "weights": "none"})
     model = build_classifier(spec, pretrained=False)
     settings = Settings.from_environment({}, data_dir=tmp_path)
-    keep_backbone(spec, weights_bytes(model), settings.weights_dir / BACKBONE)
+    keep_backbone(spec, weights_bytes(model), settings.weights_dir / BACKBONE_WEIGHTS)
     first = start_weights(TrainingSpec.validated(RECIPES[Task.SEGMENTATION]), settings)
-    assert first.source.startswith(f"file:{BACKBONE} sha256:")
+    assert first.source.startswith(f"file:{BACKBONE_WEIGHTS} sha256:")
     assert first.values is not None
     for found, expected in zip(first.values, backbone_of(model).get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)

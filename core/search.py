@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from core.errors import FieldViolation, InvalidArgument
-from core.training import SEGMENTER_STRIDE, Task, TrainingSpec, parsed_field
+from core.training import SEGMENTER_STRIDE, StartVersion, Task, TrainingSpec, parsed_field
 
 SEARCHABLE: Final = frozenset(
     {
@@ -153,6 +153,9 @@ def misfits(search: SearchSpec, base: TrainingSpec) -> tuple[FieldViolation, ...
             "be tested on"
         )
         found.append(FieldViolation("spec.folds", text))
+    if "backbone" in search.space and StartVersion.of(base.weights):
+        text = "cannot vary with weights=version: the version has a backbone"
+        found.append(FieldViolation("search.space.backbone", text))
     if base.task is Task.SEGMENTATION:
         found += [
             FieldViolation(f"search.space.{name}", text)

@@ -53,12 +53,33 @@ class Precision(StrEnum):
 
 
 WEIGHTS_CHOICES: Final = ("auto", "imagenet", "package", "none")
-"""Beside these, ``file:NAME`` reads NAME from the server's folder of weights, and a URI that ends
-in ``#sha256=HEX`` is fetched where the server's settings allow that."""
+"""Beside these, ``version:ID`` goes on from a registered model version, ``file:NAME`` reads NAME
+from the server's folder of weights, and a URI that ends in ``#sha256=HEX`` is fetched where the
+server's settings allow that."""
 
 
 SEGMENTER_STRIDE: Final = 32
 """A segmenter halves its picture five times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartVersion:
+    """The model version that a training goes on from: ``weights=version:ID#sha256=DIGEST``.
+
+    ``digest`` is its content hash, hex. Callers need not name it; the server does.
+    """
+
+    id: str
+    digest: str = ""
+
+    @classmethod
+    def of(cls, weights: str) -> Self | None:
+        """None if ``weights`` come from elsewhere."""
+        found = _VERSION.fullmatch(weights)
+        return cls(id=found["id"], digest=found["digest"] or "") if found else None
+
+    def __str__(self) -> str:
+        return f"version:{self.id}" + (f"#sha256={self.digest}" if self.digest else "")
 
 
 def score_name(task: Task) -> str:
@@ -151,6 +172,12 @@ class TrainingSpec:
             yield FieldViolation(
                 "spec.validation_share", f"with {name} it leaves less than 20 % for training"
             )
+        if self.folds and StartVersion.of(self.weights):
+            yield FieldViolation(
+                "spec.folds",
+                "must be 0 with weights=version: a fold would be tested on slices that the version "
+                "has learned from",
+            )
         if self.task is not Task.SEGMENTATION:
             return
         for name in ("image_size", "first_image_size"):
@@ -221,13 +248,14 @@ def _weights(value: Any) -> str:
     text = str(value).strip()
     if text in WEIGHTS_CHOICES:
         return text
-    if _URI.fullmatch(text):
+    if _URI.fullmatch(text) or _VERSION.fullmatch(text):
         return text
     name = text.removeprefix("file:")
     plain = name.isprintable() and not name.startswith(".") and not {"/", "\\"} & set(name)
     if name in {text, ""} or not plain:
         raise ValueError(
-            f"must be one of {', '.join(WEIGHTS_CHOICES)}, file:NAME or a URI with #sha256=HEX"
+            f"must be one of {', '.join(WEIGHTS_CHOICES)}, version:ID, file:NAME or a URI with "
+            "#sha256=HEX"
         )
     return text
 
@@ -240,6 +268,9 @@ def _folds(value: Any) -> int:
 
 
 _URI: Final = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+#sha256=[0-9a-f]{64}")
+_VERSION: Final = re.compile(
+    r"version:(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,127})(#sha256=(?P<digest>[0-9a-f]{64}))?"
+)
 
 
 _PARSERS: Final[Mapping[str, Any]] = {

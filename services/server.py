@@ -190,7 +190,11 @@ def _add_services(server: grpc.aio.Server, deps: Deps) -> None:
         ingest_timeout=settings.ingest_timeout_seconds,
     )
     training = TrainingUseCases(
-        uow_factory=uow_factory, queue=deps.queue, clock=deps.clock, drain=deps.drain
+        uow_factory=uow_factory,
+        queue=deps.queue,
+        artefacts=deps.artefacts,
+        clock=deps.clock,
+        drain=deps.drain,
     )
     models = ModelUseCases(
         uow_factory=uow_factory,

@@ -36,6 +36,7 @@ HELD_OUT: Final = held_out.FILE_NAME
 HELD_OUT_OUTLINES: Final = held_out_outlines.FILE_NAME
 OOD: Final = "ood.npz"
 SPLIT: Final = "split.json"
+LINEAGE: Final = "lineage.json"
 MANIFEST: Final = "manifest.json"
 
 INPUT_NAME: Final = "image"

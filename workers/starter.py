@@ -1,8 +1,8 @@
 """The models that ship with the software, so that a newcomer has answers at once.
 
-A classifier and a segmenter, each in one file: a model's artefact without its training weights,
-and what the registry says about it (``version.json``). ``python -m workers.learning.make_starter``
-makes them.
+A classifier and a segmenter, each in one file: a model's artefact, and what the registry says
+about it (``version.json``). The segmenter lacks its training weights: they would make it too large.
+``python -m workers.learning.make_starter`` makes them.
 """
 
 import json

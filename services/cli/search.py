@@ -7,10 +7,18 @@ import typer
 
 from core.errors import InvalidArgument
 from core.search import SEARCHABLE, Choice, SearchSpec
-from core.training import Backbone, Task
+from core.training import Task
 from services.cli.options import DEFAULT_ADDRESS, Address, AsJson, resource
 from services.cli.session import bad_usage, session
-from services.cli.train import SETTABLE, pairs_of, recipe_of, submit
+from services.cli.train import (
+    SETTABLE,
+    ChosenBackbone,
+    GoOnFrom,
+    from_version,
+    pairs_of,
+    recipe_of,
+    submit,
+)
 
 if TYPE_CHECKING:
     from braintumor.v1 import training_pb2
@@ -32,9 +40,8 @@ def search(
     minutes: Annotated[
         float, typer.Option("--minutes", help="Time for all trials together; 0 for no limit.")
     ] = 0.0,
-    backbone: Annotated[
-        Backbone, typer.Option("--backbone", help="The pretrained network to start from.")
-    ] = Backbone.EFFICIENTNET_B0,
+    backbone: ChosenBackbone = None,
+    go_on_from: GoOnFrom = "",
     task: Annotated[Task, typer.Option("--task", help="What to learn.")] = Task.CLASSIFICATION,
     settings: Annotated[
         list[str] | None,
@@ -63,6 +70,7 @@ def search(
     recipe = recipe_of(backbone, task, settings or ())
     wanted = search_message(search_of(space, trials, minutes))
     with session(address, as_json) as connected:
+        recipe = from_version(connected, go_on_from) | recipe
         job = submit(connected, resource("datasets", dataset), recipe, request_id, wanted)
         if watch:
             connected.out.note(f"{job.name} is submitted.")

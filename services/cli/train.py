@@ -7,22 +7,39 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.errors import InvalidArgument
+from core.registry import SERVING
 from core.training import Backbone, Task, TrainingSpec
-from services.cli.options import DEFAULT_ADDRESS, Address, AsJson, resource
+from services.cli.options import DEFAULT_ADDRESS, Address, AsJson, resource, resource_id
 from services.cli.session import Session, bad_usage, session
 
 if TYPE_CHECKING:
     from braintumor.v1 import training_pb2
 
 
+GoOnFrom = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="V",
+        help="The model version to go on from, or 'production' or 'segmentation' for what serves; "
+        "with its backbone, weights and image size.",
+    ),
+]
+ChosenBackbone = Annotated[
+    Backbone | None,
+    typer.Option(
+        "--backbone",
+        help="The pretrained network to start from.",
+        show_default=Backbone.EFFICIENTNET_B0,
+    ),
+]
 SETTABLE: Final = sorted(f.name for f in fields(TrainingSpec) if f.name not in {"backbone", "task"})
 
 
 def train(
     dataset: Annotated[str, typer.Option("--dataset", metavar="N", help="The data set.")],
-    backbone: Annotated[
-        Backbone, typer.Option("--backbone", help="The pretrained network to start from.")
-    ] = Backbone.EFFICIENTNET_B0,
+    backbone: ChosenBackbone = None,
+    go_on_from: GoOnFrom = "",
     task: Annotated[Task, typer.Option("--task", help="What to learn.")] = Task.CLASSIFICATION,
     settings: Annotated[
         list[str] | None,
@@ -41,12 +58,13 @@ def train(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on a data set."""
+    """Train a model on a data set: a new one, or --from one that there is."""
     from services.cli.jobs import show_submitted
     from services.cli.watch import watch_job
 
     recipe = recipe_of(backbone, task, settings or ())
     with session(address, as_json) as connected:
+        recipe = from_version(connected, go_on_from) | recipe
         job = submit(connected, resource("datasets", dataset), recipe, request_id)
         if watch:
             connected.out.note(f"{job.name} is submitted.")
@@ -99,9 +117,39 @@ def spec_message(recipe: Mapping[str, Any]) -> "training_pb2.TrainingSpec":
     return training_pb2.TrainingSpec(**values)
 
 
-def recipe_of(backbone: Backbone, task: Task, settings: Sequence[str]) -> dict[str, Any]:
+def from_version(connected: Session, name: str) -> dict[str, Any]:
+    """What the recipe of a training that goes on from this version has of it; nothing for none.
+
+    Raises ``ServerRefused``.
+    """
+    from braintumor.v1 import models_pb2, training_pb2
+
+    if not name:
+        return {}
+    client = connected.client
+    full = resource("modelVersions", name)
+    if name in SERVING.values():
+        client.check_reachable()
+        moves = models_pb2.ListAliasMovesRequest(alias=name, page_size=1)
+        found = client.call(client.models.ListAliasMoves, moves).alias_moves
+        full = found[0].to_version if found else full
+    request = models_pb2.GetModelVersionRequest(name=full)
+    version = client.call(client.models.GetModelVersion, request).model_version
+    backbone = training_pb2.Backbone.Name(version.backbone).removeprefix("BACKBONE_").lower()
+    recipe: dict[str, Any] = {
+        "weights": f"version:{resource_id('modelVersions', version.name)}",
+        "backbone": Backbone(backbone),
+    }
+    if version.spec.HasField("image_size"):
+        recipe["image_size"] = version.spec.image_size
+    return recipe
+
+
+def recipe_of(backbone: Backbone | None, task: Task, settings: Sequence[str]) -> dict[str, Any]:
     """What was given of a recipe. Raises ``typer.Exit`` for what cannot be used."""
-    given: dict[str, Any] = {"backbone": backbone, "task": task} | pairs_of(settings)
+    given: dict[str, Any] = {"task": task} | pairs_of(settings)
+    if backbone is not None:
+        given["backbone"] = backbone
     try:
         spec = TrainingSpec.validated(given)
     except InvalidArgument as error:

@@ -16,6 +16,8 @@ from core.registry import artefact_prefix
 
 REPORT: Final = "report.html"
 MODEL_CARD: Final = "model_card.md"
+WEIGHTS: Final = "model.weights.h5"
+LINEAGE: Final = "lineage.json"
 MANIFEST: Final = "manifest.json"
 
 _CHUNK: Final = 1 << 20

@@ -19,10 +19,11 @@ from core.errors import (
     Unavailable,
 )
 from core.paging import Page, PageRequest
-from core.ports import Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
+from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
 from core.search import SearchSpec, SearchTrial, misfits
 from core.training import JobEvent, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
+from services.usecases.going_on import with_start_version
 from services.usecases.request_ids import check_request_id
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,12 +48,14 @@ class TrainingUseCases:
         *,
         uow_factory: UnitOfWorkFactory,
         queue: JobQueue,
+        artefacts: ArtefactStore,
         clock: Clock,
         drain: Drain,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._uow_factory = uow_factory
         self._queue = queue
+        self._artefacts = artefacts
         self._clock = clock
         self._drain = drain
         self._poll_seconds = poll_seconds
@@ -70,11 +73,13 @@ class TrainingUseCases:
 
         With ``search`` the job looks for a better recipe instead of training a model.
         A broker that is away is no error: the job is safe, and a sweep sends it later. Raises
-        ``NotFound`` for the data set, ``RequestIdReused``, ``InvalidArgument``.
+        ``NotFound`` for the data set or the version to go on from, ``RequestIdReused``,
+        ``InvalidArgument``, ``ArtefactCorrupt``.
         """
         known_id = check_request_id(request_id)
         if search is not None:
             _check_together(search, spec)
+        spec = with_start_version(spec, self._uow_factory, self._artefacts)
         now = self._clock.now()
         job = TrainingJob(
             id=uuid4().hex,

@@ -314,6 +314,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
             name=name,
             create_time=NOW,
             backbone=training_pb2.BACKBONE_VGG19,
+            spec=training_pb2.TrainingSpec(image_size=192),
             evaluation=evaluation,
             aliases=self.aliases,
             latency=Duration(nanos=9_500_000),
@@ -776,6 +777,24 @@ def test_train_submits_what_was_asked_for(world: World) -> None:
     assert request.training_job.dataset == "datasets/d"
     assert request.training_job.spec.epochs == 2
     assert request.request_id.startswith("1111")
+
+
+@pytest.mark.parametrize(("named", "version"), [("m7", "m7"), ("production", "m2")])
+@pytest.mark.parametrize("command", [("train",), ("search", "--try", "dropout=0.1,0.3")])
+def test_a_training_goes_on_from_a_version(
+    world: World, command: tuple[str, ...], named: str, version: str
+) -> None:
+    world.rows(*command, "--dataset", "d", "--from", named, "--set", "epochs=2")
+    (request,) = world.training.created
+    spec = request.training_job.spec
+    assert (spec.weights, spec.epochs) == (f"version:{version}", 2)
+    assert (spec.backbone, spec.image_size) == (training_pb2.BACKBONE_VGG19, 192)
+
+
+def test_what_is_said_of_a_training_wins_over_the_version_it_goes_on_from(world: World) -> None:
+    world.rows("train", "--dataset", "d", "--from", "m7", "--set", "image_size=160")
+    (request,) = world.training.created
+    assert request.training_job.spec.image_size == 160
 
 
 def test_train_passes_on_what_the_server_says(world: World) -> None:

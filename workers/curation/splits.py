@@ -10,6 +10,7 @@ from typing import Any, Final
 from core.datasets import DatasetItem, Split
 from core.errors import TrainingFailed
 from core.labels import TumourLabel
+from workers.curation.lineage import NO_LINEAGE, Lineage, Part
 
 Group = tuple[DatasetItem, ...]
 
@@ -22,6 +23,10 @@ class SplitPlan:
     validation: tuple[DatasetItem, ...]
     test: tuple[DatasetItem, ...]
     protocol: str
+
+    @property
+    def parts(self) -> Mapping[Part, Sequence[DatasetItem]]:
+        return {Part.TRAIN: self.train, Part.VALIDATION: self.validation, Part.TEST: self.test}
 
 
 def split_json(final: SplitPlan, folds: Sequence[SplitPlan] = ()) -> bytes:
@@ -52,31 +57,38 @@ _TO_SPLIT: Final = _TooFew("The data set is too small to split", "Add slices.")
 
 
 def split_dataset(
-    items: Sequence[DatasetItem], *, validation_share: float, test_share: float, seed: int
+    items: Sequence[DatasetItem],
+    *,
+    validation_share: float,
+    test_share: float,
+    seed: int,
+    lineage: Lineage = NO_LINEAGE,
 ) -> SplitPlan:
     """Split by given group and near-duplicate component, each class shared out alike.
 
     Slices that share either stay together, and so do chains of such slices.
 
     Shares are of all slices, 0..1. A Training/Testing layout that the data set brings is used as
-    it is. Raises ``TrainingFailed`` if a class has too few groups to be in every part, or would be
-    tested without having been taught.
+    it is. Slices of the ``lineage`` keep the part they had. Raises ``TrainingFailed`` if a class
+    has too few groups to be in every part, or would be tested without having been taught.
     """
     given_test = [item for item in items if _is_test(item)]
     rest = [item for item in items if not _is_test(item)]
     if given_test and rest:
         _check_taught(given_test, rest)
         share = validation_share / (1 - min(test_share, 0.5))
-        train, validation = _parts(rest, [1 - share, share], seed)
+        train, validation = _parts(rest, [1 - share, share], seed, lineage=lineage)
         return SplitPlan(
             train=train,
             validation=validation,
             test=tuple(given_test),
-            protocol=_given(items, len(given_test)) + _protocol(rest, seed),
+            protocol=_given(items, given_test, lineage) + _protocol(rest, seed, lineage),
         )
     shares = [1 - validation_share - test_share, validation_share, test_share]
-    train, validation, test = _parts(items, shares, seed)
-    return SplitPlan(train=train, validation=validation, test=test, protocol=_protocol(items, seed))
+    train, validation, test = _parts(items, shares, seed, lineage=lineage)
+    return SplitPlan(
+        train=train, validation=validation, test=test, protocol=_protocol(items, seed, lineage)
+    )
 
 
 def fold_plans(
@@ -120,13 +132,15 @@ def split_for_final(
     return SplitPlan(train=train, validation=validation, test=(), protocol=_protocol(items, seed))
 
 
-def _given(items: Sequence[DatasetItem], tested: int) -> str:
+def _given(items: Sequence[DatasetItem], test: Sequence[DatasetItem], lineage: Lineage) -> str:
     """What a layout that came along is worth, in words that stand beside the numbers."""
     mixed = [group for group in linked_groups(items) if len({_is_test(i) for i in group}) > 1]
     known = sum(_is_test(item) for group in mixed for item in group)
+    learned = sum(lineage.part_of([item]) in {Part.TRAIN, Part.VALIDATION} for item in test)
+    before = f", and {learned} from earlier versions that it goes on from" if learned else ""
     return (
-        f"the data set's own Testing folder, of whose {tested} slices {known} are known from "
-        "Training (the same picture, a near-duplicate, or the same group); validation "
+        f"the data set's own Testing folder, of whose {len(test)} slices {known} are known from "
+        f"Training (the same picture, a near-duplicate, or the same group){before}; validation "
     )
 
 
@@ -134,8 +148,12 @@ def _is_test(item: DatasetItem) -> bool:
     return item.split is Split.TEST
 
 
-def _protocol(items: Sequence[DatasetItem], seed: int) -> str:
-    return f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
+def _protocol(items: Sequence[DatasetItem], seed: int, lineage: Lineage = NO_LINEAGE) -> str:
+    what = f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
+    kept = sum(lineage.part_of([item]) is not None for item in items)
+    if not kept:
+        return what
+    return f"{what}; {kept} slices have the part they had for the version it goes on from"
 
 
 def _kind(items: Sequence[DatasetItem]) -> str:
@@ -153,21 +171,33 @@ def _parts(
     shares: Sequence[float],
     seed: int,
     too_few: _TooFew = _TO_SPLIT,
+    lineage: Lineage = NO_LINEAGE,
 ) -> list[tuple[DatasetItem, ...]]:
     groups = linked_groups(items)
     _check_enough(groups, len(shares), too_few)
+    pinned = {
+        place: part
+        for place, group in enumerate(groups)
+        if (part := lineage.part_of(group)) is not None and part < len(shares)
+    }
     parts: list[list[DatasetItem]] = [[] for _ in shares]
-    for number, chosen in _assign(groups, shares, seed):
+    for number, chosen in _assign(groups, pinned, shares, seed):
         parts[number].extend(chosen)
-    _check_complete(parts)
+    _check_complete(parts, is_pinned=bool(pinned))
     return [tuple(sorted(part, key=lambda item: item.path)) for part in parts]
 
 
-def _check_complete(parts: Sequence[Sequence[DatasetItem]]) -> None:
-    """Groups that hold several classes may leave a part without one of them."""
+def _check_complete(parts: Sequence[Sequence[DatasetItem]], *, is_pinned: bool) -> None:
+    """Groups of several classes, or that have their part already, may leave one out of a part."""
     labels = [{item.label for item in part} for part in parts]
     everything = set().union(*labels)
     missing = sorted(everything - everything.intersection(*labels))
+    if missing and is_pinned:
+        raise TrainingFailed(
+            f"Of {', '.join(missing)} there are too few slices that the version it goes on from "
+            "has not learned from: a part of the split has none. Add new slices, or start from "
+            "other weights."
+        )
     if missing:
         raise TrainingFailed(
             f"The groups of {', '.join(missing)} hold other classes too and cannot be shared out "
@@ -229,19 +259,23 @@ def _check_enough(groups: Sequence[Group], parts: int, too_few: _TooFew) -> None
 
 
 def _assign(
-    groups: Sequence[Group], shares: Sequence[float], seed: int
+    groups: Sequence[Group], pinned: Mapping[int, int], shares: Sequence[float], seed: int
 ) -> Iterable[tuple[int, Group]]:
     """Give each group, large ones first, to the part that lacks its classes most.
 
     The lack is counted in shares of what the part should have of the class, so that rare classes
-    and small parts are served alike; a part without any slice of a class comes first.
+    and small parts are served alike; a part without any slice of a class comes first. ``pinned``
+    has the part of groups, by their place, that are not free.
     """
-    shuffled = list(groups)
+    shuffled = [group for place, group in enumerate(groups) if place not in pinned]
     Random(seed).shuffle(shuffled)  # noqa: S311 - a split needs no secrecy
     totals = Counter(item.label for group in groups for item in group)
     wanted = [{label: share * n for label, n in totals.items()} for share in shares]
     held: list[Counter[TumourLabel]] = [Counter() for _ in shares]
-    remaining = Counter(label for group in groups for label in {i.label for i in group})
+    for place, number in pinned.items():
+        held[number].update(item.label for item in groups[place])
+        yield number, groups[place]
+    remaining = Counter(label for group in shuffled for label in {i.label for i in group})
     for group in sorted(shuffled, key=len, reverse=True):
         labels = Counter(item.label for item in group)
         number = _neediest(labels, wanted, held, remaining)

@@ -62,7 +62,7 @@ class Checkpoints:
     """
 
     def __init__(self, store: ArtefactStore, job_id: str, part: str = "model") -> None:
-        self._store = store
+        self.store = store
         self._prefix = f"{checkpoint_prefix(job_id)}/{part}"
         self._best_hash: dict[str, str] = {}
 
@@ -73,14 +73,14 @@ class Checkpoints:
             self._best_hash = {best: self._put(best, _packed(checkpoint.best))}
         hashes = {last: self._put(last, _packed(checkpoint.last)), **self._best_hash}
         text = json.dumps({"state": asdict(checkpoint.state), "files": hashes})
-        self._store.put(f"{self._prefix}/{_STATE}", text.encode())
+        self.store.put(f"{self._prefix}/{_STATE}", text.encode())
         self._forget_all_but({_STATE, *hashes})
 
     def load(self) -> Checkpoint | None:
         """The newest checkpoint; None if there is none that is whole: the job starts again."""
         try:
-            text = json.loads(self._store.get(f"{self._prefix}/{_STATE}"))
-            files = {name: self._store.get(f"{self._prefix}/{name}") for name in text["files"]}
+            text = json.loads(self.store.get(f"{self._prefix}/{_STATE}"))
+            files = {name: self.store.get(f"{self._prefix}/{name}") for name in text["files"]}
         except NotFound:
             return None
         if {name: sha256_hex(data) for name, data in files.items()} != text["files"]:
@@ -91,16 +91,16 @@ class Checkpoints:
 
     def forget(self) -> None:
         """Remove it; it is of no more use. Raises ``StoreUnavailable``."""
-        self._store.delete(self._prefix)
+        self.store.delete(self._prefix)
 
     def _put(self, name: str, data: bytes) -> str:
-        self._store.put(f"{self._prefix}/{name}", data)
+        self.store.put(f"{self._prefix}/{name}", data)
         return sha256_hex(data)
 
     def _forget_all_but(self, kept: set[str]) -> None:
-        for key in self._store.list(self._prefix):
+        for key in self.store.list(self._prefix):
             if key.rsplit("/", 1)[-1] not in kept:
-                self._store.delete(key)
+                self.store.delete(key)
 
 
 def _names(state: TrainingState) -> tuple[str, str]:

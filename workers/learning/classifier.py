@@ -1,7 +1,5 @@
 """The classifier: grey slice in, logits, activation map and features out."""
 
-import tempfile
-from pathlib import Path
 from typing import Final
 
 import keras
@@ -118,11 +116,3 @@ def _features(model: keras.Model) -> KerasTensor:
     """Mean and standard deviation of each channel midway, (n, 2 * channels), float32."""
     midway = ops.cast(model.get_layer(_MAPS).output[0], "float32")
     return ops.concatenate([ops.mean(midway, axis=(1, 2)), ops.std(midway, axis=(1, 2))], axis=1)
-
-
-def weights_bytes(model: keras.Model) -> bytes:
-    """The model's weights as an .h5 file, which holds arrays and nothing else."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.weights.h5"
-        model.save_weights(path)
-        return path.read_bytes()

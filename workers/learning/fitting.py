@@ -8,6 +8,7 @@ import keras
 from core.labels import LABELS
 from core.settings import Settings
 from core.training import Precision, TrainingSpec
+from workers.learning.ancestor import Ancestor
 from workers.learning.backbones import activation_bytes, set_backbone_weights, set_variables
 from workers.learning.checkpoints import Checkpoint, Checkpoints, TrainingState
 from workers.learning.classifier import backbone_of, build_classifier
@@ -72,6 +73,8 @@ def fit(
         check_training_memory(spec, activation_bytes(spec), available_memory())
         if first.values is not None:
             set_backbone_weights(backbone_of(model), first.values)
+        if first.whole is not None:
+            set_variables(model, model.weights, first.whole)
         return model
 
     def objective_of(model: keras.Model) -> Objective:
@@ -103,6 +106,8 @@ def fit_segmenter(
         check_training_memory(spec, segmenter_bytes(spec), available_memory())
         if first.values is not None:
             set_encoder_weights(model, first.values)
+        if first.whole is not None:
+            set_variables(model, model.weights, first.whole)
         return model
 
     def objective_of(model: keras.Model) -> Objective:
@@ -153,6 +158,7 @@ def _first_weights(
         return StartWeights(source=checkpoint.state.weights_source, values=None), checkpoint
     stop_if_told(hooks)
     hooks.on_progress(0.0, "finding weights to start from")
-    first = start_weights(spec, settings)
+    ancestor = Ancestor.of(spec, checkpoints.store)
+    first = ancestor.start_weights(spec.task) if ancestor else start_weights(spec, settings)
     hooks.on_message(f"starting from weights: {first.source}")
     return first, None

@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.curation.label_errors import OutOfFold
+from workers.curation.lineage import NO_LINEAGE, Lineage
 from workers.curation.splits import (
     SplitPlan,
     fold_plans,
@@ -30,8 +31,8 @@ from workers.evaluation.report import ReportFacts, render_report
 from workers.evaluation.wording import where_from
 from workers.imaging.decode import ImageLimits
 from workers.imaging.preprocess import PREPROCESSING
+from workers.learning.ancestor import lineage_of
 from workers.learning.checkpoints import Checkpoints
-from workers.learning.classifier import weights_bytes
 from workers.learning.export import check_parity, export_graph, median_latency_ms
 from workers.learning.fitting import Fitted, fit
 from workers.learning.flops import multiply_accumulates
@@ -51,9 +52,11 @@ from workers.learning.reading import PARITY_SLICES, READ_UNTIL, TRAINED_AT, read
 from workers.learning.runtime import configure_runtime
 from workers.learning.showing import pick_examples, pick_from_folds
 from workers.learning.versions import library_versions, without_times
+from workers.learning.weights_file import weights_bytes
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
+    LINEAGE,
     MODEL_CARD,
     OOD,
     REPORT,
@@ -101,9 +104,9 @@ def learn(
             job, dataset, hooks, store=store, settings=settings, show_examples=show_examples
         )
     items = read_items(store, dataset.digest)
-    plan, plans = split_plans(
-        items, spec
-    )  # what cannot be split is told before anything is decoded
+    lineage = lineage_of(spec, store)
+    # What cannot be split is told before anything is decoded.
+    plan, plans = split_plans(items, spec, lineage)
     data = read_slices(items, spec, hooks, store, ImageLimits.of(settings))
     part = hooks.within(READ_UNTIL, TRAINED_AT)
     share = len(plans) / (len(plans) + 1)
@@ -127,12 +130,15 @@ def learn(
     pixels = data.slices(plan.validation[:PARITY_SLICES])
     difference = check_parity(graph, fitted.model, pixels.pixels_of(np.arange(len(pixels))))
     stage(hooks, 0.99, "writing the report")
-    split = split_json(plan, plans)
-    return _assemble(spec, dataset, fitted, judged, graph, difference, split)
+    lists = {
+        SPLIT: split_json(plan, plans),
+        LINEAGE: lineage.followed_by(plan.parts).to_json(),
+    }
+    return _assemble(spec, dataset, fitted, judged, graph, difference, lists)
 
 
 def split_plans(
-    items: Sequence[DatasetItem], spec: TrainingSpec
+    items: Sequence[DatasetItem], spec: TrainingSpec, lineage: Lineage = NO_LINEAGE
 ) -> tuple[SplitPlan, Sequence[SplitPlan]]:
     """The split of the model that will serve, and one a fold where that is asked for."""
     if not spec.folds:
@@ -141,6 +147,7 @@ def split_plans(
             validation_share=spec.validation_share,
             test_share=spec.test_share,
             seed=spec.seed,
+            lineage=lineage,
         )
         return plan, ()
     folds = fold_plans(
@@ -195,7 +202,7 @@ def _assemble(
     judged: Judged,
     graph: bytes,
     difference: float,
-    split: bytes,
+    lists: Mapping[str, bytes],
 ) -> LearnedModel:
     facts = ReportFacts(
         backbone=spec.backbone,
@@ -223,7 +230,7 @@ def _assemble(
         REPORT: render_report(facts),
         MODEL_CARD: render_model_card(facts),
         HELD_OUT: judged.judgement.predictions.to_json(),
-        SPLIT: split,
+        **lists,
     }
     return LearnedModel(
         manifest=_manifest(facts, {name: sha256_hex(file) for name, file in files.items()}),

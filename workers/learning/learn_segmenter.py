@@ -14,6 +14,7 @@ from core.ports import ArtefactStore
 from core.settings import Settings
 from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
+from workers.curation.lineage import NO_LINEAGE, Lineage
 from workers.curation.splits import SplitPlan, split_dataset, split_json
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.segmentation import held_out_outlines, judge_outlines
@@ -25,17 +26,19 @@ from workers.evaluation.segmentation_report import (
 from workers.evaluation.wording import where_from
 from workers.imaging.decode import ImageLimits
 from workers.imaging.preprocess import PREPROCESSING
+from workers.learning.ancestor import lineage_of
 from workers.learning.checkpoints import Checkpoints
-from workers.learning.classifier import weights_bytes
 from workers.learning.export import check_mask_parity, export_segmenter, median_latency_ms
 from workers.learning.fitting import fit_segmenter
 from workers.learning.flops import multiply_accumulates
 from workers.learning.outlining import Outliner, choose_rule, pick_outlines, teaches_outlines
 from workers.learning.reading import PARITY_SLICES, READ_UNTIL, TRAINED_AT, read_slices, stage
 from workers.learning.versions import library_versions, without_times
+from workers.learning.weights_file import weights_bytes
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT_OUTLINES,
+    LINEAGE,
     MODEL_CARD,
     REPORT,
     SPLIT,
@@ -65,7 +68,8 @@ def learn_segmenter(
     ``ArtefactCorrupt``, ``NotSupported``.
     """
     spec, limits = job.spec, ImageLimits.of(settings)
-    plan = outlined_plan(read_items(store, dataset.digest), spec, hooks)
+    lineage = lineage_of(spec, store)
+    plan = outlined_plan(read_items(store, dataset.digest), spec, hooks, lineage)
     items = (*plan.train, *plan.validation, *plan.test)
     data = read_slices(items, spec, hooks, store, limits)
     keras.backend.clear_session()
@@ -113,12 +117,19 @@ def learn_segmenter(
     )
     stage(hooks, 0.99, "writing the report")
     held_out = held_out_outlines(outlined, plan.protocol)
-    kept = {HELD_OUT_OUTLINES: held_out.to_json(), SPLIT: split_json(plan)}
+    kept = {
+        HELD_OUT_OUTLINES: held_out.to_json(),
+        SPLIT: split_json(plan),
+        LINEAGE: lineage.followed_by(plan.parts).to_json(),
+    }
     return _assembled(facts, graph, fitted.model, kept)
 
 
 def outlined_plan(
-    items: Sequence[DatasetItem], spec: TrainingSpec, hooks: TrainingHooks
+    items: Sequence[DatasetItem],
+    spec: TrainingSpec,
+    hooks: TrainingHooks,
+    lineage: Lineage = NO_LINEAGE,
 ) -> SplitPlan:
     """The split a classifier with this recipe has, without slices that cannot teach outlines.
 
@@ -129,7 +140,11 @@ def outlined_plan(
         raise NotSupported("Segmenters are not cross-validated. Use folds=0.")
     _check_masks(sum(item.mask_sha256 is not None for item in items), FEWEST_MASKS, "data set")
     plan = split_dataset(
-        items, validation_share=spec.validation_share, test_share=spec.test_share, seed=spec.seed
+        items,
+        validation_share=spec.validation_share,
+        test_share=spec.test_share,
+        seed=spec.seed,
+        lineage=lineage,
     )
     taught = SplitPlan(
         train=_teaching(plan.train),

@@ -11,7 +11,6 @@ last epoch. Nothing of the pictures is in the result.
 """
 
 import argparse
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +31,12 @@ from workers.curation.ingest import ingest
 from workers.curation.manifest import MANIFEST
 from workers.learning.classifier import backbone_of, build_classifier
 from workers.learning.learn import learn
+from workers.learning.weights_file import halved, load_weights
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
     HELD_OUT_OUTLINES,
+    LINEAGE,
     MODEL_CARD,
     OOD,
     REPORT,
@@ -47,8 +48,8 @@ from workers.starter import STARTER, STARTER_SEGMENTER, Starter, write_starter
 from workers.training_hooks import LearnedModel, TrainingHooks
 from workers.training_job import registered_version
 
-SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT, HELD_OUT_OUTLINES)
-"""Those of them that a model of its task has."""
+SHIPPED: Final = (GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT, HELD_OUT_OUTLINES, LINEAGE)
+"""Those of them that a model of its task has; a classifier's weights, too, in half the bits."""
 BACKBONE_WEIGHTS: Final = "starter_backbone.weights.h5"
 SHARES: Final = {"validation_share": 0.1, "test_share": 0.1}
 RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {
@@ -137,10 +138,7 @@ def keep_backbone(spec: TrainingSpec, weights: bytes, path: Path) -> None:
     """Write the backbone's part of a classifier's weights, as recipes name it: ``file:...``."""
     model = build_classifier(spec, pretrained=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / WEIGHTS
-        whole.write_bytes(weights)
-        model.load_weights(whole)
+    load_weights(model, weights)
     backbone_of(model).save_weights(path)
 
 
@@ -158,8 +156,13 @@ def _said() -> TrainingHooks:
 
 
 def _starter(job: TrainingJob, dataset: Dataset, learned: LearnedModel) -> Starter:
-    """Without the training weights, which would double its size."""
+    """A classifier has its weights with it, so that a training can go on from it.
+
+    Those of a segmenter would make it too large.
+    """
     files = {name: learned.files[name] for name in SHIPPED if name in learned.files}
+    if job.spec.task is Task.CLASSIFICATION:
+        files[WEIGHTS] = halved(learned.files[WEIGHTS])
     values = vars(learned.manifest) | {"files": {n: sha256_hex(f) for n, f in files.items()}}
     manifest = ModelManifest(**values)
     digest = sha256_hex(manifest.to_json())

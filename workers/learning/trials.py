@@ -14,6 +14,7 @@ from core.settings import Settings
 from core.training import EpochProgress, Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.imaging.decode import ImageLimits
+from workers.learning.ancestor import lineage_of
 from workers.learning.checkpoints import Checkpoints
 from workers.learning.fitting import fit, fit_segmenter
 from workers.learning.input_pipeline import Slices
@@ -44,10 +45,11 @@ def search_recipe(
         raise NotSupported("This job is no search.")
     configure_runtime(settings.training_threads)
     found = read_items(store, dataset.digest)
+    lineage = lineage_of(job.spec, store)
     if job.spec.task is Task.SEGMENTATION:
-        plan = outlined_plan(found, job.spec, hooks)
+        plan = outlined_plan(found, job.spec, hooks, lineage)
     else:
-        plan, _ = split_plans(found, job.spec)
+        plan, _ = split_plans(found, job.spec, lineage)
     items = [*plan.train, *plan.validation]
     needed = replace(job.spec, guidance=most_guidance(job.spec, job.search))
     data = read_slices(items, needed, hooks, store, ImageLimits.of(settings))

@@ -37,10 +37,12 @@ _ALTERNATIVES: Final = (
 @dataclass(frozen=True, kw_only=True)
 class StartWeights:
     """``source`` in words; ``values`` in the backbone's own order, None where there are none to
-    put in: a model from nothing, or one whose values come from a checkpoint."""
+    put in: a model from nothing, or one whose values come from a checkpoint or are ``whole``:
+    those of all of a model of the same task, in its order."""
 
     source: str
     values: Sequence[Any] | None
+    whole: Sequence[Any] | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -51,7 +53,7 @@ FROM_NOTHING: Final = StartWeights(source=_NOTHING, values=None)
 
 
 def start_weights(spec: TrainingSpec, settings: Settings) -> StartWeights:
-    """The weights that the recipe asks for.
+    """The weights that the recipe asks for, where it does not go on from a version.
 
     ``auto`` takes ImageNet's from Keras, else a file of Keras' name for them in the server's
     folder, else what a package has, else none. Raises ``PretrainedWeightsUnavailable`` that says

@@ -279,7 +279,11 @@ class TrainingSpec(_message.Message):
     """Where the start's weights come from: "imagenet" (Keras' download), "package" (ImageNet weights
     of EfficientNet-Lite0 from a Python package), "none" (random), "file:NAME" in the server's
     folder of weights, a URI with "#sha256=HEX" where the server's settings allow it, or "auto":
-    the best of imagenet, file, package and none that can be had.
+    the best of imagenet, file, package and none that can be had. "version:ID" goes on from that
+    model version, of the same backbone: a classifier from a classifier, a segmenter from a
+    segmenter or from a classifier's backbone. Slices that the version has learned from, was chosen
+    by or was tested on keep that part, so that the new version is not judged by what it knows; the
+    job then shows "version:ID#sha256=HEX".
     """
     epochs: _builtins.int
     """Passes over the training split, 1 to 1000."""

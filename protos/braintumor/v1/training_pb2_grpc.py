@@ -68,7 +68,7 @@ class TrainingServicer:
 
     def CreateTrainingJob(self, request, context):
         """Submits a job. It is stored before this returns, so it survives a restart of anything.
-        NOT_FOUND: no such data set. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
+        NOT_FOUND: no such data set, or no version to go on from. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

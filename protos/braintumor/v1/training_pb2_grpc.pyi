@@ -35,7 +35,7 @@ class TrainingStub:
     def __new__(cls, channel: _aio.Channel) -> TrainingAsyncStub: ...
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.CreateTrainingJobRequest, _training_pb2.CreateTrainingJobResponse]
     """Submits a job. It is stored before this returns, so it survives a restart of anything.
-    NOT_FOUND: no such data set. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
+    NOT_FOUND: no such data set, or no version to go on from. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
     """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetTrainingJobRequest, _training_pb2.GetTrainingJobResponse]
     """Gets one job."""
@@ -55,7 +55,7 @@ class TrainingAsyncStub(TrainingStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.CreateTrainingJobRequest, _training_pb2.CreateTrainingJobResponse]  # type: ignore[assignment]
     """Submits a job. It is stored before this returns, so it survives a restart of anything.
-    NOT_FOUND: no such data set. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
+    NOT_FOUND: no such data set, or no version to go on from. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
     """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.GetTrainingJobRequest, _training_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """Gets one job."""
@@ -78,7 +78,7 @@ class TrainingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.CreateTrainingJobResponse, _abc.Awaitable[_training_pb2.CreateTrainingJobResponse]]:
         """Submits a job. It is stored before this returns, so it survives a restart of anything.
-        NOT_FOUND: no such data set. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
+        NOT_FOUND: no such data set, or no version to go on from. INVALID_ARGUMENT: the recipe; BadRequest names the fields.
         """
 
     @_abc_1.abstractmethod

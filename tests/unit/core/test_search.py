@@ -152,3 +152,12 @@ def test_the_best_trial_is_complete() -> None:
 def test_a_trials_recipe_is_the_base_with_what_varies() -> None:
     spec = with_recipe(TrainingSpec(epochs=3, seed=7), {"optimizer": "sgd", "dropout": 0.5})
     assert spec == TrainingSpec(epochs=3, seed=7, optimizer=Optimizer.SGD, dropout=0.5)
+
+
+def test_the_backbone_of_a_version_is_not_searched() -> None:
+    varied = Choice(values=(Backbone.EFFICIENTNET_B0, Backbone.VGG19))
+    words = fits(TrainingSpec(weights="version:v1"), backbone=varied)
+    assert words == {
+        "search.space.backbone": "cannot vary with weights=version: the version has a backbone"
+    }
+    assert not fits(TrainingSpec(), backbone=varied)

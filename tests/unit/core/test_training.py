@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import IllegalTransition, InvalidArgument
-from core.training import _PARSERS, Backbone, JobState, Optimizer, Task, TrainingSpec
+from core.training import (
+    _PARSERS,
+    Backbone,
+    JobState,
+    Optimizer,
+    StartVersion,
+    Task,
+    TrainingSpec,
+)
 from tests.fakes.records import NOW, a_job
 
 LATER: Final = NOW + timedelta(seconds=5)
@@ -134,7 +142,10 @@ def test_what_is_no_switch(value: Any) -> None:
     assert refused_fields(augmentation=value) == ["spec.augmentation"]
 
 
-@pytest.mark.parametrize("value", ["auto", "imagenet", "none", "file:b0.h5", "file:a b (1).h5"])
+@pytest.mark.parametrize(
+    "value",
+    ["auto", "imagenet", "none", "file:b0.h5", "file:a b (1).h5", "version:52e153c9995c"],
+)
 def test_weights(value: str) -> None:
     assert TrainingSpec.validated({"weights": value}).weights == value
 
@@ -154,10 +165,21 @@ def test_weights(value: str) -> None:
         "file:..",
         "file:a\0b.h5",
         "file:a\nb.h5",
+        "version:",
+        "version:../v1",
+        "version:v1#sha256=12",
     ],
 )
 def test_weights_that_might_leave_their_folder(value: str) -> None:
     assert refused_fields(weights=value) == ["spec.weights"]
+
+
+def test_the_version_to_go_on_from() -> None:
+    start = StartVersion(id="v1", digest="a" * 64)
+    assert StartVersion.of(str(start)) == start
+    assert StartVersion.of("version:v1") == StartVersion(id="v1")
+    assert str(StartVersion(id="v1")) == "version:v1"
+    assert StartVersion.of("file:version.h5") is None
 
 
 def test_every_bad_field_is_named_at_once() -> None:

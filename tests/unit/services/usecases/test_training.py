@@ -20,7 +20,7 @@ from core.training import EpochProgress, JobState, Task, TrainingJob, TrainingSp
 from services.drain import Drain
 from services.usecases.training import JobUpdate, TrainingUseCases
 from tests.fakes.records import a_dataset, a_search, a_trial
-from tests.fakes.store import FakeClock, FakeUnitOfWork, FakeUnitOfWorkFactory
+from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWork, FakeUnitOfWorkFactory
 from tests.fakes.workers import FakeJobQueue
 
 SPEC = TrainingSpec(epochs=3)
@@ -42,11 +42,13 @@ class World:
     def __init__(self) -> None:
         self.store = FakeUnitOfWorkFactory()
         self.queue = FakeJobQueue()
+        self.artefacts = FakeArtefactStore()
         self.clock = FakeClock()
         self.drain = Drain()
         self.use_cases = TrainingUseCases(
             uow_factory=self.store,
             queue=self.queue,
+            artefacts=self.artefacts,
             clock=self.clock,
             drain=self.drain,
             poll_seconds=0.001,
@@ -115,7 +117,11 @@ def test_a_store_that_goes_away_behind_the_commit_is_no_error(world: World) -> N
             world.store.error = StoreUnavailable()
 
     use_cases = TrainingUseCases(
-        uow_factory=world.store, queue=BreakingQueue(), clock=world.clock, drain=world.drain
+        uow_factory=world.store,
+        queue=BreakingQueue(),
+        artefacts=world.artefacts,
+        clock=world.clock,
+        drain=world.drain,
     )
     job = use_cases.create("brains", SPEC, caller="ann")
     world.store.error = None

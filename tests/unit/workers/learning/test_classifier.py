@@ -1,7 +1,6 @@
 """The classifier's two answers, and what training may change in it."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,7 +22,6 @@ from workers.learning.backbones import BACKBONES
 from workers.learning.classifier import (
     backbone_of,
     build_classifier,
-    weights_bytes,
     with_explanation,
     with_features,
     with_pooled,
@@ -148,16 +146,6 @@ def test_what_starts_from_nothing_has_nothing_to_keep() -> None:
     model, free = (build_classifier(spec, pretrained=False) for spec in (frozen, SPEC))
 
     assert len(model.trainable_variables) == len(free.trainable_variables)
-
-
-def test_weights_can_be_loaded_into_another_model(tmp_path: Path) -> None:
-    model, other = (build_classifier(SPEC, pretrained=False) for _ in range(2))
-    file = tmp_path / "model.weights.h5"
-    file.write_bytes(weights_bytes(model))
-
-    other.load_weights(file)
-
-    np.testing.assert_array_equal(other(IMAGES, training=False), model(IMAGES, training=False))
 
 
 @pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])

@@ -26,6 +26,7 @@ from workers.learning.versions import library_versions
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
+    LINEAGE,
     MODEL_CARD,
     OOD,
     REPORT,
@@ -102,7 +103,7 @@ def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
     learned = job.run()
 
     manifest = learned.manifest
-    assert set(learned.files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT, SPLIT}
+    assert set(learned.files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT, LINEAGE, SPLIT}
     assert manifest.files == {name: sha256_hex(data) for name, data in learned.files.items()}
     assert (manifest.backbone, manifest.image_size) == ("efficientnet_b0", SIZE)
     assert (manifest.labels, manifest.weights_source) == (LABELS, "none")

@@ -26,6 +26,7 @@ from workers.model_artefact import (
     GRAPH,
     HELD_OUT_OUTLINES,
     INPUT_NAME,
+    LINEAGE,
     MASK_NAME,
     MODEL_CARD,
     REPORT,
@@ -127,7 +128,15 @@ def numbers(learned: LearnedModel) -> SegmentationEvaluation:
 def test_a_segmenter_comes_with_all_that_belongs_to_it(job: Job) -> None:
     learned = job.run()
     manifest = learned.manifest
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT_OUTLINES, SPLIT}
+    assert set(learned.files) == {
+        GRAPH,
+        WEIGHTS,
+        REPORT,
+        MODEL_CARD,
+        HELD_OUT_OUTLINES,
+        LINEAGE,
+        SPLIT,
+    }
     assert manifest.task == "segmentation"
     assert manifest.regions is not None
     assert ModelManifest.from_json(manifest.to_json()).to_json() == manifest.to_json()

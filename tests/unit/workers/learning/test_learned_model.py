@@ -23,6 +23,7 @@ from workers.learning.learn import learn
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
+    LINEAGE,
     MODEL_CARD,
     OOD,
     REPORT,
@@ -82,7 +83,7 @@ def learned(store: FakeArtefactStore, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_every_file_is_there_and_described(store: FakeArtefactStore, learned: LearnedModel) -> None:
-    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT, OOD, SPLIT}
+    assert set(learned.files) == {GRAPH, WEIGHTS, REPORT, MODEL_CARD, HELD_OUT, OOD, LINEAGE, SPLIT}
     digest = store_model(store, learned.manifest, learned.files)
     manifest = load_manifest(store, digest)
     assert load_file(store, digest, manifest, MODEL_CARD).startswith(b"# efficientnet")

@@ -6,9 +6,10 @@ import numpy as np
 
 from core.settings import Settings
 from core.training import Task, TrainingSpec
-from workers.learning.classifier import backbone_of, build_classifier, weights_bytes
+from workers.learning.classifier import backbone_of, build_classifier
 from workers.learning.make_starter import BACKBONE_WEIGHTS, RECIPES, keep_backbone
 from workers.learning.weights import start_weights
+from workers.learning.weights_file import weights_bytes
 
 
 def test_a_segmenter_starts_from_the_classifiers_backbone(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -991,3 +994,27 @@ def test_reviews_are_recorded_and_shown(world: World) -> None:
     assert "x 1 to 30, y 2 to 40, 99 px (24.8 mm2), score 0.500" in shown
     assert "modelVersions/s1" in shown
     assert re.search(r"cached +no", shown)
+
+
+def test_of_many_files_that_are_not_sent_a_few_are_named(world: World, slices: Path) -> None:
+    for number in range(7):
+        (slices / f"notes-{number}.txt").write_text("no picture")
+    said = world.run("datasets", "upload", str(slices)).stderr
+    named = ", ".join(f"notes-{number}.txt" for number in range(5))
+    assert f"Not sent, since they are no pictures: {named} and 2 more." in said
+
+
+@pytest.mark.parametrize("command", [("models", "list", "--limit", "0"), ("audit", "export")])
+def test_a_reader_that_has_enough_ends_the_command_without_a_word(
+    world: World, command: tuple[str, ...]
+) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "services.cli.main", *command, "--json"],
+        env=os.environ | {"BRAINTUMOR_ADDRESS": world.address, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    running.stdout.close()
+    _, said = running.communicate(timeout=60)
+    assert said == b""

@@ -25,6 +25,7 @@ SEARCHABLE: Final = frozenset(
         "mixup_share",
         "class_weights",
         "guidance",
+        "counterfactuals",
         "ema_decay",
         "frozen_blocks",
         "batch_norm",
@@ -38,7 +39,15 @@ seed), since the same slices must choose between all trials and test slices must
 ``target_risk``, which trains nothing."""
 
 _NOT_OF_SEGMENTERS: Final = frozenset(
-    {"head_epochs", "label_smoothing", "mixup", "mixup_share", "class_weights", "guidance"}
+    {
+        "head_epochs",
+        "label_smoothing",
+        "mixup",
+        "mixup_share",
+        "class_weights",
+        "guidance",
+        "counterfactuals",
+    }
 )
 """What changes nothing in how a segmenter learns: trials that differ in it would be the same."""
 

@@ -38,13 +38,13 @@ def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     ``seed`` is two integers.
     """
     seeds = tf.unstack(tf.random.split(seed, 4))
-    return _change_looks(_move(images, seeds[0]), seeds[1:])
+    return _change_looks(move(images, seeds[0]), seeds[1:])
 
 
 def augment_with_masks(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
     """As :func:`augment`, with masks (n, size, size, 1) of 0..1 that move as their slices do."""
     seeds = tf.unstack(tf.random.split(seed, 4))
-    moved = _move(tf.concat([images, masks], axis=3), seeds[0])
+    moved = move(tf.concat([images, masks], axis=3), seeds[0])
     return _change_looks(moved[..., :1], seeds[1:]), moved[..., 1:]
 
 
@@ -97,8 +97,12 @@ def _through_jpeg(image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(decoded[:, :, :1], tf.float32), image.shape)
 
 
-def _move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    return tf.raw_ops.ImageProjectiveTransformV3(
+def move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Each picture, float32 (n, size, size, channels), flipped or not, turned, shifted and zoomed.
+
+    ``seed`` is two integers.
+    """
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=_transforms(tf.shape(images)[0], tf.shape(images)[1], seed),
         output_shape=tf.shape(images)[1:3],
@@ -106,6 +110,7 @@ def _move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
+    return tf.ensure_shape(moved, images.shape)
 
 
 def _transforms(count: tf.Tensor, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

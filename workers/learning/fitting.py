@@ -23,6 +23,7 @@ from workers.learning.objective import (
     PointsAtTumours,
     class_weights,
 )
+from workers.learning.reading import wants_masks
 from workers.learning.runtime import seed_everything
 from workers.learning.trainer import Trainer
 from workers.learning.unet import build_segmenter, segmenter_bytes, set_encoder_weights
@@ -79,8 +80,8 @@ def fit(
 
     def objective_of(model: keras.Model) -> Objective:
         weights = class_weights(train.labels) if spec.class_weights else [1.0] * len(LABELS)
-        guided = spec.guidance > 0 and train.masks is not None
-        learned = PointsAtTumours if guided else NamesTumours
+        has_use = wants_masks(spec) and train.masks is not None
+        learned = PointsAtTumours if has_use else NamesTumours
         return learned(spec, Inference(model, spec.batch_size, hooks), weights)
 
     model, state = _trained(

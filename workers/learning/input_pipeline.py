@@ -24,6 +24,7 @@ from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.masks import decode_mask, prepare_mask
 from workers.imaging.preprocess import SquareGeometry, prepare
 from workers.learning.augmentation import Batch, augment, augment_with_masks, mix
+from workers.learning.counterfactuals import change_some
 from workers.learning.memory import GIB, available_memory
 
 _DECODERS: Final = 2
@@ -205,15 +206,20 @@ def guided_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) ->
     """As :func:`training_batches`, with two targets: theirs, and where the evidence should be.
 
     The second, (n, size, size, classes), is the tumour's share of each pixel in the channel of its
-    label, all adding up to 1; 0 everywhere in a slice without a mask. Mixed slices have both.
+    label, all adding up to 1; 0 everywhere in a slice without a mask. Mixed slices have both. Some
+    slices are given a tumour, or lose theirs, as the recipe has it.
     """
     order = np.random.default_rng((spec.seed, epoch)).permutation(len(slices))
     mixed = _mixes(spec, epoch)
 
     def prepared(step: tf.Tensor, batch: tuple[Batch, tf.Tensor]) -> tuple[tf.Tensor, Any]:
-        seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 2))
+        seeds = tf.unstack(tf.random.split(_seed(spec.seed, epoch, step), 3))
         masked, labels = batch
         images, masks = (_resized(part, size) for part in masked)
+        if spec.augmentation and spec.counterfactuals:
+            images, masks, labels = change_some(
+                images, masks, labels, spec.counterfactuals, seeds[2]
+            )
         if spec.augmentation:
             images, masks = augment_with_masks(images, masks, seeds[0])
         targets = (_targets(labels, spec.label_smoothing), _places(masks, labels))

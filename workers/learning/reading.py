@@ -26,8 +26,13 @@ def stage(hooks: TrainingHooks, share: float, name: str) -> None:
 
 def learns_from_masks(items: Sequence[DatasetItem], spec: TrainingSpec) -> bool:
     """Whether a job by this recipe makes use of the masks of these slices."""
-    guided = spec.guidance > 0 and any(item.mask_sha256 is not None for item in items)
-    return spec.task is Task.SEGMENTATION or guided
+    has_masks = any(item.mask_sha256 is not None for item in items)
+    return spec.task is Task.SEGMENTATION or (has_masks and wants_masks(spec))
+
+
+def wants_masks(spec: TrainingSpec) -> bool:
+    """Whether a classifier by this recipe learns from masks, where there are some."""
+    return spec.guidance > 0 or (spec.augmentation and spec.counterfactuals > 0)
 
 
 def read_slices(

@@ -51,7 +51,11 @@ def search_recipe(
     else:
         plan, _ = split_plans(found, job.spec, lineage)
     items = [*plan.train, *plan.validation]
-    needed = replace(job.spec, guidance=most_guidance(job.spec, job.search))
+    needed = replace(
+        job.spec,
+        guidance=most(job.spec, job.search, "guidance"),
+        counterfactuals=most(job.spec, job.search, "counterfactuals"),
+    )
     data = read_slices(items, needed, hooks, store, ImageLimits.of(settings))
     fitter = StoredFitter(
         data.slices(plan.train),
@@ -63,14 +67,14 @@ def search_recipe(
     return run_search(job, job.search, hooks.within(READ_UNTIL, 1.0), trials, fitter)
 
 
-def most_guidance(spec: TrainingSpec, search: SearchSpec) -> float:
+def most(spec: TrainingSpec, search: SearchSpec, name: str) -> float:
     """The largest that a trial may have: slices are read once, with masks if one wants them."""
-    match search.space.get("guidance"):
+    match search.space.get(name):
         case Range(high=high):
             return float(high)
         case Choice(values=values):
             return max(float(value) for value in values)
-    return spec.guidance
+    return float(getattr(spec, name))
 
 
 class StoredFitter:

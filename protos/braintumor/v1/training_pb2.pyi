@@ -271,6 +271,7 @@ class TrainingSpec(_message.Message):
     MIXUP_SHARE_FIELD_NUMBER: _builtins.int
     TARGET_RISK_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
+    COUNTERFACTUALS_FIELD_NUMBER: _builtins.int
     task: Global___Task.ValueType
     """What to learn."""
     backbone: Global___Backbone.ValueType
@@ -347,6 +348,11 @@ class TrainingSpec(_message.Message):
     """Weight of what draws a classifier's evidence to the tumour in slices that have a mask, 0 (none)
     to 10.
     """
+    counterfactuals: _builtins.float
+    """Share of slices with a mask whose tumour is taken away while a classifier is trained, and of
+    healthy ones that are given such a tumour, 0 (none) to 1: so that the tumour is learned, and not
+    from which source slices with and without one came. With augmentation only.
+    """
     def __init__(
         self,
         *,
@@ -378,10 +384,11 @@ class TrainingSpec(_message.Message):
         mixup_share: _builtins.float | None = ...,
         target_risk: _builtins.float | None = ...,
         guidance: _builtins.float | None = ...,
+        counterfactuals: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_guidance", b"_guidance", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "guidance", b"guidance", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "patience", b"patience", "seed", b"seed", "target_risk", b"target_risk", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_counterfactuals", b"_counterfactuals", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_guidance", b"_guidance", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "batch_size", b"batch_size", "class_weights", b"class_weights", "counterfactuals", b"counterfactuals", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "guidance", b"guidance", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "patience", b"patience", "seed", b"seed", "target_risk", b"target_risk", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_guidance", b"_guidance", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "guidance", b"guidance", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "target_risk", b"target_risk", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_batch_size", b"_batch_size", "_class_weights", b"_class_weights", "_counterfactuals", b"_counterfactuals", "_dropout", b"_dropout", "_ema_decay", b"_ema_decay", "_epochs", b"_epochs", "_first_image_size", b"_first_image_size", "_folds", b"_folds", "_frozen_blocks", b"_frozen_blocks", "_guidance", b"_guidance", "_head_epochs", b"_head_epochs", "_image_size", b"_image_size", "_label_smoothing", b"_label_smoothing", "_learning_rate", b"_learning_rate", "_mixup", b"_mixup", "_mixup_share", b"_mixup_share", "_patience", b"_patience", "_seed", b"_seed", "_target_risk", b"_target_risk", "_test_share", b"_test_share", "_validation_share", b"_validation_share", "_weight_decay", b"_weight_decay", "_weights", b"_weights", "augmentation", b"augmentation", "backbone", b"backbone", "batch_norm", b"batch_norm", "batch_size", b"batch_size", "class_weights", b"class_weights", "counterfactuals", b"counterfactuals", "dropout", b"dropout", "ema_decay", b"ema_decay", "epochs", b"epochs", "first_image_size", b"first_image_size", "folds", b"folds", "frozen_blocks", b"frozen_blocks", "guidance", b"guidance", "head_epochs", b"head_epochs", "image_size", b"image_size", "label_smoothing", b"label_smoothing", "learning_rate", b"learning_rate", "mixup", b"mixup", "mixup_share", b"mixup_share", "optimizer", b"optimizer", "patience", b"patience", "precision", b"precision", "seed", b"seed", "target_risk", b"target_risk", "task", b"task", "test_share", b"test_share", "validation_share", b"validation_share", "weight_decay", b"weight_decay", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
@@ -389,6 +396,8 @@ class TrainingSpec(_message.Message):
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
     _WhichOneofReturnType__class_weights: _TypeAlias = _typing.Literal["class_weights"]  # noqa: Y015
     _WhichOneofArgType__class_weights: _TypeAlias = _typing.Literal["_class_weights", b"_class_weights"]  # noqa: Y015
+    _WhichOneofReturnType__counterfactuals: _TypeAlias = _typing.Literal["counterfactuals"]  # noqa: Y015
+    _WhichOneofArgType__counterfactuals: _TypeAlias = _typing.Literal["_counterfactuals", b"_counterfactuals"]  # noqa: Y015
     _WhichOneofReturnType__dropout: _TypeAlias = _typing.Literal["dropout"]  # noqa: Y015
     _WhichOneofArgType__dropout: _TypeAlias = _typing.Literal["_dropout", b"_dropout"]  # noqa: Y015
     _WhichOneofReturnType__ema_decay: _TypeAlias = _typing.Literal["ema_decay"]  # noqa: Y015
@@ -435,6 +444,8 @@ class TrainingSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__class_weights) -> _WhichOneofReturnType__class_weights | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__counterfactuals) -> _WhichOneofReturnType__counterfactuals | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dropout) -> _WhichOneofReturnType__dropout | None: ...
     @_typing.overload
@@ -499,7 +510,7 @@ class SearchSpec(_message.Message):
     def space(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchDimension]:
         """What may vary, each field once; all else is as in the job's recipe. Not what decides the split
         or image_size, nor, of a segmenter, what changes nothing for it: head_epochs, label_smoothing,
-        mixup, mixup_share, class_weights and guidance.
+        mixup, mixup_share, class_weights, guidance and counterfactuals.
         """
 
     def __init__(

@@ -112,7 +112,15 @@ def fits(base: TrainingSpec, **space: Dimension) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["head_epochs", "label_smoothing", "mixup", "mixup_share", "class_weights", "guidance"],
+    [
+        "head_epochs",
+        "label_smoothing",
+        "mixup",
+        "mixup_share",
+        "class_weights",
+        "guidance",
+        "counterfactuals",
+    ],
 )
 def test_what_teaches_no_outlines_is_not_searched_for_segmenters(name: str) -> None:
     varied = Choice(values=(0, 1))

@@ -246,4 +246,4 @@ def test_a_segmenter_by_the_best_recipe_follows(outlines: Search) -> None:
 def test_masks_are_read_if_any_trial_is_guided(
     space: dict[str, Choice | Range], most: float
 ) -> None:
-    assert learning.most_guidance(SPEC, replace(SEARCH, space=space)) == most
+    assert learning.most(SPEC, replace(SEARCH, space=space), "guidance") == most

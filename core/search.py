@@ -51,6 +51,12 @@ _NOT_OF_SEGMENTERS: Final = frozenset(
 )
 """What changes nothing in how a segmenter learns: trials that differ in it would be the same."""
 
+_OF_VERSIONS: Final = {
+    "backbone": "the version has a backbone",
+    "head_epochs": "its last layer has learned",
+}
+"""What a version that a training goes on from has, and does not get anew."""
+
 MIN_TRIALS: Final = 2
 MAX_TRIALS: Final = 500
 _MAX_CHOICES: Final = 100
@@ -162,9 +168,12 @@ def misfits(search: SearchSpec, base: TrainingSpec) -> tuple[FieldViolation, ...
             "be tested on"
         )
         found.append(FieldViolation("spec.folds", text))
-    if "backbone" in search.space and StartVersion.of(base.weights):
-        text = "cannot vary with weights=version: the version has a backbone"
-        found.append(FieldViolation("search.space.backbone", text))
+    if StartVersion.of(base.weights):
+        found += [
+            FieldViolation(f"search.space.{name}", f"cannot vary with weights=version: {why}")
+            for name, why in _OF_VERSIONS.items()
+            if name in search.space
+        ]
     if base.task is Task.SEGMENTATION:
         found += [
             FieldViolation(f"search.space.{name}", text)

@@ -105,7 +105,8 @@ class TrainingSpec:
     split).
     ``guidance`` is the weight of what draws a classifier's evidence to the tumour, in slices that
     have a mask; 0 for none. ``counterfactuals`` is the share of slices with a mask whose tumour is
-    taken away while a classifier is trained, and of healthy ones that are given one of these.
+    taken away while a classifier is trained, and of healthy ones that are given one of these, of
+    those where it can be done.
     ``target_risk`` is the share of accepted answers that may be wrong:
     the model abstains below the probability that keeps it on validation slices.
     With ``folds`` above 1 the job first cross-validates, and the model's numbers come from that.
@@ -175,12 +176,8 @@ class TrainingSpec:
             yield FieldViolation(
                 "spec.validation_share", f"with {name} it leaves less than 20 % for training"
             )
-        if self.folds and StartVersion.of(self.weights):
-            yield FieldViolation(
-                "spec.folds",
-                "must be 0 with weights=version: a fold would be tested on slices that the version "
-                "has learned from",
-            )
+        if StartVersion.of(self.weights):
+            yield from self._undone_starts()
         if self.task is not Task.SEGMENTATION:
             return
         for name in ("image_size", "first_image_size"):
@@ -190,6 +187,18 @@ class TrainingSpec:
                 )
         if self.folds:
             yield FieldViolation("spec.folds", "must be 0 for a segmenter")
+
+    def _undone_starts(self) -> Iterator[FieldViolation]:
+        if self.folds:
+            yield FieldViolation(
+                "spec.folds",
+                "must be 0 with weights=version: a fold would be tested on slices that the version "
+                "has learned from",
+            )
+        if self.head_epochs:
+            yield FieldViolation(
+                "spec.head_epochs", "must be 0 with weights=version: its last layer has learned"
+            )
 
 
 def parsed_field(name: str, value: Any) -> Any:
@@ -294,7 +303,7 @@ _PARSERS: Final[Mapping[str, Any]] = {
     "mixup_share": _real(0, 1),
     "class_weights": _switch,
     "guidance": _real(0, 10),
-    "counterfactuals": _real(0, 1),
+    "counterfactuals": _real(0, 0.5),
     "ema_decay": _real(0, 0.999),
     "frozen_blocks": _whole(0, 200),
     "batch_norm": _choice(BatchNorm),

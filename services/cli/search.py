@@ -67,7 +67,7 @@ def search(
     from services.cli.jobs import show_submitted
     from services.cli.watch import watch_job
 
-    recipe = recipe_of(backbone, task, settings or ())
+    recipe = recipe_of(backbone, task, settings or (), go_on_from)
     wanted = search_message(search_of(space, trials, minutes))
     with session(address, as_json) as connected:
         recipe = from_version(connected, go_on_from) | recipe

@@ -62,7 +62,7 @@ def train(
     from services.cli.jobs import show_submitted
     from services.cli.watch import watch_job
 
-    recipe = recipe_of(backbone, task, settings or ())
+    recipe = recipe_of(backbone, task, settings or (), go_on_from)
     with session(address, as_json) as connected:
         recipe = from_version(connected, go_on_from) | recipe
         job = submit(connected, resource("datasets", dataset), recipe, request_id)
@@ -145,9 +145,13 @@ def from_version(connected: Session, name: str) -> dict[str, Any]:
     return recipe
 
 
-def recipe_of(backbone: Backbone | None, task: Task, settings: Sequence[str]) -> dict[str, Any]:
+def recipe_of(
+    backbone: Backbone | None, task: Task, settings: Sequence[str], go_on_from: str = ""
+) -> dict[str, Any]:
     """What was given of a recipe. Raises ``typer.Exit`` for what cannot be used."""
     given: dict[str, Any] = {"task": task} | pairs_of(settings)
+    if go_on_from and "weights" in given:
+        raise bad_usage("Give --from or --set weights=, not both: each says what to start from.")
     if backbone is not None:
         given["backbone"] = backbone
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ from core.errors import (
 from core.paging import Page, PageRequest
 from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
 from core.search import SearchSpec, SearchTrial, misfits
-from core.training import JobEvent, JobState, Task, TrainingJob, TrainingSpec
+from core.training import JobEvent, JobState, StartVersion, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.going_on import with_start_version
 from services.usecases.request_ids import check_request_id
@@ -74,12 +74,11 @@ class TrainingUseCases:
         With ``search`` the job looks for a better recipe instead of training a model.
         A broker that is away is no error: the job is safe, and a sweep sends it later. Raises
         ``NotFound`` for the data set or the version to go on from, ``RequestIdReused``,
-        ``InvalidArgument``, ``ArtefactCorrupt``.
+        ``InvalidArgument``, ``ArtefactCorrupt``, ``StoreUnavailable``.
         """
         known_id = check_request_id(request_id)
         if search is not None:
             _check_together(search, spec)
-        spec = with_start_version(spec, self._uow_factory, self._artefacts)
         now = self._clock.now()
         job = TrainingJob(
             id=uuid4().hex,
@@ -91,7 +90,7 @@ class TrainingUseCases:
             spec=spec,
             search=search,
         )
-        stored = self._stored(job)
+        stored = self._repeated(job) or self._stored(self._complete(job))
         if stored.id == job.id:
             send_job(job.id, self._uow_factory, self._queue, self._clock)
         return stored
@@ -146,6 +145,14 @@ class TrainingUseCases:
             shown = _visible(job)
             if await self._drain.begins_within(self._poll_seconds):
                 raise Unavailable()
+
+    def _repeated(self, job: TrainingJob) -> TrainingJob | None:
+        """The job that the same request made before, whatever became of what it went on from."""
+        with self._uow_factory() as uow:
+            return _earlier(uow, job)
+
+    def _complete(self, job: TrainingJob) -> TrainingJob:
+        return replace(job, spec=with_start_version(job.spec, self._uow_factory, self._artefacts))
 
     def _stored(self, job: TrainingJob) -> TrainingJob:
         """The job once it is stored, or the one that this request made before."""
@@ -215,7 +222,10 @@ def _earlier(uow: UnitOfWork, job: TrainingJob) -> TrainingJob | None:
 
 
 def _asked(job: TrainingJob) -> tuple[object, ...]:
-    return job.dataset, job.spec, job.search
+    """What the caller asked for: the hash of the version to go on from is the server's."""
+    start = StartVersion.of(job.spec.weights)
+    weights = f"version:{start.id}" if start else job.spec.weights
+    return job.dataset, replace(job.spec, weights=weights), job.search
 
 
 def _visible(job: TrainingJob) -> tuple[object, ...]:

@@ -1,15 +1,20 @@
 """Which part slices had for a model's ancestors: what taught them, what chose, what judged.
 
 A model that goes on from another must not be judged by slices that the other has learned from or
-was chosen by. So every version keeps its own parts and its ancestors', by the slices' hashes, and a
-split leaves each slice in the part it had: what was held out once stays held out, and the new
-model and the old one can be compared by it.
+was chosen by, nor by others of the same patients. So every version keeps its own parts and its
+ancestors', by the hashes of slices and of the names of their groups, and a split leaves each in
+the part it had: what was held out once stays held out, and the new model and the old one can be
+compared by it.
+
+A slice is known by its bytes, its group by its name: the same picture, encoded anew and without its
+group, is not.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from hashlib import sha256
 from typing import Final, Self
 
 from core.datasets import DatasetItem
@@ -25,34 +30,57 @@ class Part(IntEnum):
 
 @dataclass(frozen=True)
 class Lineage:
-    """``parts``: hex SHA-256 of a slice to the part it had."""
+    """``parts``: what is known of a slice (hex SHA-256) or a group (``group-`` and the hex SHA-256
+    of its name, which may be a patient's) to the part it had."""
 
     parts: Mapping[str, Part] = field(default_factory=dict)
 
     def part_of(self, group: Iterable[DatasetItem]) -> Part | None:
         """The part of slices that stay together: the lowest of them; None if all are new."""
-        known = (self.parts.get(item.sha256) for item in group)
+        known = (self.parts.get(key) for key in _keys(group))
         return min((part for part in known if part is not None), default=None)
 
-    def followed_by(self, parts: Mapping[Part, Iterable[DatasetItem]]) -> Self:
-        """With the slices of one more split. A slice that was of two parts is of the lower one."""
+    def followed_by(
+        self,
+        parts: Mapping[Part, Iterable[DatasetItem]],
+        groups: Iterable[Sequence[DatasetItem]],
+    ) -> Self:
+        """With those of one more split, and all slices that belong to them.
+
+        ``groups`` are all slices of the data set, as they stay together, whether or not the split
+        has made use of them. What was of two parts is of the lower one.
+        """
+        had = {item.path: part for part in sorted(parts, reverse=True) for item in parts[part]}
         merged = dict(self.parts)
-        for part, items in parts.items():
-            for item in items:
-                merged[item.sha256] = min(part, merged.get(item.sha256, part))
+        for group in groups:
+            found = [had[item.path] for item in group if item.path in had]
+            before = self.part_of(group)
+            if before is not None:
+                found.append(before)
+            if found:
+                merged.update(dict.fromkeys(_keys(group), min(found)))
         return type(self)(merged)
 
     def to_json(self) -> bytes:
         """Canonical: names of parts to sorted hashes."""
         names: dict[str, list[str]] = {part.name.lower(): [] for part in Part}
-        for sha256, part in sorted(self.parts.items()):
-            names[part.name.lower()].append(sha256)
+        for key, part in sorted(self.parts.items()):
+            names[part.name.lower()].append(key)
         return json.dumps(names, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
         values = json.loads(text)
-        return cls({sha256: part for part in Part for sha256 in values[part.name.lower()]})
+        return cls({key: part for part in Part for key in values[part.name.lower()]})
+
+
+def _keys(group: Iterable[DatasetItem]) -> set[str]:
+    keys: set[str] = set()
+    for item in group:
+        keys.add(item.sha256)
+        if item.group:
+            keys.add(f"group-{sha256(item.group.encode()).hexdigest()}")
+    return keys
 
 
 NO_LINEAGE: Final = Lineage()

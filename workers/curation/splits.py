@@ -53,6 +53,8 @@ class _TooFew:
     remedy: str
 
 
+_FEWEST_LEFT: Final = 0.5
+"""Of what validation and test should have, where most slices have their part already."""
 _TO_SPLIT: Final = _TooFew("The data set is too small to split", "Add slices.")
 
 
@@ -69,26 +71,72 @@ def split_dataset(
     Slices that share either stay together, and so do chains of such slices.
 
     Shares are of all slices, 0..1. A Training/Testing layout that the data set brings is used as
-    it is. Slices of the ``lineage`` keep the part they had. Raises ``TrainingFailed`` if a class
-    has too few groups to be in every part, or would be tested without having been taught.
+    it is. But slices that are known from the ``lineage`` keep the part they had, whatever the
+    layout says. Raises ``TrainingFailed`` if a class has too few groups to be in every part, or
+    would be tested without having been taught, or if too few slices are left to validate and test
+    with.
     """
-    given_test = [item for item in items if _is_test(item)]
-    rest = [item for item in items if not _is_test(item)]
-    if given_test and rest:
-        _check_taught(given_test, rest)
+    known = _known_parts(items, lineage)
+    words = _known_words(known, items) if lineage.parts else ""
+    if len({_is_test(item) for item in items}) > 1:
+        test, rest = _by_layout(items, known)
+        if known:
+            _check_left("test", len(test), sum(map(_is_test, items)))
+        _check_taught(test, rest)
         share = validation_share / (1 - min(test_share, 0.5))
-        train, validation = _parts(rest, [1 - share, share], seed, lineage=lineage)
+        train, validation = _parts(rest, [1 - share, share], seed, known=known)
         return SplitPlan(
             train=train,
             validation=validation,
-            test=tuple(given_test),
-            protocol=_given(items, given_test, lineage) + _protocol(rest, seed, lineage),
+            test=tuple(test),
+            protocol=_given(items, test) + _protocol(rest, seed) + words,
         )
     shares = [1 - validation_share - test_share, validation_share, test_share]
-    train, validation, test = _parts(items, shares, seed, lineage=lineage)
+    train, validation, held_out = _parts(items, shares, seed, known=known)
     return SplitPlan(
-        train=train, validation=validation, test=test, protocol=_protocol(items, seed, lineage)
+        train=train, validation=validation, test=held_out, protocol=_protocol(items, seed) + words
     )
+
+
+def _known_parts(items: Sequence[DatasetItem], lineage: Lineage) -> dict[str, Part]:
+    """The part of each slice, by its path, that is known or belongs to one that is."""
+    if not lineage.parts:
+        return {}
+    return {
+        item.path: part
+        for group in linked_groups(items)
+        if (part := lineage.part_of(group)) is not None
+        for item in group
+    }
+
+
+def _by_layout(
+    items: Sequence[DatasetItem], known: Mapping[str, Part]
+) -> tuple[list[DatasetItem], list[DatasetItem]]:
+    """Slices to test with, by the layout that came along or by what is known, and the others."""
+    test: list[DatasetItem] = []
+    rest: list[DatasetItem] = []
+    for item in items:
+        is_tested = known[item.path] is Part.TEST if item.path in known else _is_test(item)
+        (test if is_tested else rest).append(item)
+    return test, rest
+
+
+def _known_words(known: Mapping[str, Part], items: Sequence[DatasetItem]) -> str:
+    return (
+        f"; {len(known)} of {len(items)} slices are known, by their file or their group, from the "
+        "version it goes on from, and have the part they had"
+    )
+
+
+def _check_left(name: str, left: int, wanted: float) -> None:
+    """Numbers on a handful of slices would look like numbers."""
+    if left < _FEWEST_LEFT * wanted:
+        raise TrainingFailed(
+            f"Only {left} of about {wanted:.0f} slices are left for {name}: the others are known "
+            "from the version it goes on from, which has learned from them. Add new slices, or "
+            "start from other weights."
+        )
 
 
 def fold_plans(
@@ -132,15 +180,14 @@ def split_for_final(
     return SplitPlan(train=train, validation=validation, test=(), protocol=_protocol(items, seed))
 
 
-def _given(items: Sequence[DatasetItem], test: Sequence[DatasetItem], lineage: Lineage) -> str:
+def _given(items: Sequence[DatasetItem], test: Sequence[DatasetItem]) -> str:
     """What a layout that came along is worth, in words that stand beside the numbers."""
     mixed = [group for group in linked_groups(items) if len({_is_test(i) for i in group}) > 1]
-    known = sum(_is_test(item) for group in mixed for item in group)
-    learned = sum(lineage.part_of([item]) in {Part.TRAIN, Part.VALIDATION} for item in test)
-    before = f", and {learned} from earlier versions that it goes on from" if learned else ""
+    known = {item.path for group in mixed for item in group}
+    leaked = sum(item.path in known for item in test)
     return (
-        f"the data set's own Testing folder, of whose {len(test)} slices {known} are known from "
-        f"Training (the same picture, a near-duplicate, or the same group){before}; validation "
+        f"the data set's own Testing folder, of whose {len(test)} slices {leaked} are known from "
+        "Training (the same picture, a near-duplicate, or the same group); validation "
     )
 
 
@@ -148,12 +195,8 @@ def _is_test(item: DatasetItem) -> bool:
     return item.split is Split.TEST
 
 
-def _protocol(items: Sequence[DatasetItem], seed: int, lineage: Lineage = NO_LINEAGE) -> str:
-    what = f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
-    kept = sum(lineage.part_of([item]) is not None for item in items)
-    if not kept:
-        return what
-    return f"{what}; {kept} slices have the part they had for the version it goes on from"
+def _protocol(items: Sequence[DatasetItem], seed: int) -> str:
+    return f"held out at random, stratified by class, grouped by {_kind(items)}, seed {seed}"
 
 
 def _kind(items: Sequence[DatasetItem]) -> str:
@@ -171,18 +214,21 @@ def _parts(
     shares: Sequence[float],
     seed: int,
     too_few: _TooFew = _TO_SPLIT,
-    lineage: Lineage = NO_LINEAGE,
+    known: Mapping[str, Part] | None = None,
 ) -> list[tuple[DatasetItem, ...]]:
     groups = linked_groups(items)
     _check_enough(groups, len(shares), too_few)
     pinned = {
-        place: part
+        place: known[group[0].path]
         for place, group in enumerate(groups)
-        if (part := lineage.part_of(group)) is not None and part < len(shares)
+        if known and group[0].path in known
     }
     parts: list[list[DatasetItem]] = [[] for _ in shares]
     for number, chosen in _assign(groups, pinned, shares, seed):
         parts[number].extend(chosen)
+    if pinned:
+        for part, share, found in list(zip(Part, shares, parts, strict=False))[1:]:
+            _check_left(part.name.lower(), len(found), share * len(items))
     _check_complete(parts, is_pinned=bool(pinned))
     return [tuple(sorted(part, key=lambda item: item.path)) for part in parts]
 
@@ -194,9 +240,9 @@ def _check_complete(parts: Sequence[Sequence[DatasetItem]], *, is_pinned: bool) 
     missing = sorted(everything - everything.intersection(*labels))
     if missing and is_pinned:
         raise TrainingFailed(
-            f"Of {', '.join(missing)} there are too few slices that the version it goes on from "
-            "has not learned from: a part of the split has none. Add new slices, or start from "
-            "other weights."
+            f"A part of the split has no slices of {', '.join(missing)}: those that there are have "
+            "their part from the version it goes on from. Add new slices, or start from other "
+            "weights."
         )
     if missing:
         raise TrainingFailed(

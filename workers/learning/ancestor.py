@@ -80,14 +80,17 @@ class Ancestor:
 
     def _check(self, spec: TrainingSpec) -> None:
         """The gateway has refused what does not fit; jobs may be older than its rules."""
-        missing = {WEIGHTS, LINEAGE} - set(self.manifest.files)
-        other = self.manifest.backbone != spec.backbone
-        unlike = self.manifest.task not in {spec.task, Task.CLASSIFICATION}
-        if missing or other or unlike:
+        why = ""
+        if missing := sorted({WEIGHTS, LINEAGE} - set(self.manifest.files)):
+            why = f"it has no {' and no '.join(missing)}"
+        elif self.manifest.backbone != spec.backbone:
+            why = f"its backbone is {self.manifest.backbone}, not {spec.backbone}"
+        elif self.manifest.task not in {spec.task, Task.CLASSIFICATION}:
+            why = f"it was made for {self.manifest.task}, not for {spec.task}"
+        if why:
             raise PretrainedWeightsUnavailable(
-                f"Version {self.start.id} is a model for {self.manifest.task} with "
-                f"{self.manifest.backbone}, and {'lacks' if missing else 'has'} what a training "
-                "goes on from. Name another version, or use weights=auto."
+                f"No training of this recipe can go on from version {self.start.id}: {why}. Name "
+                "another version, or use weights=auto."
             )
 
 

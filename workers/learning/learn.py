@@ -19,6 +19,7 @@ from workers.curation.lineage import NO_LINEAGE, Lineage
 from workers.curation.splits import (
     SplitPlan,
     fold_plans,
+    linked_groups,
     split_dataset,
     split_for_final,
     split_json,
@@ -132,7 +133,7 @@ def learn(
     stage(hooks, 0.99, "writing the report")
     lists = {
         SPLIT: split_json(plan, plans),
-        LINEAGE: lineage.followed_by(plan.parts).to_json(),
+        LINEAGE: lineage.followed_by(plan.parts, linked_groups(items)).to_json(),
     }
     return _assemble(spec, dataset, fitted, judged, graph, difference, lists)
 

@@ -15,7 +15,7 @@ from core.settings import Settings
 from core.training import Task, TrainingJob, TrainingSpec
 from workers.curation.blobs import read_items
 from workers.curation.lineage import NO_LINEAGE, Lineage
-from workers.curation.splits import SplitPlan, split_dataset, split_json
+from workers.curation.splits import SplitPlan, linked_groups, split_dataset, split_json
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.segmentation import held_out_outlines, judge_outlines
 from workers.evaluation.segmentation_report import (
@@ -69,9 +69,10 @@ def learn_segmenter(
     """
     spec, limits = job.spec, ImageLimits.of(settings)
     lineage = lineage_of(spec, store)
-    plan = outlined_plan(read_items(store, dataset.digest), spec, hooks, lineage)
-    items = (*plan.train, *plan.validation, *plan.test)
-    data = read_slices(items, spec, hooks, store, limits)
+    items = read_items(store, dataset.digest)
+    plan = outlined_plan(items, spec, hooks, lineage)
+    used = (*plan.train, *plan.validation, *plan.test)
+    data = read_slices(used, spec, hooks, store, limits)
     keras.backend.clear_session()
     fitted = fit_segmenter(
         spec,
@@ -120,7 +121,7 @@ def learn_segmenter(
     kept = {
         HELD_OUT_OUTLINES: held_out.to_json(),
         SPLIT: split_json(plan),
-        LINEAGE: lineage.followed_by(plan.parts).to_json(),
+        LINEAGE: lineage.followed_by(plan.parts, linked_groups(items)).to_json(),
     }
     return _assembled(facts, graph, fitted.model, kept)
 

@@ -55,6 +55,7 @@ def search_recipe(
         job.spec,
         guidance=most(job.spec, job.search, "guidance"),
         counterfactuals=most(job.spec, job.search, "counterfactuals"),
+        augmentation=bool(most(job.spec, job.search, "augmentation")),
     )
     data = read_slices(items, needed, hooks, store, ImageLimits.of(settings))
     fitter = StoredFitter(

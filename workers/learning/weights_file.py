@@ -8,6 +8,7 @@ from typing import Final
 
 import h5py
 import keras
+import numpy as np
 
 _NAME: Final = "model.weights.h5"
 """Keras tells its layouts apart by the name."""
@@ -30,13 +31,19 @@ def load_weights(model: keras.Model, data: bytes) -> None:
 
 
 def halved(data: bytes) -> bytes:
-    """The file with its arrays in float16: half as large. A model that reads it has float32."""
+    """The file with its arrays in float16: half as large. A model that reads it has float32.
+
+    Raises ``OverflowError`` if a number is too large for that.
+    """
     with _file(data) as path:
         with h5py.File(path, "r+") as file:
             for name in _arrays(file):
                 array = file[name][()]
+                half = array.astype("float16")
+                if not np.isfinite(half).all():
+                    raise OverflowError(f"{name} holds numbers that float16 cannot")
                 del file[name]
-                file.create_dataset(name, data=array.astype("float16"))
+                file.create_dataset(name, data=half)
         with _file() as packed:  # what was deleted still takes room in the first file
             with h5py.File(path) as file, h5py.File(packed, "w") as copy:
                 copy.attrs.update(file.attrs)

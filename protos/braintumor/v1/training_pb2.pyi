@@ -283,8 +283,8 @@ class TrainingSpec(_message.Message):
     the best of imagenet, file, package and none that can be had. "version:ID" goes on from that
     model version, of the same backbone: a classifier from a classifier, a segmenter from a
     segmenter or from a classifier's backbone. Slices that the version has learned from, was chosen
-    by or was tested on keep that part, so that the new version is not judged by what it knows; the
-    job then shows "version:ID#sha256=HEX".
+    by or was tested on keep that part, with their groups, so that the new version is not judged by
+    what it knows. folds and head_epochs must be 0. The job shows "version:ID#sha256=HEX".
     """
     epochs: _builtins.int
     """Passes over the training split, 1 to 1000."""
@@ -350,8 +350,9 @@ class TrainingSpec(_message.Message):
     """
     counterfactuals: _builtins.float
     """Share of slices with a mask whose tumour is taken away while a classifier is trained, and of
-    healthy ones that are given such a tumour, 0 (none) to 1: so that the tumour is learned, and not
-    from which source slices with and without one came. With augmentation only.
+    healthy ones that are given such a tumour, where it can be done, 0 (none) to 0.5: so that the
+    tumour is learned, and not from which source slices with and without one came. With
+    augmentation only.
     """
     def __init__(
         self,

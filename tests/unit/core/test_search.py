@@ -162,10 +162,13 @@ def test_a_trials_recipe_is_the_base_with_what_varies() -> None:
     assert spec == TrainingSpec(epochs=3, seed=7, optimizer=Optimizer.SGD, dropout=0.5)
 
 
-def test_the_backbone_of_a_version_is_not_searched() -> None:
-    varied = Choice(values=(Backbone.EFFICIENTNET_B0, Backbone.VGG19))
-    words = fits(TrainingSpec(weights="version:v1"), backbone=varied)
-    assert words == {
-        "search.space.backbone": "cannot vary with weights=version: the version has a backbone"
-    }
-    assert not fits(TrainingSpec(), backbone=varied)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("backbone", (Backbone.EFFICIENTNET_B0, Backbone.VGG19)), ("head_epochs", (0, 5))],
+)
+def test_what_a_version_has_is_not_searched(name: str, values: tuple[Any, ...]) -> None:
+    varied = Choice(values=values)
+    words = fits(TrainingSpec(weights="version:v1"), **{name: varied})
+    assert list(words) == [f"search.space.{name}"]
+    assert "cannot vary with weights=version" in words[f"search.space.{name}"]
+    assert not fits(TrainingSpec(), **{name: varied})

@@ -13,9 +13,11 @@ from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactor
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
+    LINEAGE,
     MODEL_CARD,
     OOD,
     REPORT,
+    WEIGHTS,
     load_file,
     load_manifest,
     sha256_hex,
@@ -125,5 +127,5 @@ def test_a_file_that_ships_fits_together(path: Path) -> None:
 
 def test_no_slice_that_it_learned_from_ships_with_it() -> None:
     files = read_starter(STARTER).files
-    assert set(files) == {GRAPH, OOD, REPORT, MODEL_CARD, HELD_OUT}
+    assert set(files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT, LINEAGE}
     assert b"data:image" not in files[REPORT]

@@ -48,6 +48,12 @@ def test_a_bad_setting_is_explained(
     assert words in capsys.readouterr().err
 
 
+def test_there_is_one_place_to_start_from(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        recipe_of(None, Task.CLASSIFICATION, ["weights=none"], "production")
+    assert "not both" in capsys.readouterr().err
+
+
 def test_every_bad_setting_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
         recipe("epochs=0", "dropout=2")

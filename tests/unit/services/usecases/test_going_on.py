@@ -36,7 +36,7 @@ class World:
         spec = TrainingSpec.validated({"weights": weights} | changes)
         return with_start_version(spec, self.store, self.artefacts)
 
-    def refusal(self, weights: str = "version:v1", **changes: Any) -> str:
+    def refusal(self, weights: str = "version:v1", /, **changes: Any) -> str:
         with pytest.raises(InvalidArgument) as caught:
             self.resolved(weights, **changes)
         return "; ".join(f"{v.field}: {v.description}" for v in caught.value.violations)
@@ -71,7 +71,7 @@ def test_another_hash_is_refused(world: World) -> None:
 
 def test_the_backbone_must_be_the_versions(world: World) -> None:
     world.add(backbone=Backbone.VGG19)
-    assert world.refusal() == "spec.backbone: must be vgg19, as that of version v1"
+    assert world.refusal() == "training_job.spec.backbone: must be vgg19, as that of version v1"
     assert world.resolved(backbone="vgg19").backbone is Backbone.VGG19
 
 
@@ -85,11 +85,25 @@ def test_a_segmenter_may_go_on_from_either_and_a_classifier_not_from_a_segmenter
     assert "s is a segmenter" in world.refusal("version:s")
 
 
-@pytest.mark.parametrize("files", [WHOLE[:1], WHOLE[:2], (WHOLE[0], WHOLE[2])])
-def test_a_version_without_what_is_needed_is_refused(world: World, files: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (WHOLE[:1], "came without its weights"),
+        (WHOLE[::2], "came without its weights"),
+        (WHOLE[:2], "made before versions kept what they had learned from"),
+    ],
+)
+def test_a_version_without_what_is_needed_is_refused(
+    world: World, files: tuple[str, ...], words: str
+) -> None:
     world.add(files=files)
-    assert "v1 has no weights to go on from" in world.refusal()
+    refusal = world.refusal()
+    assert refusal.startswith("training_job.spec.weights: v1 ")
+    assert words in refusal
 
 
-def test_folds_would_test_on_what_was_learned(world: World) -> None:
-    assert "spec.folds: must be 0 with weights=version" in world.refusal(folds=5)
+@pytest.mark.parametrize("field", ["folds", "head_epochs"])
+def test_what_would_undo_the_start_is_refused(world: World, field: str) -> None:
+    assert f"spec.{field}: must be 0 with weights=version" in world.refusal(
+        "version:v1", **{field: 5}
+    )

@@ -1,11 +1,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
+from hashlib import sha256
 from uuid import uuid4
 
 import pytest
 
 from core.errors import (
+    ArtefactCorrupt,
     BrainTumorError,
     IllegalTransition,
     InvalidArgument,
@@ -15,11 +18,13 @@ from core.errors import (
     Unavailable,
 )
 from core.paging import PageRequest
+from core.registry import artefact_prefix
 from core.search import Range
 from core.training import EpochProgress, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.training import JobUpdate, TrainingUseCases
 from tests.fakes.records import a_dataset, a_search, a_trial
+from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWork, FakeUnitOfWorkFactory
 from tests.fakes.workers import FakeJobQueue
 
@@ -139,6 +144,26 @@ def test_a_repeated_request_gets_the_first_job(world: World) -> None:
         uow.datasets.delete("brains")
         uow.commit()
     assert world.create(request_id=request_id).id == first.id
+
+
+def test_a_repeated_request_gets_the_first_job_whatever_became_of_the_version(
+    world: World,
+) -> None:
+    text = b'{"files": {"model.weights.h5": "w", "lineage.json": "l"}}'
+    digest = sha256(text).hexdigest()
+    world.artefacts.put(f"{artefact_prefix(digest)}/manifest.json", text)
+    with world.store(write=True) as uow:
+        uow.models.add(a_model_version("v1", digest=digest))
+        uow.commit()
+    spec, request_id = replace(SPEC, weights="version:v1"), str(uuid4())
+    first = world.create(spec, request_id)
+    assert first.spec.weights == f"version:v1#sha256={digest}"
+    world.artefacts.delete(artefact_prefix(digest))
+    assert world.create(spec, request_id).id == first.id
+    with pytest.raises(RequestIdReused):
+        world.create(SPEC, request_id)
+    with pytest.raises(ArtefactCorrupt):
+        world.create(spec)
 
 
 def test_a_request_id_is_for_one_recipe_on_one_data_set(world: World) -> None:

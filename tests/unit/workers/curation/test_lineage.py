@@ -10,7 +10,7 @@ from core.errors import TrainingFailed
 from core.labels import LABELS
 from tests.unit.workers.curation.test_splits import GLIOMA, an_item, some_items
 from workers.curation.lineage import NO_LINEAGE, Lineage, Part
-from workers.curation.splits import SplitPlan, split_dataset
+from workers.curation.splits import SplitPlan, linked_groups, split_dataset
 
 OLD = some_items(40)
 NEW = [an_item(1000 + n, label) for n, label in enumerate(LABELS * 20)]
@@ -21,11 +21,25 @@ def split(items: Sequence[DatasetItem], lineage: Lineage, seed: int = 0) -> Spli
 
 
 def after(plan: SplitPlan, lineage: Lineage = NO_LINEAGE) -> Lineage:
-    return lineage.followed_by(plan.parts)
+    return lineage.followed_by(plan.parts, linked_groups(everything(plan)))
+
+
+def everything(plan: SplitPlan) -> list[DatasetItem]:
+    return [item for part in plan.parts.values() for item in part]
+
+
+def taught(*items: DatasetItem, part: Part = Part.TRAIN) -> Lineage:
+    return Lineage().followed_by({part: items}, linked_groups(items))
 
 
 def hashes(items: Sequence[DatasetItem]) -> set[str]:
     return {item.sha256 for item in items}
+
+
+def with_layout(items: Sequence[DatasetItem], test: Sequence[DatasetItem]) -> list[DatasetItem]:
+    """The same slices, of which some are in a Testing folder."""
+    tested = hashes(test)
+    return [replace(item, split=Split.TEST) if item.sha256 in tested else item for item in items]
 
 
 def test_what_is_kept_is_read_back() -> None:
@@ -35,11 +49,17 @@ def test_what_is_kept_is_read_back() -> None:
     assert (again, again.to_json()) == (lineage, lineage.to_json())
 
 
+def test_names_of_groups_are_not_kept() -> None:
+    kept = taught(an_item(1, GLIOMA, group="Mary Smith")).to_json()
+    assert b"Mary" not in kept
+    assert kept.count(b"group-") == 1
+
+
 def test_the_same_slices_are_split_alike_whatever_the_seed() -> None:
     first = split(OLD, NO_LINEAGE)
     again = split(OLD, after(first), seed=7)
     assert again.parts == first.parts
-    assert "160 slices have the part they had for the version it goes on from" in again.protocol
+    assert "160 of 160 slices are known" in again.protocol
 
 
 def test_slices_keep_their_part_when_new_ones_come() -> None:
@@ -51,14 +71,21 @@ def test_slices_keep_their_part_when_new_ones_come() -> None:
     assert [len(second.parts[part]) for part in Part] == [
         pytest.approx(share * total, abs=len(LABELS)) for share in (0.7, 0.15, 0.15)
     ]
+    assert "160 of 240 slices are known" in second.protocol
+
+
+def test_that_nothing_is_known_is_said_too() -> None:
+    assert "0 of 80 slices are known" in split(NEW, after(split(OLD, NO_LINEAGE))).protocol
+    assert "known" not in split(NEW, NO_LINEAGE).protocol
 
 
 def test_a_slice_that_was_tested_and_then_taught_is_never_tested_again() -> None:
-    tested = Lineage().followed_by({Part.TEST: OLD})
-    taught = tested.followed_by({Part.TRAIN: OLD[:10]}).followed_by({Part.TEST: OLD[:10]})
-    assert taught.part_of(OLD[:1]) is Part.TRAIN
-    assert taught.part_of(OLD[10:11]) is Part.TEST
-    assert taught.part_of(NEW[:1]) is None
+    tested = taught(*OLD, part=Part.TEST)
+    both = tested.followed_by({Part.TRAIN: OLD[:10]}, linked_groups(OLD))
+    again = both.followed_by({Part.TEST: OLD[:10]}, linked_groups(OLD))
+    assert again.part_of(OLD[:1]) is Part.TRAIN
+    assert again.part_of(OLD[10:11]) is Part.TEST
+    assert again.part_of(NEW[:1]) is None
 
 
 def test_a_group_goes_where_its_most_used_slice_was() -> None:
@@ -71,16 +98,42 @@ def test_a_group_goes_where_its_most_used_slice_was() -> None:
     assert hashes(grouped) <= hashes(second.train)
 
 
-def test_nothing_is_tested_on_what_was_all_learned_from() -> None:
-    learned = Lineage().followed_by({Part.TRAIN: OLD})
-    with pytest.raises(TrainingFailed, match=r"has not learned from.*Add new slices"):
-        split(OLD, learned)
+def test_new_slices_of_a_known_patient_have_the_patients_part() -> None:
+    learned = taught(an_item(1, GLIOMA, group="one patient"))
+    later = an_item(5000, GLIOMA, group="one patient")
+    for seed in range(5):
+        assert later in split([*NEW, later], learned, seed=seed).train
 
 
-def test_a_testing_folder_is_used_as_it_is_and_its_known_slices_are_counted() -> None:
-    test = [replace(item, split=Split.TEST) for item in OLD[::4]]
-    rest = [item for item in OLD if item not in OLD[::4]]
-    learned = Lineage().followed_by({Part.TRAIN: OLD[:20]})
-    plan = split([*rest, *test], learned)
-    assert hashes(plan.test) == hashes(test)
-    assert "and 5 from earlier versions that it goes on from" in plan.protocol
+def test_what_belongs_to_a_learned_slice_counts_as_learned() -> None:
+    """A Testing folder may have a slice of a patient from Training, and a split may leave out
+    slices that its task has no use for."""
+    seen, tested, unused = (an_item(n, GLIOMA, group="one patient") for n in range(3))
+    parts = {Part.TRAIN: [seen], Part.TEST: [tested]}
+    lineage = Lineage().followed_by(parts, linked_groups([seen, tested, unused]))
+    assert {lineage.part_of([item]) for item in (seen, tested, unused)} == {Part.TRAIN}
+
+
+@pytest.mark.parametrize("part", [Part.TRAIN, Part.TEST])
+def test_a_part_that_has_next_to_nothing_left_is_refused(part: Part) -> None:
+    few = NEW[: len(LABELS)]
+    with pytest.raises(TrainingFailed, match=r"are left for|has no slices of"):
+        split([*OLD, *few], taught(*OLD, part=part))
+
+
+def test_a_testing_folder_is_not_tested_on_where_it_was_learned_from() -> None:
+    test = OLD[::4]
+    learned = taught(*test[:10])
+    plan = split(with_layout(OLD, test), learned)
+    assert hashes(plan.test) == hashes(test[10:])
+    assert hashes(test[:10]) <= hashes(plan.train)
+    assert f"Testing folder, of whose {len(test) - 10} slices" in plan.protocol
+
+    with pytest.raises(TrainingFailed, match="are left for test"):
+        split(with_layout(OLD, test), taught(*test))
+
+
+def test_what_was_held_out_stays_so_whatever_a_testing_folder_says() -> None:
+    test, earlier = OLD[::4], OLD[1:9:4]
+    plan = split(with_layout(OLD, test), taught(*earlier, part=Part.TEST))
+    assert hashes(plan.test) == hashes([*test, *earlier])

@@ -1,13 +1,14 @@
 """Masks draw a classifier's evidence to the tumour."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from core.labels import LABELS
+from core.labels import LABELS, TumourLabel
 from core.settings import Settings
 from core.training import Task, TrainingSpec
 from tests.fakes.learning import SIZE, SPEC, use_tiny_network
@@ -94,6 +95,47 @@ def test_masks_are_read_where_something_learns_from_them() -> None:
     assert not learns_from_masks(masked, replace(SPEC, guidance=0.0, augmentation=False))
     assert learns_from_masks(masked, replace(SPEC, guidance=0.0))
     assert learns_from_masks(masked, replace(SPEC, guidance=0.0, task=Task.SEGMENTATION))
+
+
+def heads(count: int) -> Slices:
+    """Even grey; every other slice has a glioma on the left, which could be anybody's."""
+    pixels = np.full((count, SIZE, SIZE, 1), 90, np.uint8)
+    masks = np.zeros_like(pixels)
+    pixels[::2, 5:9, 3:6] = 200
+    masks[::2, 5:9, 3:6] = 255
+    healthy = LABELS.index(TumourLabel.NO_TUMOR)
+    labels = np.where(np.arange(count) % 2, healthy, LABELS.index(TumourLabel.GLIOMA))
+    return Slices(pixels=pixels, labels=labels, masks=masks)
+
+
+def tumours_and_masks(spec: TrainingSpec) -> tuple[int, int]:
+    """How many slices of an epoch are said to have a tumour, and how many have a place for it."""
+    spec = replace(spec, label_smoothing=0.0, mixup=0.0, batch_size=8)
+    targets = [t for _, t in guided_batches(heads(160), spec, 0, SIZE)]
+    answers = np.concatenate([answer.numpy() for answer, _ in targets])
+    found = np.concatenate([places.numpy() for _, places in targets])
+    glioma = LABELS.index(TumourLabel.GLIOMA)
+    assert found[..., [n for n in range(len(LABELS)) if n != glioma]].max() == 0
+    return int(answers[:, glioma].sum()), int((found.max(axis=(1, 2, 3)) > 0).sum())
+
+
+def test_tumours_come_and_go_with_their_targets() -> None:
+    only_taken_and_given = replace(SPEC, counterfactuals=0.5)
+    tumours, places = tumours_and_masks(only_taken_and_given)
+    assert tumours == places
+    order = np.random.default_rng((SPEC.seed, 0)).permutation(160)
+    was = heads(160).labels[order] == LABELS.index(TumourLabel.GLIOMA)
+    (_, (answers, _)) = next(
+        iter(guided_batches(heads(160), replace(only_taken_and_given, batch_size=160), 0, SIZE))
+    )
+    now = answers.numpy().argmax(axis=1) == LABELS.index(TumourLabel.GLIOMA)
+    assert 0.2 < (was & ~now).sum() / was.sum() < 0.8
+    assert 0.2 < (~was & now).sum() / (~was).sum() < 0.8
+
+
+@pytest.mark.parametrize("change", [{"counterfactuals": 0.0}, {"augmentation": False}])
+def test_slices_keep_their_label_without(change: dict[str, Any]) -> None:
+    assert tumours_and_masks(replace(SPEC, **{"counterfactuals": 0.5} | change)) == (80, 80)
 
 
 def pointing(slices: Slices, guidance: float) -> float:

@@ -1,15 +1,23 @@
 """What the starters' maker leaves for the segmenter to start from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from onnxruntime import InferenceSession
 
 from core.settings import Settings
-from core.training import Task, TrainingSpec
+from core.training import StartVersion, Task, TrainingSpec
+from tests.fakes.store import FakeArtefactStore
+from workers.curation.lineage import Part
+from workers.learning.ancestor import Ancestor
+from workers.learning.backbones import set_variables
 from workers.learning.classifier import backbone_of, build_classifier
 from workers.learning.make_starter import BACKBONE_WEIGHTS, RECIPES, keep_backbone
 from workers.learning.weights import start_weights
 from workers.learning.weights_file import weights_bytes
+from workers.model_artefact import GRAPH, INPUT_NAME, LOGITS_NAME, store_model
+from workers.starter import read_starter
 
 
 def test_a_segmenter_starts_from_the_classifiers_backbone(tmp_path: Path) -> None:
@@ -27,3 +35,28 @@ def test_a_segmenter_starts_from_the_classifiers_backbone(tmp_path: Path) -> Non
 def test_both_starters_are_split_alike() -> None:
     specs = [TrainingSpec.validated(recipe) for recipe in RECIPES.values()]
     assert len({(s.validation_share, s.test_share, s.seed, s.folds) for s in specs}) == 1
+
+
+def test_a_training_goes_on_from_the_starter_that_ships() -> None:
+    store = FakeArtefactStore()
+    starter = read_starter()
+    start = StartVersion(
+        id=starter.version.id, digest=store_model(store, starter.manifest, starter.files)
+    )
+    spec = replace(
+        TrainingSpec(backbone=starter.version.backbone, image_size=64), weights=str(start)
+    )
+    ancestor = Ancestor.of(spec, store)
+    assert ancestor is not None
+    parts = set(ancestor.lineage.parts.values())
+    assert parts == {Part.TRAIN, Part.VALIDATION, Part.TEST}
+
+    model = build_classifier(spec, pretrained=True)
+    first = ancestor.start_weights(Task.CLASSIFICATION)
+    assert first.whole is not None
+    set_variables(model, model.weights, first.whole)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.float32)
+    session = InferenceSession(starter.files[GRAPH])
+    (served,) = session.run([LOGITS_NAME], {INPUT_NAME: pixels})
+    # Weights of half the bits differ from the graph's by a trifle.
+    np.testing.assert_allclose(model(pixels, training=False), served, atol=0.1)

@@ -236,14 +236,17 @@ def test_a_segmenter_by_the_best_recipe_follows(outlines: Search) -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "most"),
+    ("space", "field", "most"),
     [
-        ({"dropout": Choice(values=(0.1, 0.2))}, SPEC.guidance),
-        ({"guidance": Choice(values=(0.5, 0.0))}, 0.5),
-        ({"guidance": Range(low=0.0, high=0.3)}, 0.3),
+        ({"dropout": Choice(values=(0.1, 0.2))}, "guidance", SPEC.guidance),
+        ({"guidance": Choice(values=(0.5, 0.0))}, "guidance", 0.5),
+        ({"guidance": Range(low=0.0, high=0.3)}, "guidance", 0.3),
+        ({"counterfactuals": Range(low=0.0, high=0.2)}, "counterfactuals", 0.2),
+        ({"augmentation": Choice(values=(False, True))}, "augmentation", True),
+        ({"augmentation": Choice(values=(False,))}, "augmentation", False),
     ],
 )
-def test_masks_are_read_if_any_trial_is_guided(
-    space: dict[str, Choice | Range], most: float
+def test_masks_are_read_if_any_trial_learns_from_them(
+    space: dict[str, Choice | Range], field: str, most: float
 ) -> None:
-    assert learning.most(SPEC, replace(SEARCH, space=space), "guidance") == most
+    assert learning.most(SPEC, replace(SEARCH, space=space), field) == most

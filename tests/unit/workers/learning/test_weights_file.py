@@ -45,6 +45,15 @@ def test_half_the_bits_take_half_the_room() -> None:
     assert len(halved(whole)) < 0.55 * len(whole)
 
 
+def test_what_half_the_bits_cannot_hold_is_not_cut_off(
+    models: tuple[keras.Model, keras.Model],
+) -> None:
+    model, _ = models
+    model.set_weights([w + 1e5 for w in model.get_weights()])
+    with pytest.raises(OverflowError):
+        halved(weights_bytes(model))
+
+
 def test_a_file_that_is_none_is_refused(models: tuple[keras.Model, keras.Model]) -> None:
     with pytest.raises(OSError, match="signature"):
         load_weights(models[0], b"no file of weights")

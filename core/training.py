@@ -105,8 +105,8 @@ class TrainingSpec:
     split).
     ``guidance`` is the weight of what draws a classifier's evidence to the tumour, in slices that
     have a mask; 0 for none. ``counterfactuals`` is the share of slices with a mask whose tumour is
-    taken away while a classifier is trained, and of healthy ones that are given one of these, of
-    those where it can be done.
+    taken away while a classifier is trained, of those where it leaves no traces; as many healthy
+    ones are given a tumour.
     ``target_risk`` is the share of accepted answers that may be wrong:
     the model abstains below the probability that keeps it on validation slices.
     With ``folds`` above 1 the job first cross-validates, and the model's numbers come from that.
@@ -130,7 +130,7 @@ class TrainingSpec:
     mixup_share: float = 0.6
     class_weights: bool = True
     guidance: float = 1.0
-    counterfactuals: float = 0.3
+    counterfactuals: float = 0.5
     ema_decay: float = 0.3
     frozen_blocks: int = 0
     batch_norm: BatchNorm = BatchNorm.TRAIN
@@ -303,7 +303,7 @@ _PARSERS: Final[Mapping[str, Any]] = {
     "mixup_share": _real(0, 1),
     "class_weights": _switch,
     "guidance": _real(0, 10),
-    "counterfactuals": _real(0, 0.5),
+    "counterfactuals": _real(0, 1),
     "ema_decay": _real(0, 0.999),
     "frozen_blocks": _whole(0, 200),
     "batch_norm": _choice(BatchNorm),

@@ -18,6 +18,8 @@ from core.labels import LABELS, TumourLabel
 from workers.learning.augmentation import move
 
 _HEALTHY: Final = LABELS.index(TumourLabel.NO_TUMOR)
+_GLIOMA: Final = LABELS.index(TumourLabel.GLIOMA)
+_PITUITARY: Final = LABELS.index(TumourLabel.PITUITARY)
 _SMALLEST: Final = 0.001
 """A tumour with a smaller share of the picture is too small to be moved or taken away."""
 _LARGEST: Final = 0.1
@@ -32,84 +34,93 @@ _FAR: Final = -1e9
 """A logit that is never drawn."""
 
 Labelled = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-"""Pictures, masks and labels."""
+"""Pictures, masks and labels of n slices."""
 
 
 def change_some(
     images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor, share: float, seed: tf.Tensor
 ) -> Labelled:
-    """Take the tumour away from about ``share`` of the slices with a mask, and give one to about
-    as large a share of the healthy ones, where there is a place for it.
+    """Take the tumour away from about ``share`` of the slices where that can be done, and give one
+    to about as many healthy slices, so that these are as many as before.
 
     ``images`` are float32 (n, size, size, 1) of 0..255, ``masks`` alike of 0..1, ``labels`` (n,)
     into ``LABELS``; ``share`` is 0..1 and ``seed`` two integers. All three come back, changed
     together: a mask is where its slice's tumour is now.
     """
-    seeds = tf.unstack(tf.random.split(seed, 2))
-    healed = _take_away(images, masks, labels, share, seeds[0])
-    return _give(*healed, share, seeds[1])
-
-
-def _take_away(
-    images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor, share: float, seed: tf.Tensor
-) -> Labelled:
-    """In the tumour's place comes what is opposite to it, in the other half of the brain."""
-    near, around = _widened(masks, 2), _widened(masks, 3)
-    opposite = tf.reverse(images, [2])
-    chosen = (
-        _drawn(share, tf.shape(labels), seed)
-        & _is_of_size(masks)
-        & (_share_of(around, tf.reverse(around, [2])) < _MIRRORED)
-        & (_share_of(around, _inside(opposite)) > _INSIDE)
-    )
-    changed = _blended(images, opposite, _softened(near))
-    return (
-        _where(chosen, changed, images),
-        _where(chosen, tf.zeros_like(masks), masks),
-        tf.where(chosen, tf.cast(_HEALTHY, labels.dtype), labels),
-    )
-
-
-def _give(
-    images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor, share: float, seed: tf.Tensor
-) -> Labelled:
-    """A tumour of another slice of the batch, moved, and more or less as bright as its new
-    surroundings would have it."""
     seeds = tf.unstack(tf.random.split(seed, 4))
-    can_give = tf.reduce_mean(masks, axis=(1, 2, 3)) > _SMALLEST
+    can_lose = _can_lose(images, masks, labels)
+    loses = can_lose & (tf.random.stateless_uniform(tf.shape(labels), seeds[0]) < share)
+    tumours, places, kinds = _givers(images, masks, labels, seeds[1])
+    can_get = (labels == _HEALTHY) & _fits(places, images)
+    gets = can_get & _as_many_as(loses, can_get, seeds[2])
+    healed, given = _healed(images, masks), _given(images, tumours, places, seeds[3])
+    return (
+        _where(loses, healed, _where(gets, given, images)),
+        _where(loses, tf.zeros_like(masks), _where(gets, places, masks)),
+        tf.where(loses, tf.cast(_HEALTHY, labels.dtype), tf.where(gets, kinds, labels)),
+    )
+
+
+def _can_lose(images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Tumours that leave no traces: (n,).
+
+    No glioma, whose mask leaves out the oedema around it; none that has pushed much aside, and none
+    that lies opposite to tumour or to what is outside of the head.
+    """
+    area = tf.reduce_mean(masks, axis=(1, 2, 3))
+    around = _widened(masks, 3)
+    return (
+        (labels != _GLIOMA)
+        & (area > _SMALLEST)
+        & (area < _LARGEST)
+        & (_share_of(around, tf.reverse(around, [2])) < _MIRRORED)
+        & (_share_of(around, _inside(tf.reverse(images, [2]))) > _INSIDE)
+    )
+
+
+def _healed(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+    """In the tumour's place comes what is opposite to it, in the other half of the brain."""
+    return _blended(images, tf.reverse(images, [2]), _softened(_widened(masks, 2)))
+
+
+def _givers(images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> Labelled:
+    """For each slice another one of the batch with a tumour, moved; with an empty mask where there
+    is none.
+
+    No tumour of the pituitary, which is one by where it is.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    can_give = (tf.reduce_mean(masks, axis=(1, 2, 3)) > _SMALLEST) & (labels != _PITUITARY)
     logits = tf.where(can_give, 0.0, _FAR)[None]
     givers = tf.random.stateless_categorical(logits, tf.shape(labels)[0], seeds[0])[0]
     moved = move(tf.concat([tf.gather(images, givers), tf.gather(masks, givers)], 3), seeds[1])
-    tumour, place = moved[..., :1], moved[..., 1:]
-    chosen = (
-        _drawn(share, tf.shape(labels), seeds[2])
-        & (labels == _HEALTHY)
-        & tf.reduce_any(can_give)
-        & (tf.reduce_mean(place, axis=(1, 2, 3)) > _SMALLEST)
-        & (_share_of(place, _inside(images)) > _INSIDE)
-    )
-    ring = _widened(place, 2) - place
+    places = moved[..., 1:] * tf.cast(tf.reduce_any(can_give), tf.float32)
+    return moved[..., :1], places, tf.gather(labels, givers)
+
+
+def _fits(places: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Whether there is a place, and it lies inside the head: (n,)."""
+    found = tf.reduce_mean(places, axis=(1, 2, 3)) > _SMALLEST
+    return found & (_share_of(places, _inside(images)) > _INSIDE)
+
+
+def _as_many_as(others: tf.Tensor, candidates: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws so that about as many of the candidates are chosen as there are others: (n,)."""
+    counts = [tf.reduce_sum(tf.cast(chosen, tf.float32)) for chosen in (others, candidates)]
+    share = tf.math.divide_no_nan(counts[0], counts[1])
+    return tf.random.stateless_uniform(tf.shape(candidates), seed) < share
+
+
+def _given(images: tf.Tensor, tumours: tf.Tensor, places: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """With a tumour more or less as bright as its new surroundings would have it."""
+    ring = _widened(places, 2) - places
     brighter = tf.math.divide_no_nan(
-        tf.reduce_sum(ring * (images - tumour), axis=(1, 2, 3), keepdims=True),
+        tf.reduce_sum(ring * (images - tumours), axis=(1, 2, 3), keepdims=True),
         tf.reduce_sum(ring, axis=(1, 2, 3), keepdims=True),
     )
-    adapted = tf.random.stateless_uniform((tf.shape(labels)[0], 1, 1, 1), seeds[3]) * brighter
-    fitting = tf.clip_by_value(tumour + adapted, 0.0, 255.0)
-    changed = _blended(images, fitting, _softened(_widened(place, 1)))
-    return (
-        _where(chosen, changed, images),
-        _where(chosen, place, masks),
-        tf.where(chosen, tf.gather(labels, givers), labels),
-    )
-
-
-def _drawn(share: float, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    return tf.random.stateless_uniform(shape, seed) < share
-
-
-def _is_of_size(masks: tf.Tensor) -> tf.Tensor:
-    area = tf.reduce_mean(masks, axis=(1, 2, 3))
-    return (area > _SMALLEST) & (area < _LARGEST)
+    adapted = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed) * brighter
+    fitting = tf.clip_by_value(tumours + adapted, 0.0, 255.0)
+    return _blended(images, fitting, _softened(_widened(places, 1)))
 
 
 def _inside(images: tf.Tensor) -> tf.Tensor:

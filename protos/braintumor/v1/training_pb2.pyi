@@ -349,10 +349,9 @@ class TrainingSpec(_message.Message):
     to 10.
     """
     counterfactuals: _builtins.float
-    """Share of slices with a mask whose tumour is taken away while a classifier is trained, and of
-    healthy ones that are given such a tumour, where it can be done, 0 (none) to 0.5: so that the
-    tumour is learned, and not from which source slices with and without one came. With
-    augmentation only.
+    """Share of slices with a mask whose tumour is taken away while a classifier is trained, of those
+    where it leaves no traces, 0 (none) to 1; as many healthy ones are given a tumour. So the tumour
+    is learned, and not from which source slices with and without one came. With augmentation only.
     """
     def __init__(
         self,

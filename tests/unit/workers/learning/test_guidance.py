@@ -98,13 +98,13 @@ def test_masks_are_read_where_something_learns_from_them() -> None:
 
 
 def heads(count: int) -> Slices:
-    """Even grey; every other slice has a glioma on the left, which could be anybody's."""
+    """Even grey; every other slice has a meningioma on the left, which could be anybody's."""
     pixels = np.full((count, SIZE, SIZE, 1), 90, np.uint8)
     masks = np.zeros_like(pixels)
     pixels[::2, 5:9, 3:6] = 200
     masks[::2, 5:9, 3:6] = 255
     healthy = LABELS.index(TumourLabel.NO_TUMOR)
-    labels = np.where(np.arange(count) % 2, healthy, LABELS.index(TumourLabel.GLIOMA))
+    labels = np.where(np.arange(count) % 2, healthy, LABELS.index(TumourLabel.MENINGIOMA))
     return Slices(pixels=pixels, labels=labels, masks=masks)
 
 
@@ -114,9 +114,9 @@ def tumours_and_masks(spec: TrainingSpec) -> tuple[int, int]:
     targets = [t for _, t in guided_batches(heads(160), spec, 0, SIZE)]
     answers = np.concatenate([answer.numpy() for answer, _ in targets])
     found = np.concatenate([places.numpy() for _, places in targets])
-    glioma = LABELS.index(TumourLabel.GLIOMA)
-    assert found[..., [n for n in range(len(LABELS)) if n != glioma]].max() == 0
-    return int(answers[:, glioma].sum()), int((found.max(axis=(1, 2, 3)) > 0).sum())
+    meningioma = LABELS.index(TumourLabel.MENINGIOMA)
+    assert found[..., [n for n in range(len(LABELS)) if n != meningioma]].max() == 0
+    return int(answers[:, meningioma].sum()), int((found.max(axis=(1, 2, 3)) > 0).sum())
 
 
 def test_tumours_come_and_go_with_their_targets() -> None:
@@ -124,11 +124,11 @@ def test_tumours_come_and_go_with_their_targets() -> None:
     tumours, places = tumours_and_masks(only_taken_and_given)
     assert tumours == places
     order = np.random.default_rng((SPEC.seed, 0)).permutation(160)
-    was = heads(160).labels[order] == LABELS.index(TumourLabel.GLIOMA)
+    was = heads(160).labels[order] == LABELS.index(TumourLabel.MENINGIOMA)
     (_, (answers, _)) = next(
         iter(guided_batches(heads(160), replace(only_taken_and_given, batch_size=160), 0, SIZE))
     )
-    now = answers.numpy().argmax(axis=1) == LABELS.index(TumourLabel.GLIOMA)
+    now = answers.numpy().argmax(axis=1) == LABELS.index(TumourLabel.MENINGIOMA)
     assert 0.2 < (was & ~now).sum() / was.sum() < 0.8
     assert 0.2 < (~was & now).sum() / (~was).sum() < 0.8
 

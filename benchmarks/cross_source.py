@@ -7,7 +7,8 @@ is trained on the first folders as a job would train it, its epoch, temperature,
 limits of strangeness are chosen on validation slices of these, and it answers the rest as it would
 when serving. Adds a line to ``results/cross_source.jsonl`` and makes ``cross_source.md`` of it.
 
-The interval is over groups. A run that stopped goes on behind its last epoch.
+Sensitivity and specificity are those for a tumour, whichever. The interval is over groups. A run
+that stopped goes on behind its last epoch.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from benchmarks.provenance import provenance
 from benchmarks.training import (
     add_training_arguments,
     items_of,
+    not_default,
     recipe,
     recipe_name,
     say_everything,
@@ -47,7 +49,15 @@ from workers.learning.runtime import configure_runtime
 RESULTS: Final = Path(__file__).parent / "results"
 LINES: Final = RESULTS / "cross_source.jsonl"
 TABLE: Final = RESULTS / "cross_source.md"
-SCORES: Final = ("accuracy", "macro_f1", "ece", "coverage", "accepted_accuracy")
+SCORES: Final = (
+    "accuracy",
+    "macro_f1",
+    "sensitivity",
+    "specificity",
+    "ece",
+    "coverage",
+    "accepted_accuracy",
+)
 
 
 def main() -> None:
@@ -154,8 +164,8 @@ def table() -> str:
         "Made by `python -m benchmarks.cross_source`; see its docstring for the protocol.\n",
         "| trained on | slices | tested on | slices of each class | "
         + " | ".join(SCORES)
-        + " | refused as strange | recipe | date | commit | machine |",
-        "| --- | --- | --- | --- |" + " --- |" * (len(SCORES) + 5),
+        + " | refused as strange | recipe | what in it is no default | date | commit | machine |",
+        "| --- | --- | --- | --- |" + " --- |" * (len(SCORES) + 6),
         *(row(line) for _, line in sorted(newest.items())),
     ]
     return "\n".join(rows) + "\n"
@@ -172,13 +182,14 @@ def row(line: dict[str, Any]) -> str:
         *(score(line, name) for name in SCORES),
         f"{line['decisions'][Decision.OUT_OF_DISTRIBUTION] / tested:.3f}",
         line["recipe"][-10:],
+        not_default(line["spec"]),
         *(line[name] for name in ("date", "commit", "machine")),
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def score(line: dict[str, Any], name: str) -> str:
-    value, interval = line["scores"][name], line["intervals"].get(name)
+    value, interval = line["scores"].get(name), line["intervals"].get(name)
     between = f" ({interval['low']:.3f}-{interval['high']:.3f})" if interval else ""
     return "none" if value is None else f"{value:.4f}{between}"
 

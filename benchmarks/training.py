@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def recipe(pairs: Sequence[str], **values: Any) -> TrainingSpec:
     """The default recipe but for ``values`` and then ``pairs`` of ``KEY=VALUE``."""
     return TrainingSpec.validated(values | dict(pair.split("=", 1) for pair in pairs))
+
+
+def not_default(spec: Mapping[str, Any]) -> str:
+    """What a recipe has that is not the default of now; of an older one all that it knew of."""
+    default = asdict(TrainingSpec())
+    return ", ".join(f"{n} {v}" for n, v in spec.items() if v != default.get(n))
 
 
 def recipe_name(spec: TrainingSpec) -> str:

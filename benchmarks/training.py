@@ -24,6 +24,8 @@ from workers.curation.blobs import read_items
 from workers.curation.ingest import ingest
 from workers.training_hooks import TrainingHooks
 
+_NOT_YET: Final = {"guidance": 0.0, "counterfactuals": 0.0}
+"""What a recipe of before there were these fields had of them."""
 WORK: Final = Path("~/.cache/braintumor-benchmarks")
 
 
@@ -42,9 +44,9 @@ def recipe(pairs: Sequence[str], **values: Any) -> TrainingSpec:
 
 
 def not_default(spec: Mapping[str, Any]) -> str:
-    """What a recipe has that is not the default of now; of an older one all that it knew of."""
-    default = asdict(TrainingSpec())
-    return ", ".join(f"{n} {v}" for n, v in spec.items() if v != default.get(n))
+    """What a recipe has that is not the default of now."""
+    default, whole = asdict(TrainingSpec()), _NOT_YET | dict(spec)
+    return ", ".join(f"{n} {v}" for n, v in whole.items() if v != default.get(n))
 
 
 def recipe_name(spec: TrainingSpec) -> str:

@@ -53,6 +53,21 @@ def test_what_is_no_slice_is_told(fresh: Stack, tmp_path: Path) -> None:
     assert [answer["decision"] for answer in answers] == ["OUT_OF_DISTRIBUTION"] * len(pictures)
 
 
+def test_a_training_goes_on_from_it(fresh: Stack, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "mine", per_class=12, size=96, seed=5)
+    fresh.rows("datasets", "upload", str(tmp_path / "mine"), "--name", "mine")
+    (starter,) = (v for v in fresh.rows("models", "list") if v["aliases"] == ["production"])
+    fresh.rows(
+        "train", "--dataset", "mine", "--from", "production", "--watch",
+        "--set", "epochs=1", "--set", "image_size=64", "--set", "learning_rate=1e-4",
+    )  # fmt: skip
+    newest = fresh.rows("models", "list")[0]
+    starter_id = starter["name"].removeprefix("modelVersions/")
+    assert newest["weights_source"].startswith(f"version {starter_id} (")
+    assert newest["backbone"] == starter["backbone"]
+    assert "0 of 48 slices are known" in newest["evaluation"]["protocol"]
+
+
 def test_a_restart_does_not_bring_it_again(fresh: Stack) -> None:
     before = fresh.rows("models", "list")
     assert fresh.stop() == 0

@@ -54,7 +54,9 @@ class _TooFew:
 
 
 _FEWEST_LEFT: Final = 0.5
-"""Of what validation and test should have, where most slices have their part already."""
+"""Of what validation and test would have if no slice had its part already."""
+_ENOUGH: Final = 25
+"""More slices of each class than this are not asked for there."""
 _TO_SPLIT: Final = _TooFew("The data set is too small to split", "Add slices.")
 
 
@@ -81,7 +83,7 @@ def split_dataset(
     if len({_is_test(item) for item in items}) > 1:
         test, rest = _by_layout(items, known)
         if known:
-            _check_left("test", len(test), sum(map(_is_test, items)))
+            _check_left_of_layout(items, test)
         _check_taught(test, rest)
         share = validation_share / (1 - min(test_share, 0.5))
         train, validation = _parts(rest, [1 - share, share], seed, known=known)
@@ -89,7 +91,7 @@ def split_dataset(
             train=train,
             validation=validation,
             test=tuple(test),
-            protocol=_given(items, test) + _protocol(rest, seed) + words,
+            protocol=_given(test, rest, is_changed=bool(known)) + _protocol(rest, seed) + words,
         )
     shares = [1 - validation_share - test_share, validation_share, test_share]
     train, validation, held_out = _parts(items, shares, seed, known=known)
@@ -129,14 +131,34 @@ def _known_words(known: Mapping[str, Part], items: Sequence[DatasetItem]) -> str
     )
 
 
-def _check_left(name: str, left: int, wanted: float) -> None:
-    """Numbers on a handful of slices would look like numbers."""
-    if left < _FEWEST_LEFT * wanted:
+def _check_left(name: str, left: int, else_: int, classes: int, where: str = "") -> None:
+    """Numbers on a handful of slices would look like numbers.
+
+    ``else_`` is how many slices the part would have if none were known.
+    """
+    if left < _FEWEST_LEFT * min(else_, _ENOUGH * classes):
         raise TrainingFailed(
-            f"Only {left} of about {wanted:.0f} slices are left for {name}: the others are known "
-            "from the version it goes on from, which has learned from them. Add new slices, or "
-            "start from other weights."
+            f"Only {left} slices are left for {name}, where there would be {else_}: the others "
+            f"have their part from the version it goes on from. Add new slices{where}; if equal "
+            "names of groups are not the same patients, name them differently; or start from other "
+            "weights."
         )
+
+
+def _check_left_of_layout(items: Sequence[DatasetItem], test: Sequence[DatasetItem]) -> None:
+    given = [item for item in items if _is_test(item)]
+    labels = {item.label for item in given}
+    _check_left("test", len(test), len(given), len(labels), where=" to the Testing folder")
+    if missing := sorted(labels - {item.label for item in test}):
+        raise _without("the Testing folder", missing)
+
+
+def _without(part: str, missing: Sequence[str]) -> TrainingFailed:
+    return TrainingFailed(
+        f"Of {', '.join(missing)} no slices are left for {part}: those that there are have their "
+        "part from the version it goes on from, or belong to groups that have. Add new slices, "
+        "name groups more finely, or start from other weights."
+    )
 
 
 def fold_plans(
@@ -180,13 +202,18 @@ def split_for_final(
     return SplitPlan(train=train, validation=validation, test=(), protocol=_protocol(items, seed))
 
 
-def _given(items: Sequence[DatasetItem], test: Sequence[DatasetItem]) -> str:
+def _given(test: Sequence[DatasetItem], rest: Sequence[DatasetItem], *, is_changed: bool) -> str:
     """What a layout that came along is worth, in words that stand beside the numbers."""
-    mixed = [group for group in linked_groups(items) if len({_is_test(i) for i in group}) > 1]
-    known = {item.path for group in mixed for item in group}
-    leaked = sum(item.path in known for item in test)
+    taught = {item.path for item in rest}
+    leaked = sum(
+        item.path not in taught
+        for group in linked_groups([*test, *rest])
+        if any(item.path in taught for item in group)
+        for item in group
+    )
+    folder = "the data set's own Testing folder" + (", but for what is known" if is_changed else "")
     return (
-        f"the data set's own Testing folder, of whose {len(test)} slices {leaked} are known from "
+        f"{folder}, of whose {len(test)} slices {leaked} are known from "
         "Training (the same picture, a near-duplicate, or the same group); validation "
     )
 
@@ -227,10 +254,25 @@ def _parts(
     for number, chosen in _assign(groups, pinned, shares, seed):
         parts[number].extend(chosen)
     if pinned:
-        for part, share, found in list(zip(Part, shares, parts, strict=False))[1:]:
-            _check_left(part.name.lower(), len(found), share * len(items))
+        _check_left_beside(groups, shares, seed, [len(part) for part in parts])
     _check_complete(parts, is_pinned=bool(pinned))
     return [tuple(sorted(part, key=lambda item: item.path)) for part in parts]
+
+
+def _check_left_beside(
+    groups: Sequence[Group],
+    shares: Sequence[float],
+    seed: int,
+    sizes: Sequence[int],
+) -> None:
+    """That what validates and tests is not much less for the groups that have their part."""
+    else_ = Counter[int]()
+    for number, group in _assign(groups, {}, shares, seed):
+        else_[number] += len(group)
+    classes = len({item.label for group in groups for item in group})
+    for number, part in enumerate(list(Part)[: len(shares)]):
+        if part is not Part.TRAIN:
+            _check_left(part.name.lower(), sizes[number], else_[number], classes)
 
 
 def _check_complete(parts: Sequence[Sequence[DatasetItem]], *, is_pinned: bool) -> None:
@@ -239,11 +281,7 @@ def _check_complete(parts: Sequence[Sequence[DatasetItem]], *, is_pinned: bool) 
     everything = set().union(*labels)
     missing = sorted(everything - everything.intersection(*labels))
     if missing and is_pinned:
-        raise TrainingFailed(
-            f"A part of the split has no slices of {', '.join(missing)}: those that there are have "
-            "their part from the version it goes on from. Add new slices, or start from other "
-            "weights."
-        )
+        raise _without("a part of the split", missing)
     if missing:
         raise TrainingFailed(
             f"The groups of {', '.join(missing)} hold other classes too and cannot be shared out "

@@ -41,7 +41,8 @@ def change_some(
     images: tf.Tensor, masks: tf.Tensor, labels: tf.Tensor, share: float, seed: tf.Tensor
 ) -> Labelled:
     """Take the tumour away from about ``share`` of the slices where that can be done, and give one
-    to about as many healthy slices, so that these are as many as before.
+    to about as many healthy slices, so that these are about as many as before. Of the kinds of
+    tumour there are then somewhat more gliomas, which give and do not lose.
 
     ``images`` are float32 (n, size, size, 1) of 0..255, ``masks`` alike of 0..1, ``labels`` (n,)
     into ``LABELS``; ``share`` is 0..1 and ``seed`` two integers. All three come back, changed

@@ -11,7 +11,9 @@ last epoch. Nothing of the pictures is in the result.
 """
 
 import argparse
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -123,8 +125,9 @@ def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactSt
 
 def _job(spec: TrainingSpec) -> TrainingJob:
     now = datetime.now(UTC)
+    recipe = sha256_hex(json.dumps(asdict(spec), sort_keys=True).encode())[:12]
     return TrainingJob(
-        id=f"{_DATASET}-{spec.task}",
+        id=f"{_DATASET}-{spec.task}-{recipe}",
         create_time=now,
         update_time=now,
         request_id=None,

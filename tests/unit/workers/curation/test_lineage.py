@@ -114,22 +114,56 @@ def test_what_belongs_to_a_learned_slice_counts_as_learned() -> None:
     assert {lineage.part_of([item]) for item in (seen, tested, unused)} == {Part.TRAIN}
 
 
-@pytest.mark.parametrize("part", [Part.TRAIN, Part.TEST])
-def test_a_part_that_has_next_to_nothing_left_is_refused(part: Part) -> None:
-    few = NEW[: len(LABELS)]
-    with pytest.raises(TrainingFailed, match=r"are left for|has no slices of"):
-        split([*OLD, *few], taught(*OLD, part=part))
+def test_too_few_new_slices_are_refused() -> None:
+    few = NEW[: 2 * len(LABELS)]
+    with pytest.raises(TrainingFailed, match=r"Only \d+ slices are left for validation, where"):
+        split([*OLD, *few], taught(*OLD))
+
+
+def test_a_class_that_has_its_part_already_is_missed_elsewhere() -> None:
+    gliomas = [item for item in OLD if item.label is GLIOMA]
+    with pytest.raises(TrainingFailed, match=r"Of glioma no slices are left for a part"):
+        split(OLD, taught(*gliomas, part=Part.TEST))
+
+
+def test_a_class_that_a_testing_folder_loses_is_named() -> None:
+    test = [replace(item, split=Split.TEST) for item in some_items(80)]
+    gliomas = [item for item in test if item.label is GLIOMA]
+    rest = [an_item(1000 + n, label) for n, label in enumerate(LABELS * 40)]
+    with pytest.raises(TrainingFailed, match="Of glioma no slices are left for the Testing folder"):
+        split([*rest, *test], taught(*gliomas))
+
+
+def test_a_known_patient_does_not_stop_a_training_that_is_short_of_slices_anyway() -> None:
+    items = [
+        an_item(100 * place + 20 * patient + n, label, group=f"{label} {patient}")
+        for place, label in enumerate(LABELS)
+        for patient, size in enumerate((20, 20, 2, 2, 2))
+        for n in range(size)
+    ]
+    learned = taught(*(item for item in items if item.group == f"{LABELS[0]} 0"))
+    assert split(items, NO_LINEAGE).train
+    assert split(items, learned).train
+
+
+def test_larger_shares_than_the_ancestors_are_no_reason_to_refuse() -> None:
+    many = some_items(400)
+    first = split_dataset(many, validation_share=0.1, test_share=0.1, seed=0)
+    second = split_dataset(
+        many, validation_share=0.1, test_share=0.25, seed=0, lineage=after(first)
+    )
+    assert second.test == first.test
 
 
 def test_a_testing_folder_is_not_tested_on_where_it_was_learned_from() -> None:
-    test = OLD[::4]
-    learned = taught(*test[:10])
-    plan = split(with_layout(OLD, test), learned)
-    assert hashes(plan.test) == hashes(test[10:])
-    assert hashes(test[:10]) <= hashes(plan.train)
-    assert f"Testing folder, of whose {len(test) - 10} slices" in plan.protocol
+    test, known = OLD[::4], OLD[::16]
+    plan = split(with_layout(OLD, test), taught(*known))
+    assert hashes(plan.test) == hashes(test) - hashes(known)
+    assert hashes(known) <= hashes(plan.train)
+    words = f"Testing folder, but for what is known, of whose {len(test) - len(known)} slices 0 are known"
+    assert words in plan.protocol
 
-    with pytest.raises(TrainingFailed, match="are left for test"):
+    with pytest.raises(TrainingFailed, match=r"are left for test.*to the Testing folder"):
         split(with_layout(OLD, test), taught(*test))
 
 

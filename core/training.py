@@ -129,8 +129,8 @@ class TrainingSpec:
     mixup: float = 0.2
     mixup_share: float = 0.6
     class_weights: bool = True
-    guidance: float = 1.0
-    counterfactuals: float = 0.5
+    guidance: float = 0.2
+    counterfactuals: float = 0.0
     ema_decay: float = 0.3
     frozen_blocks: int = 0
     batch_norm: BatchNorm = BatchNorm.TRAIN

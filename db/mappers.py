@@ -264,19 +264,14 @@ def trial_from_row(row: tables.SearchTrialRow) -> SearchTrial:
     )
 
 
-_NOT_YET: Final[Mapping[str, Any]] = {"counterfactuals": 0.0}
-"""What a recipe had of fields that were not there yet when it was stored, if not their default."""
-
-
 def spec_from_json(values: Mapping[str, Any]) -> TrainingSpec:
     """A stored spec, as it is: what was accepted once is not judged by today's limits.
 
     Fields that this version does not know are left out.
     """
     known = {field.name: field.default for field in fields(TrainingSpec)}
-    whole = {**_NOT_YET, **values}
     return TrainingSpec(
-        **{name: _like(known[name], value) for name, value in whole.items() if name in known}
+        **{name: _like(known[name], value) for name, value in values.items() if name in known}
     )
 
 

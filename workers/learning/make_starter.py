@@ -56,7 +56,7 @@ BACKBONE_WEIGHTS: Final = "starter_backbone.weights.h5"
 SHARES: Final = {"validation_share": 0.1, "test_share": 0.1}
 RECIPES: Final[Mapping[Task, Mapping[str, Any]]] = {
     Task.CLASSIFICATION: SHARES
-    | {"backbone": Backbone.EFFICIENTNET_LITE0, "epochs": 12, "target_risk": 0.03},
+    | {"backbone": Backbone.EFFICIENTNET_LITE0, "epochs": 16, "target_risk": 0.03},
     Task.SEGMENTATION: SHARES
     | {
         "task": Task.SEGMENTATION,

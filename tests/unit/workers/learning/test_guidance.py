@@ -91,9 +91,10 @@ def test_masks_are_read_where_something_learns_from_them() -> None:
     masked = [an_item("a.png", mask_sha256="m" * 64), an_item("b.png")]
     assert learns_from_masks(masked, SPEC)
     assert not learns_from_masks(masked[1:], SPEC)
-    assert not learns_from_masks(masked, replace(SPEC, guidance=0.0, counterfactuals=0.0))
-    assert not learns_from_masks(masked, replace(SPEC, guidance=0.0, augmentation=False))
-    assert learns_from_masks(masked, replace(SPEC, guidance=0.0))
+    assert not learns_from_masks(masked, replace(SPEC, guidance=0.0))
+    given = replace(SPEC, guidance=0.0, counterfactuals=0.5)
+    assert learns_from_masks(masked, given)
+    assert not learns_from_masks(masked, replace(given, augmentation=False))
     assert learns_from_masks(masked, replace(SPEC, guidance=0.0, task=Task.SEGMENTATION))
 
 

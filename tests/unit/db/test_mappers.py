@@ -125,9 +125,3 @@ def test_a_spec_of_another_version_can_be_read() -> None:
     assert (spec.epochs, spec.test_share) == (5000, 0.01)
     assert spec.weight_decay == TrainingSpec().weight_decay
     assert spec.precision is Precision.AUTO
-
-
-def test_a_recipe_from_before_counterfactuals_had_none() -> None:
-    values = {k: v for k, v in stored(TrainingSpec()).items() if k != "counterfactuals"}
-    assert spec_from_json(values) == replace(TrainingSpec(), counterfactuals=0.0)
-    assert spec_from_json(stored(TrainingSpec())) == TrainingSpec()

@@ -1,6 +1,5 @@
 """What the starters' maker leaves for the segmenter to start from."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +42,7 @@ def test_a_training_goes_on_from_the_starter_that_ships() -> None:
     start = StartVersion(
         id=starter.version.id, digest=store_model(store, starter.manifest, starter.files)
     )
-    spec = replace(
-        TrainingSpec(backbone=starter.version.backbone, image_size=64), weights=str(start)
-    )
+    spec = TrainingSpec(backbone=starter.version.backbone, weights=str(start))
     ancestor = Ancestor.of(spec, store)
     assert ancestor is not None
     parts = set(ancestor.lineage.parts.values())
@@ -55,7 +52,8 @@ def test_a_training_goes_on_from_the_starter_that_ships() -> None:
     first = ancestor.start_weights(Task.CLASSIFICATION)
     assert first.whole is not None
     set_variables(model, model.weights, first.whole)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.float32)
+    side = starter.manifest.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.float32)
     session = InferenceSession(starter.files[GRAPH])
     (served,) = session.run([LOGITS_NAME], {INPUT_NAME: pixels})
     # Weights of half the bits differ from the graph's by a trifle.

@@ -66,6 +66,7 @@ def test_a_training_goes_on_from_it(fresh: Stack, tmp_path: Path) -> None:
     assert newest["weights_source"].startswith(f"version {starter_id} (")
     assert newest["backbone"] == starter["backbone"]
     assert "0 of 48 slices are known" in newest["evaluation"]["protocol"]
+    assert newest["spec"]["weights"] == f"version:{starter_id}#sha256={starter['digest']}"
 
 
 def test_a_restart_does_not_bring_it_again(fresh: Stack) -> None:

@@ -41,7 +41,7 @@ from tests.conftest import wait_for
 from tests.fakes.registry import classifying
 from tests.integration.conftest import Worker, Workers
 from workers.curation.ingest import ingest
-from workers.model_artefact import GRAPH, HELD_OUT_OUTLINES, LINEAGE, load_file, load_manifest
+from workers.model_artefact import GRAPH, HELD_OUT_OUTLINES, load_file, load_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -272,26 +272,6 @@ def test_masks_teach_a_segmenter_and_guide_a_classifier(gateway: Gateway, worker
     assert guided.spec["guidance"] == 1.0
     plain_loss = 1.5  # ln 4, and a little
     assert gateway.epochs(answers)[0].loss > plain_loss, "guidance is part of the loss"
-
-
-def test_a_job_goes_on_from_the_version_that_another_made(
-    gateway: Gateway, workers: Workers
-) -> None:
-    workers.start("training")
-    first = gateway.version(
-        gateway.wait_until(gateway.submit(SPEC), JobState.SUCCEEDED).model_version
-    )
-    job_id = gateway.submit(replace(SPEC, weights=f"version:{first.id}", seed=1))
-    job = gateway.wait_until(job_id, JobState.SUCCEEDED)
-
-    assert job.spec.weights == f"version:{first.id}#sha256={first.digest}"
-    assert gateway.messages(job_id)[3] == f"starting from weights: version {first.id} (none)"
-    second = gateway.version(job.model_version)
-    held_out = [
-        load_file(gateway.artefacts, v.digest, load_manifest(gateway.artefacts, v.digest), LINEAGE)
-        for v in (first, second)
-    ]
-    assert held_out[0] == held_out[1], "the same slices had other parts"
 
 
 def test_a_cancelled_job_ends_with_its_process_and_the_worker_takes_the_next(

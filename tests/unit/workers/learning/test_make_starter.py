@@ -6,16 +6,13 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from core.settings import Settings
-from core.training import StartVersion, Task, TrainingSpec
-from tests.fakes.store import FakeArtefactStore
-from workers.curation.lineage import Part
-from workers.learning.ancestor import Ancestor
-from workers.learning.backbones import set_variables
+from core.training import Task, TrainingSpec
+from workers.curation.lineage import Lineage, Part
 from workers.learning.classifier import backbone_of, build_classifier
 from workers.learning.make_starter import BACKBONE_WEIGHTS, RECIPES, keep_backbone
 from workers.learning.weights import start_weights
-from workers.learning.weights_file import weights_bytes
-from workers.model_artefact import GRAPH, INPUT_NAME, LOGITS_NAME, store_model
+from workers.learning.weights_file import load_weights, weights_bytes
+from workers.model_artefact import GRAPH, INPUT_NAME, LINEAGE, LOGITS_NAME, WEIGHTS
 from workers.starter import read_starter
 
 
@@ -36,22 +33,13 @@ def test_both_starters_are_split_alike() -> None:
     assert len({(s.validation_share, s.test_share, s.seed, s.folds) for s in specs}) == 1
 
 
-def test_a_training_goes_on_from_the_starter_that_ships() -> None:
-    store = FakeArtefactStore()
+def test_the_starter_that_ships_has_the_weights_of_its_graph() -> None:
     starter = read_starter()
-    start = StartVersion(
-        id=starter.version.id, digest=store_model(store, starter.manifest, starter.files)
-    )
-    spec = TrainingSpec(backbone=starter.version.backbone, weights=str(start))
-    ancestor = Ancestor.of(spec, store)
-    assert ancestor is not None
-    parts = set(ancestor.lineage.parts.values())
-    assert parts == {Part.TRAIN, Part.VALIDATION, Part.TEST}
+    parts = Lineage.from_json(starter.files[LINEAGE]).parts
+    assert set(parts.values()) == {Part.TRAIN, Part.VALIDATION, Part.TEST}
 
-    model = build_classifier(spec, pretrained=True)
-    first = ancestor.start_weights(Task.CLASSIFICATION)
-    assert first.whole is not None
-    set_variables(model, model.weights, first.whole)
+    model = build_classifier(TrainingSpec(backbone=starter.version.backbone), pretrained=True)
+    load_weights(model, starter.files[WEIGHTS])
     side = starter.manifest.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.float32)
     session = InferenceSession(starter.files[GRAPH])

@@ -1,8 +1,6 @@
 """What benchmarks that train have in common: data taken in as the system does, and recipes."""
 
 import argparse
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -51,8 +49,7 @@ def not_default(spec: Mapping[str, Any]) -> str:
 
 def recipe_name(spec: TrainingSpec) -> str:
     """The backbone, and a digest of everything that was set or left at its default."""
-    text = json.dumps(asdict(spec), sort_keys=True)
-    return f"{spec.backbone}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return f"{spec.backbone}-{spec.digest[:10]}"
 
 
 def work_place(work: Path) -> tuple[Settings, ArtefactStore]:

@@ -1,11 +1,13 @@
 """Training jobs: what is asked for, and how a job moves from one state to the next."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from core.errors import FieldViolation, IllegalTransition, InvalidArgument
@@ -168,6 +170,11 @@ class TrainingSpec:
         if together:
             raise InvalidArgument(together)
         return spec
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of everything that was set or left at its default."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def _violations(self) -> Iterator[FieldViolation]:
         """What each field may be, but not together."""

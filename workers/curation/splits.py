@@ -131,14 +131,14 @@ def _known_words(known: Mapping[str, Part], items: Sequence[DatasetItem]) -> str
     )
 
 
-def _check_left(name: str, left: int, else_: int, classes: int, where: str = "") -> None:
+def _check_left(name: str, left: int, otherwise: int, classes: int, where: str = "") -> None:
     """Numbers on a handful of slices would look like numbers.
 
-    ``else_`` is how many slices the part would have if none were known.
+    ``otherwise`` is how many slices the part would have if none were known.
     """
-    if left < _FEWEST_LEFT * min(else_, _ENOUGH * classes):
+    if left < _FEWEST_LEFT * min(otherwise, _ENOUGH * classes):
         raise TrainingFailed(
-            f"Only {left} slices are left for {name}, where there would be {else_}: the others "
+            f"Only {left} slices are left for {name}, where there would be {otherwise}: the others "
             f"have their part from the version it goes on from. Add new slices{where}; if equal "
             "names of groups are not the same patients, name them differently; or start from other "
             "weights."
@@ -266,13 +266,13 @@ def _check_left_beside(
     sizes: Sequence[int],
 ) -> None:
     """That what validates and tests is not much less for the groups that have their part."""
-    else_ = Counter[int]()
+    otherwise = Counter[int]()
     for number, group in _assign(groups, {}, shares, seed):
-        else_[number] += len(group)
+        otherwise[number] += len(group)
     classes = len({item.label for group in groups for item in group})
     for number, part in enumerate(list(Part)[: len(shares)]):
         if part is not Part.TRAIN:
-            _check_left(part.name.lower(), sizes[number], else_[number], classes)
+            _check_left(part.name.lower(), sizes[number], otherwise[number], classes)
 
 
 def _check_complete(parts: Sequence[Sequence[DatasetItem]], *, is_pinned: bool) -> None:

@@ -11,9 +11,7 @@ last epoch. Nothing of the pictures is in the result.
 """
 
 import argparse
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -125,9 +123,8 @@ def _dataset(data: Path, work: Path, settings: Settings, store: FsspecArtefactSt
 
 def _job(spec: TrainingSpec) -> TrainingJob:
     now = datetime.now(UTC)
-    recipe = sha256_hex(json.dumps(asdict(spec), sort_keys=True).encode())[:12]
     return TrainingJob(
-        id=f"{_DATASET}-{spec.task}-{recipe}",
+        id=f"{_DATASET}-{spec.task}-{spec.digest[:12]}",
         create_time=now,
         update_time=now,
         request_id=None,

@@ -1,8 +1,7 @@
 """A search on a data set: what its trials learn from, and how each is trained."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import keras
 
@@ -23,7 +22,6 @@ from workers.learning.learn_segmenter import outlined_plan
 from workers.learning.reading import READ_UNTIL, read_slices
 from workers.learning.runtime import configure_runtime
 from workers.learning.search import run_search
-from workers.model_artefact import sha256_hex
 from workers.training_hooks import TrainingHooks, Trials
 
 
@@ -117,5 +115,4 @@ class StoredFitter:
 
     def _checkpoints(self, number: int, spec: TrainingSpec) -> Checkpoints:
         """Named by the recipe too: whatever suggests another one must not go on from these."""
-        digest = sha256_hex(json.dumps(asdict(spec), sort_keys=True).encode())
-        return Checkpoints(self._store, self._job_id, f"trial-{number}-{digest[:12]}")
+        return Checkpoints(self._store, self._job_id, f"trial-{number}-{spec.digest[:12]}")

@@ -34,8 +34,10 @@ class DatasetItem:
 
     ``group`` names the patient (or the nearest thing known) so that splits keep it on one side;
     empty where the data set does not say. ``component`` names the set of near-duplicates that the
-    audit found it in, alone or not; empty in data sets from before there was an audit. ``width``
-    and ``height`` are in pixels.
+    audit found it in, alone or not; empty in data sets from before there was an audit. ``look`` is
+    its perceptual hash, 16 hex digits, which copies that were encoded anew nearly have too; empty
+    where there is nothing to see, and in data sets from before hashes were kept. ``width`` and
+    ``height`` are in pixels.
     """
 
     path: str
@@ -48,6 +50,7 @@ class DatasetItem:
     split: Split | None = None
     mask_sha256: str | None = None
     component: str = ""
+    look: str = ""
 
 
 # --- the audit --------------------------------------------------------------------------------
@@ -216,7 +219,7 @@ class Dataset:
 def dataset_digest(items: Iterable[DatasetItem]) -> str:
     """Hex SHA-256 over all items in path order; equal digests mean equal training data.
 
-    Components are left out: they follow from the pictures.
+    Components and looks are left out: they follow from the pictures.
     """
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda i: i.path):

@@ -49,7 +49,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Audited:
-    """The items, each with its component now, and what was found out about them."""
+    """The items, each with its component and look now, and what was found out about them."""
 
     items: tuple[DatasetItem, ...]
     audit: DatasetAudit
@@ -69,7 +69,7 @@ def audit_dataset(
     firsts = _first_of_each_picture(items)
     shown = [item for item in firsts if not looks[item.sha256].blank]
     found = _near_duplicates(shown, looks)
-    named = _with_components(items, shown, found)
+    named = _with_looks(_with_components(items, shown, found), looks)
     blank = [item.path for item in items if looks[item.sha256].blank]
     sizes = Counter((item.width, item.height) for item in items)
     copied = _copied_components(named)
@@ -127,6 +127,13 @@ def _with_components(
         component_of[sha256] = names.setdefault(number, sha256[:_NAME_LENGTH])
     return tuple(
         replace(item, component=component_of.get(item.sha256, item.sha256[:_NAME_LENGTH]))
+        for item in items
+    )
+
+
+def _with_looks(items: Sequence[DatasetItem], looks: Looks) -> tuple[DatasetItem, ...]:
+    return tuple(
+        item if (look := looks[item.sha256]).blank else replace(item, look=f"{look.hash:016x}")
         for item in items
     )
 

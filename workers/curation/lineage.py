@@ -6,18 +6,28 @@ ancestors', by the hashes of slices and of the names of their groups, and a spli
 the part it had: what was held out once stays held out, and the new model and the old one can be
 compared by it.
 
-A slice is known by its bytes, its group by its name: the same picture, encoded anew and without its
-group, is not.
+A slice is known by its bytes or by its look, its group by its name. Looks are perceptual hashes: a
+picture that was encoded anew has the same one or nearly so (``benchmarks/near_duplicates.py``). No
+pixels are kept that could confirm it, since they would be the patient's; so now and then a slice
+that resembles a known one has its part, and is judged by no number that it could have falsified.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from hashlib import sha256
 from typing import Final, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.datasets import DatasetItem
+
+MAX_LOOK_DISTANCE: Final = 2
+"""Bits of 64 in which the looks of a slice and of one that is known by it may differ."""
+_LOOK: Final = "look-"
 
 
 class Part(IntEnum):
@@ -30,15 +40,30 @@ class Part(IntEnum):
 
 @dataclass(frozen=True)
 class Lineage:
-    """``parts``: what is known of a slice (hex SHA-256) or a group (``group-`` and the hex SHA-256
-    of its name, which may be a patient's) to the part it had."""
+    """``parts``: what is known of a slice (hex SHA-256), a look (``look-`` and 16 hex digits) or a
+    group (``group-`` and the hex SHA-256 of its name, which may be a patient's) to the part it
+    had."""
 
     parts: Mapping[str, Part] = field(default_factory=dict)
 
     def part_of(self, group: Iterable[DatasetItem]) -> Part | None:
         """The part of slices that stay together: the lowest of them; None if all are new."""
-        known = (self.parts.get(key) for key in _keys(group))
-        return min((part for part in known if part is not None), default=None)
+        keys = _keys(group)
+        known = {self.parts[key] for key in keys if key in self.parts}
+        known.update(*(self._parts_like(key) for key in keys if key.startswith(_LOOK)))
+        return min(known, default=None)
+
+    @cached_property
+    def _looks(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """All looks, and the part of each."""
+        looks = [(_bits(key), part) for key, part in self.parts.items() if key.startswith(_LOOK)]
+        bits, parts = zip(*looks, strict=True) if looks else ((), ())
+        return np.array(bits, np.uint64), np.array(parts, np.int64)
+
+    def _parts_like(self, look: str) -> set[Part]:
+        bits, parts = self._looks
+        distances = np.bitwise_count(bits ^ np.uint64(_bits(look)))
+        return {Part(part) for part in parts[distances <= MAX_LOOK_DISTANCE].tolist()}
 
     def followed_by(
         self,
@@ -57,8 +82,8 @@ class Lineage:
             before = self.part_of(group)
             if before is not None:
                 found.append(before)
-            if found:
-                merged.update(dict.fromkeys(_keys(group), min(found)))
+            for key in _keys(group) if found else ():
+                merged[key] = min(*found, merged.get(key, Part.TEST))
         return type(self)(merged)
 
     def to_json(self) -> bytes:
@@ -80,7 +105,13 @@ def _keys(group: Iterable[DatasetItem]) -> set[str]:
         keys.add(item.sha256)
         if item.group:
             keys.add(f"group-{sha256(item.group.encode()).hexdigest()}")
+        if item.look:
+            keys.add(_LOOK + item.look)
     return keys
+
+
+def _bits(look: str) -> int:
+    return int(look.removeprefix(_LOOK), 16)
 
 
 NO_LINEAGE: Final = Lineage()

@@ -126,8 +126,8 @@ def _by_layout(
 
 def _known_words(known: Mapping[str, Part], items: Sequence[DatasetItem]) -> str:
     return (
-        f"; {len(known)} of {len(items)} slices are known, by their file or their group, from the "
-        "version it goes on from, and have the part they had"
+        f"; {len(known)} of {len(items)} slices are known, by their file, their look or their "
+        "group, from the version it goes on from, and have the part they had"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.datasets import ClassLeakage, DatasetItem, LabelErrors, Split
@@ -13,6 +14,7 @@ from tests.fakes.records import an_audit
 from tests.fakes.slices import a_head, framed, jpeg, png
 from workers.curation.audit import Audited, LeftOut, audit_dataset
 from workers.curation.audit_warnings import with_warnings
+from workers.curation.lineage import Lineage, Part
 from workers.curation.looks import Look, look_at
 from workers.curation.mask_check import MaskFault, MaskFound
 from workers.imaging.decode import ImageLimits, decode_grey
@@ -97,6 +99,19 @@ def test_copies_share_a_component_and_are_shown() -> None:
     assert audit.contradictory_examples == ()
     assert warned(found, "3 slices are near-duplicates of others, in 1 set.")
     assert warned(found, "1 slice is an exact copy of another")
+
+
+def test_a_model_that_learned_from_slices_knows_their_copies_in_a_later_data_set() -> None:
+    first = heads().audited().items
+    learned = Lineage().followed_by({Part.TRAIN: first}, [[item] for item in first])
+    later = Set()
+    for seed in range(12):
+        later.add(f"glioma/{seed}.jpg", GLIOMA, jpeg(framed(a_head(seed), 30, 8)))
+    later.add("glioma/black.png", GLIOMA, png(np.zeros((64, 64), np.uint8)))
+    *copies, black = later.audited().items
+    found = [learned.part_of([item]) for item in copies]
+    assert found == [Part.TRAIN] * 6 + [None] * 6
+    assert black.look == ""
 
 
 def test_names_of_components_do_not_depend_on_the_order() -> None:

@@ -49,6 +49,24 @@ def test_what_is_kept_is_read_back() -> None:
     assert (again, again.to_json()) == (lineage, lineage.to_json())
 
 
+def test_a_slice_that_was_encoded_anew_is_known_by_its_look() -> None:
+    look = 0xFEDC_BA98_7654_3210
+    first = taught(replace(an_item(1, GLIOMA), look=f"{look:016x}"))
+    known = Lineage.from_json(first.to_json())
+    for changed, part in ((0, Part.TRAIN), (0b101, Part.TRAIN), (0b1011, None)):
+        copy = replace(an_item(5000, GLIOMA), look=f"{look ^ changed:016x}")
+        assert known.part_of([copy]) is part
+    assert known.part_of([an_item(5000, GLIOMA)]) is None
+
+
+def test_a_look_that_two_slices_share_has_the_lower_part() -> None:
+    seen, tested = (replace(an_item(n, GLIOMA), look="0" * 16) for n in (2, 1))
+    both = [[seen], [tested]]
+    for groups in (both, both[::-1]):
+        lineage = Lineage().followed_by({Part.TRAIN: [seen], Part.TEST: [tested]}, groups)
+        assert lineage.part_of([replace(seen, sha256="new")]) is Part.TRAIN
+
+
 def test_names_of_groups_are_not_kept() -> None:
     kept = taught(an_item(1, GLIOMA, group="Mary Smith")).to_json()
     assert b"Mary" not in kept

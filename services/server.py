@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 import grpc
 import structlog
@@ -72,10 +72,11 @@ class GatewayServer:
             # Beyond what is refused with a reason: each call may hold a picture already.
             maximum_concurrent_rpcs=deps.settings.max_requests_in_flight + OTHER_CALLS,
         )
-        _add_services(self._server, deps)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services = cast("grpc.aio.Server", _ByName(self._server))
+        _add_services(services, deps)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable_server_reflection(names, services)
 
     def bind(self, address: str) -> int:
         """The port it will listen on. Raises ``FailedPrecondition`` if the address is taken."""
@@ -100,6 +101,23 @@ class GatewayServer:
         await self._health.enter_graceful_shutdown()
         self._deps.drain.begin()
         await self._server.stop(grace)
+
+
+class _ByName:
+    """Where services add their handlers, so that each call's is found by its method's name.
+
+    Methods that are registered are each awaited by a task of its own, and for every call gRPC
+    starts to wait for all of these tasks anew: thirty of them, for a call that is of one.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(handlers))
+
+    def add_registered_method_handlers(self, _service: str, _handlers: Mapping[str, Any]) -> None:
+        """They are among the generic ones, too."""
 
 
 def build_server(deps: Deps, address: str | None = None) -> tuple[GatewayServer, int]:

@@ -5,11 +5,12 @@ import hashlib
 import inspect
 import time
 import traceback
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,6 +44,7 @@ from core.prediction import (
 )
 from core.question import Question
 from core.registry import PRODUCTION, SEGMENTATION
+from services.rounds import Rounds
 from services.status import status_of
 from services.usecases.image_check import check_image
 from services.usecases.regions import (
@@ -60,9 +62,13 @@ REFUSALS: Final = frozenset(
 
 _HASHED_AT_ONCE: Final = 256 * 1024
 """Bytes; hashing more would hold up every other caller."""
-_LOOK_UPS: Final = 4
+_LOOK_UPS_AT_ONCE: Final = 64
 _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _HASHERS: Final = 2
+
+
+Serving = Callable[[str], tuple[str, str] | None]
+"""Id and digest of the version that an alias names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +159,9 @@ class ClassifyUseCase:
         self._max_bytes_in_flight = max_bytes_in_flight
         self._in_flight = 0
         self._bytes_in_flight = 0
-        # Of its own: what else the gateway does in threads may wait for a broker or a lock.
-        self._look_ups = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="look-up")
+        self._look_ups: Rounds[_Attempt, AuditRecord | Question] = Rounds(
+            self._look_up_all, name="look-up", most=_LOOK_UPS_AT_ONCE
+        )
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
         self._afterwards: set[asyncio.Task[None]] = set()
 
@@ -187,7 +194,7 @@ class ClassifyUseCase:
     async def close(self) -> None:
         """Wait for the records of callers that went away, and for answers that are being kept."""
         await asyncio.gather(*self._afterwards, return_exceptions=True)
-        self._look_ups.shutdown(wait=False)
+        await self._look_ups.close()
         self._hashers.shutdown(wait=False)
 
     def _begin(self, command: ClassifyCommand) -> _Attempt:
@@ -274,10 +281,9 @@ class ClassifyUseCase:
         check_image(command.image, self._max_image_bytes)
 
     async def _found(self, attempt: _Attempt) -> AuditRecord | Question:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._left(attempt)):
-                return await loop.run_in_executor(self._look_ups, self._look_up, attempt)
+                return await self._look_ups.ask(attempt)
         except TimeoutError as exc:
             raise DeadlinePassed() from exc
 
@@ -285,24 +291,19 @@ class ClassifyUseCase:
         """Seconds until the attempt's deadline."""
         return attempt.deadline - self._clock.now().timestamp()
 
-    def _look_up(self, attempt: _Attempt) -> AuditRecord | Question:
-        """The earlier answer to this request id, or what to ask the model that serves now."""
-        command, entry = attempt.command, attempt.entry
+    def _look_up_all(
+        self, attempts: Sequence[_Attempt]
+    ) -> list[AuditRecord | Question | Exception]:
+        """In one transaction, that begins after all of them have come."""
+        found: list[AuditRecord | Question | Exception] = []
         with self._uow_factory() as uow:
-            if entry.request_id:
-                earlier = uow.audit.find_answered(command.caller, entry.request_id)
-                if earlier is not None:
-                    _check_same_request(earlier, attempt)
-                    return earlier
-            version, digest = _classifier(uow, command)
-            return Question(
-                image_sha256=entry.image_sha256,
-                model_version=version,
-                digest=digest,
-                segmenter=_segmenter(uow) if command.include_regions else None,
-                include_activation_map=command.include_explanation,
-                mask_format=command.mask_format,
-            )
+            serving = cache(uow.models.aliased)
+            for attempt in attempts:
+                try:
+                    found.append(_look_up(uow, serving, attempt))
+                except Exception as error:  # it is this attempt's alone
+                    found.append(error)
+        return found
 
     async def _kept(self, question: Question) -> Prediction | None:
         """The answer to the same question before, if it is still known."""
@@ -349,21 +350,37 @@ class ClassifyUseCase:
         await self._record(attempt, {})
 
 
-def _classifier(uow: UnitOfWork, command: ClassifyCommand) -> tuple[str, str]:
-    """Id and digest of the version that was named, or of the one that serves.
-
-    Raises ``NotFound``, ``NoProductionModel``.
-    """
+def _look_up(uow: UnitOfWork, serving: Serving, attempt: _Attempt) -> AuditRecord | Question:
+    """The earlier answer to this request id, or what to ask the model that serves now."""
+    command, entry = attempt.command, attempt.entry
+    if entry.request_id:
+        earlier = uow.audit.find_answered(command.caller, entry.request_id)
+        if earlier is not None:
+            _check_same_request(earlier, attempt)
+            return earlier
     if command.model_version:
-        return command.model_version, uow.models.digest_of(command.model_version)
-    production = uow.models.aliased(PRODUCTION)
+        version, digest = command.model_version, uow.models.digest_of(command.model_version)
+    else:
+        version, digest = _production(serving)
+    return Question(
+        image_sha256=entry.image_sha256,
+        model_version=version,
+        digest=digest,
+        segmenter=_segmenter(serving) if command.include_regions else None,
+        include_activation_map=command.include_explanation,
+        mask_format=command.mask_format,
+    )
+
+
+def _production(serving: Serving) -> tuple[str, str]:
+    production = serving(PRODUCTION)
     if production is None:
         raise NoProductionModel()
     return production
 
 
-def _segmenter(uow: UnitOfWork) -> Segmenter | None:
-    aliased = uow.models.aliased(SEGMENTATION)
+def _segmenter(serving: Serving) -> Segmenter | None:
+    aliased = serving(SEGMENTATION)
     return None if aliased is None else Segmenter(version=aliased[0], digest=aliased[1])
 
 

@@ -106,9 +106,10 @@ async def test_one_thread_writes(writer: GroupCommitAuditWriter, store: SlowStor
 
 
 async def test_a_commit_has_a_largest_size(
-    writer: GroupCommitAuditWriter, store: SlowStore, monkeypatch: pytest.MonkeyPatch
+    store: SlowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_writer, "MAX_ROWS_PER_COMMIT", 4)
+    writer = GroupCommitAuditWriter(store)
     first = await start(writer, store, an_entry())
     others = await queue(writer, 10)
     store.gate.set()

@@ -51,6 +51,8 @@ _POP_SECONDS: Final = 5.0
 _POP_COUNT: Final = 64
 _RECONNECT_SECONDS: Final = 0.25
 _CANCEL_SECONDS: Final = 0.1
+_NO_REPR: Final = "..."
+"""Celery would else describe the payload in a header that nobody reads."""
 _PUBLISHERS: Final = 4
 _BROKER_ERRORS: Final = (RedisError, KombuError, OSError)
 _PARCEL_SPARE_SECONDS: Final = 1.0
@@ -96,6 +98,8 @@ def send(app: Celery, task: str, payload: Any, task_id: str | None = None) -> No
             task,
             args=[payload],
             task_id=task_id,
+            argsrepr=_NO_REPR,
+            kwargsrepr=_NO_REPR,
             retry=True,
             retry_policy={"max_retries": 1, "interval_start": 0},
         )

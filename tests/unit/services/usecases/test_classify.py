@@ -44,6 +44,18 @@ class StuckStore(FakeUnitOfWorkFactory):
         return super().__call__(write=write)
 
 
+class CountedStore(FakeUnitOfWorkFactory):
+    """Counts who only reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def __call__(self, *, write: bool = False) -> FakeUnitOfWork:
+        self.reads += not write
+        return super().__call__(write=write)
+
+
 class World:
     """A use case over fakes, with model m1 promoted."""
 
@@ -113,6 +125,28 @@ async def test_the_model_that_was_asked_for_answers() -> None:
     answer = await world.classify(model_version="m1")
     assert answer.record.model_version == "m1"
     assert world.predictor.calls[0]["digest"] == a_model_version("m1").digest
+
+
+async def test_requests_of_one_moment_are_looked_up_together_and_refused_alone() -> None:
+    world = World(store=(store := CountedStore()))
+    answers = await asyncio.gather(
+        world.classify(),
+        world.classify(model_version="unheard-of"),
+        world.classify(model_version="m1"),
+        return_exceptions=True,
+    )
+    assert store.reads == 1
+    assert [type(answer) for answer in answers] == [ClassifyAnswer, NotFound, ClassifyAnswer]
+
+
+async def test_who_comes_after_a_promotion_is_answered_by_the_promoted() -> None:
+    world = World()
+    world.add_model("m2")
+    await world.classify()
+    with world.store(write=True) as uow:
+        uow.models.move_alias("production", "m2", datetime.now(UTC), "someone", "")
+        uow.commit()
+    assert (await world.classify()).record.model_version == "m2"
 
 
 @pytest.mark.parametrize(

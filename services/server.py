@@ -23,7 +23,7 @@ from braintumor.v1 import (
     training_pb2_grpc,
 )
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from core.errors import BrainTumorError, FailedPrecondition
 from core.settings import MIB, Settings
@@ -77,7 +77,9 @@ class GatewayServer:
         _add_services(services, deps)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, services)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            reflection.aio.ReflectionServicer(names), services
+        )
 
     def bind(self, address: str) -> int:
         """The port it will listen on. Raises ``FailedPrecondition`` if the address is taken."""

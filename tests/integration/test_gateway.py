@@ -1119,3 +1119,10 @@ async def test_a_drain_that_takes_too_long_cuts_off_and_records(gateway: Gateway
 async def test_two_servers_never_share_a_port(gateway: Gateway) -> None:
     with pytest.raises(BrainTumorError, match="in use"):
         build_server(gateway.deps, f"127.0.0.1:{gateway.port}")
+
+
+async def test_no_task_awaits_the_next_call_of_one_method(gateway: Gateway) -> None:
+    """As gRPC has it for methods that are registered: each of them costs every call."""
+    assert await gateway.log() == []
+    tasks = [str(task.get_coro()) for task in asyncio.all_tasks()]
+    assert [task for task in tasks if "registered" in task] == []

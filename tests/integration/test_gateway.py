@@ -1124,5 +1124,5 @@ async def test_two_servers_never_share_a_port(gateway: Gateway) -> None:
 async def test_no_task_awaits_the_next_call_of_one_method(gateway: Gateway) -> None:
     """As gRPC has it for methods that are registered: each of them costs every call."""
     assert await gateway.log() == []
-    tasks = [str(task.get_coro()) for task in asyncio.all_tasks()]
+    tasks = [repr(task) for task in asyncio.all_tasks()]
     assert [task for task in tasks if "registered" in task] == []

@@ -35,6 +35,7 @@ from benchmarks.provenance import provenance
 from benchmarks.training import (
     add_training_arguments,
     items_of,
+    not_default,
     recipe,
     recipe_name,
     say_everything,
@@ -44,7 +45,7 @@ from core.datasets import DatasetItem
 from core.labels import LABELS
 from core.ports import ArtefactStore
 from core.settings import Settings
-from core.training import EpochProgress, TrainingSpec
+from core.training import QUICK, EpochProgress, TrainingSpec
 from workers.curation.splits import SplitPlan, fold_plans
 from workers.evaluation.metrics import macro_f1
 from workers.imaging.decode import ImageLimits
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--plain-size", type=int, default=160, help="side of its pictures")
+    parser.add_argument("--quick", action="store_true", help="as `braintumor train --quick`")
     add_training_arguments(parser)
     arguments = parser.parse_args()
     if arguments.data is not None:
@@ -80,7 +82,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    spec = recipe(arguments.set)
+    spec = recipe(arguments.set, **(QUICK if arguments.quick else {}))
     settings, store = work_place(arguments.work)
     items = items_of(arguments.data, settings, store)
     plans = fold_plans(items, folds=FOLDS, validation_share=spec.validation_share, seed=0)
@@ -206,8 +208,9 @@ def table() -> str:
         "# Time to what a plain fine-tune reaches\n",
         "Made by `python -m benchmarks.time_to_score`; see its docstring.\n",
         "| fold | side of the plain one's pictures | macro-F1 | plain, seconds | ours, seconds "
-        "| times faster | ours at its end | recipe | date | commit | machine |",
-        "| --- |" + " --- |" * 10,
+        "| times faster | ours at its end | recipe | what in it is no default "
+        "| date | commit | machine |",
+        "| --- |" + " --- |" * 11,
     ]
     lines = LINES.read_text().splitlines() if LINES.exists() else []
     rows += [row(json.loads(text)) for text in lines]
@@ -227,6 +230,7 @@ def row(line: dict[str, Any]) -> str:
         "" if mine is None else f"{theirs / mine:.2f}",
         f"{line['ours'][-1][1]:.4f} at {line['ours'][-1][0]:.0f} s",
         line["recipe"],
+        not_default(line["spec"]),
         *(line[name] for name in ("date", "commit", "machine")),
     ]
     return f"| {' | '.join(map(str, cells))} |"

@@ -8,7 +8,7 @@ import typer
 
 from core.errors import InvalidArgument
 from core.registry import SERVING
-from core.training import Backbone, Task, TrainingSpec
+from core.training import QUICK, Backbone, Task, TrainingSpec
 from services.cli.options import DEFAULT_ADDRESS, Address, AsJson, resource, resource_id
 from services.cli.session import Session, bad_usage, session
 
@@ -33,6 +33,15 @@ ChosenBackbone = Annotated[
         show_default=Backbone.EFFICIENTNET_B0,
     ),
 ]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="For a first look at a data set: "
+        + ", ".join(f"{name}={value}" for name, value in QUICK.items())
+        + ". --set has the last word.",
+    ),
+]
 SETTABLE: Final = sorted(f.name for f in fields(TrainingSpec) if f.name not in {"backbone", "task"})
 
 
@@ -41,6 +50,7 @@ def train(
     backbone: ChosenBackbone = None,
     go_on_from: GoOnFrom = "",
     task: Annotated[Task, typer.Option("--task", help="What to learn.")] = Task.CLASSIFICATION,
+    quick: Quick = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,7 +72,7 @@ def train(
     from services.cli.jobs import show_submitted
     from services.cli.watch import watch_job
 
-    recipe = recipe_of(backbone, task, settings or (), go_on_from)
+    recipe = recipe_of(backbone, task, settings or (), go_on_from, quick=quick)
     with session(address, as_json) as connected:
         recipe = from_version(connected, go_on_from) | recipe
         job = submit(connected, resource("datasets", dataset), recipe, request_id)
@@ -146,10 +156,17 @@ def from_version(connected: Session, name: str) -> dict[str, Any]:
 
 
 def recipe_of(
-    backbone: Backbone | None, task: Task, settings: Sequence[str], go_on_from: str = ""
+    backbone: Backbone | None,
+    task: Task,
+    settings: Sequence[str],
+    go_on_from: str = "",
+    *,
+    quick: bool = False,
 ) -> dict[str, Any]:
     """What was given of a recipe. Raises ``typer.Exit`` for what cannot be used."""
-    given: dict[str, Any] = {"task": task} | pairs_of(settings)
+    given: dict[str, Any] = {"task": task} | (dict(QUICK) if quick else {}) | pairs_of(settings)
+    if quick and (go_on_from or task is not Task.CLASSIFICATION):
+        raise bad_usage("--quick is for classifiers that begin anew: without --from and --task.")
     if go_on_from and "weights" in given:
         raise bad_usage("Give --from or --set weights=, not both: each says what to start from.")
     if backbone is not None:

@@ -4,7 +4,7 @@ import pytest
 import typer
 from braintumor.v1 import training_pb2
 
-from core.training import Backbone, Task
+from core.training import QUICK, Backbone, Task, TrainingSpec
 from services.cli.train import recipe_of, spec_message
 
 
@@ -52,6 +52,23 @@ def test_there_is_one_place_to_start_from(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(typer.Exit):
         recipe_of(None, Task.CLASSIFICATION, ["weights=none"], "production")
     assert "not both" in capsys.readouterr().err
+
+
+def test_a_quick_recipe_can_be_changed_and_is_sent_whole() -> None:
+    given = recipe_of(None, Task.CLASSIFICATION, ["epochs=2"], quick=True)
+    assert given == {**QUICK, "task": Task.CLASSIFICATION, "epochs": 2}
+    assert TrainingSpec.validated(QUICK) != TrainingSpec()
+
+
+@pytest.mark.parametrize(
+    ("task", "version"), [(Task.SEGMENTATION, ""), (Task.CLASSIFICATION, "production")]
+)
+def test_a_quick_recipe_is_for_what_it_was_tried_for(
+    task: Task, version: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit):
+        recipe_of(None, task, [], version, quick=True)
+    assert "--quick is for classifiers that begin anew" in capsys.readouterr().err
 
 
 def test_every_bad_setting_is_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,15 +52,24 @@ class PairedComparison:
 
     @property
     def in_words(self) -> str:
-        """Such as ``0.012 higher (95 % interval -0.003 to 0.027)``, of the second's score."""
+        """How the second's score is to the first's.
+
+        Such as ``0.012 higher (95 % interval -0.003 to 0.027) than``.
+        """
         found = self.decisive
-        direction = "lower" if found.difference < 0 else "higher"
-        return f"{abs(found.difference):.3f} {direction} (95 % interval {ends(found.interval)})"
+        interval = f"(95 % interval of the difference {ends(found.interval)})"
+        size = f"{abs(found.difference):.3f}"
+        if float(size) == 0:
+            return f"as high {interval} as"
+        return f"{size} {'lower' if found.difference < 0 else 'higher'} {interval} than"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """Which of the compared versions to use, and why, in words for a person."""
+    """Which of the compared versions to use, and why, in words for a person.
+
+    ``version`` is empty if none is fit to serve.
+    """
 
     version: str
     reason: str
@@ -76,23 +85,27 @@ def recommend(
 ) -> Recommendation:
     """The version with the best score; within noise, the faster one. At least one version.
 
-    One that is of no use by what it says of itself is only recommended beside others such, and the
-    reason says so.
+    One that is of no use by what it says of itself is not recommended.
 
     Two versions that were paired are within noise if the interval of their difference holds 0.
     Others are if they differ by at most one standard error of the accuracy on the smaller test
     split: below that their scores cannot tell them apart.
     """
     useful = [version for version in versions if not shortcomings(version.evaluation)]
+    if not useful:
+        return Recommendation(version="", reason=_none_is_fit(versions))
     if len(versions) == 1:
         chosen, reason = versions[0], "it is the only one compared"
     elif len(useful) == 1:
         chosen, reason = useful[0], "it is the only one that is fit to serve"
     else:
-        chosen, reason = _best(useful or versions, pairs)
-    if not useful:
-        reason += f"; but it is not fit to serve: {'; '.join(shortcomings(chosen.evaluation))}"
+        chosen, reason = _best(useful, pairs)
     return Recommendation(version=chosen.name, reason=reason)
+
+
+def _none_is_fit(versions: Sequence[ModelVersion]) -> str:
+    why = (f"{v.name}: {'; '.join(shortcomings(v.evaluation))}" for v in versions)
+    return f"none is fit to serve ({'. '.join(why)})"
 
 
 def _best(

@@ -1,17 +1,21 @@
 """Whether a version is of any use at all, by what it says of itself."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from core.labels import LABELS
 from core.registry import AnyEvaluation, Evaluation
+
+FEWEST_ACCEPTED: Final = 0.1
+"""Share of its held-out slices: who accepts less answers hardly anybody, however right it is."""
 
 
 def shortcomings(evaluation: AnyEvaluation) -> tuple[str, ...]:
     """What keeps a version from being of use, in words for a person; empty if nothing does.
 
-    A classifier is to know more than which class is the commonest, to have met every class it can
-    be asked about among its held-out slices, and to accept an answer now and then; a segmenter is
-    to find something of some tumour.
+    A classifier is to know more than which class is the commonest and than what the mere file
+    tells, to have met every class it can be asked about among its held-out slices, and to accept
+    an answer now and then; a segmenter is to find something of some tumour.
     """
     if isinstance(evaluation, Evaluation):
         return tuple(_of_classifier(evaluation))
@@ -23,13 +27,16 @@ def shortcomings(evaluation: AnyEvaluation) -> tuple[str, ...]:
 def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
     tested = [sum(row) for row in evaluation.confusion]
     commonest = max(tested) / max(sum(tested), 1)
+    named = f"it names {evaluation.accuracy:.1%} of its held-out slices rightly"
+    control = evaluation.control_accuracy
     if evaluation.accuracy <= commonest:
-        yield (
-            f"it names {evaluation.accuracy:.3f} of its held-out slices rightly, and always naming "
-            f"the commonest class would {commonest:.3f}"
-        )
+        yield f"{named}, no more than always naming the commonest class would ({commonest:.1%})"
+    elif control is not None and evaluation.accuracy <= control:
+        yield f"{named}, no more than a control that sees the file but no picture ({control:.1%})"
     absent = [str(label) for label, count in zip(LABELS, tested, strict=True) if not count]
     if absent:
         yield f"none of its held-out slices was of the class {' or '.join(absent)}"
     if evaluation.coverage == 0:
         yield "it accepts none of its own answers to held-out slices"
+    elif evaluation.coverage is not None and evaluation.coverage < FEWEST_ACCEPTED:
+        yield f"it accepts only {evaluation.coverage:.1%} of its own answers to held-out slices"

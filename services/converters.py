@@ -33,6 +33,7 @@ from core.datasets import (
     SimilarPair,
 )
 from core.errors import FieldViolation, InvalidArgument
+from core.fitness import shortcomings
 from core.labels import LABELS, TumourLabel
 from core.prediction import (
     NOTICE,
@@ -550,6 +551,7 @@ def model_version_message(version: ModelVersion) -> models_pb2.ModelVersion:
         library_versions=dict(version.library_versions),
         flops=version.flops,
         aliases=version.aliases,
+        shortcomings=shortcomings(version.evaluation),
     )
 
 

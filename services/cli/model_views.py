@@ -36,7 +36,8 @@ def show_comparison(out: Output, fields: Row) -> None:
     out.table(fields["model_versions"], _compared())
     _show_pairs(out, fields)
     out.line()
-    out.line(f"Recommended: {fields['recommended']}: {fields['recommendation_reason']}.")
+    chosen = fields["recommended"] or "none of them"
+    out.line(f"Recommended: {chosen}: {fields['recommendation_reason']}.")
 
 
 def _show_pairs(out: Output, comparison: Row) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
-from braintumor.v1 import training_pb2
+from braintumor.v1 import models_pb2, training_pb2
 
 from services.cli.client import ATTEMPTS
 from services.cli.output import Output, Row, when
@@ -43,7 +43,7 @@ def watch_job(connected: Session, name: str) -> int:
             f"end it with: braintumor jobs cancel {short}"
         )
         return INTERRUPTED
-    return _ended(connected.out, last)
+    return _ended(connected, last)
 
 
 def job_rows(
@@ -75,7 +75,8 @@ def _watch_row(update: training_pb2.WatchTrainingJobResponse) -> Row:
     return fields | {"event": row(update.event)} if update.HasField("event") else fields
 
 
-def _ended(out: Output, job: Row) -> int:
+def _ended(connected: Session, job: Row) -> int:
+    out = connected.out
     if job["state"] == "SUCCEEDED" and job["result_job"]:
         short = job["result_job"].removeprefix("trainingJobs/")
         out.note(
@@ -84,14 +85,24 @@ def _ended(out: Output, job: Row) -> int:
         )
         return ALL_ANSWERED
     if job["state"] == "SUCCEEDED":
-        version = job["model_version"] or ""
-        short = version.removeprefix("modelVersions/")
-        out.note(f"{job['name']} made {version}. Serve it with: braintumor models promote {short}")
+        out.note(f"{job['name']} made {job['model_version']}. {_what_next(connected, job)}")
         return ALL_ANSWERED
     error = job["error"]
     why = f": {error['reason']}: {error['message']}" if error else "."
     out.problem(f"{job['name']} {job['state'].lower()}{why}")
     return SOME_REFUSED
+
+
+def _what_next(connected: Session, job: Row) -> str:
+    client = connected.client
+    request = models_pb2.GetModelVersionRequest(name=job["model_version"])
+    short = job["model_version"].removeprefix("modelVersions/")
+    if why := client.call(client.models.GetModelVersion, request).model_version.shortcomings:
+        return (
+            f"It is not fit to serve: {'; '.join(why)}. Look at its report: braintumor models "
+            f"report {short} --output report.html"
+        )
+    return f"Serve it with: braintumor models promote {short}"
 
 
 def _watcher(out: Output) -> AbstractContextManager[Watcher]:

@@ -5,7 +5,7 @@ from typing import Final
 from core.errors import ExportDiffers, NotFitToServe, WorseThanProduction
 from core.fitness import shortcomings
 from core.ports import ArtefactStore
-from core.registry import ModelVersion
+from core.registry import Evaluation, ModelVersion
 from services.usecases.artefacts import read_manifest
 from services.usecases.held_out import Pairing, pair_versions
 
@@ -51,8 +51,8 @@ def check_scores(store: ArtefactStore, candidate: ModelVersion, serving: ModelVe
             candidate.name, serving.name, ends.low, ends.high, slices=pair.slices, score=score
         )
     return (
-        f"On {pair.slices} slices held out from both, its {score} is {pair.in_words} than that "
-        f"of {serving.name}, which served before."
+        f"On {pair.slices} slices held out from both, its {score} is {pair.in_words} that "
+        f"of {serving.name}, which served before.{_acceptance(candidate, serving)}"
     )
 
 
@@ -60,4 +60,20 @@ def _not_compared(candidate: ModelVersion, serving: ModelVersion, found: Pairing
     return (
         f"It was not compared with {serving.name}, which served before: {'; '.join(found.notes)}. "
         f"Look at the report of {candidate.name} before you rely on it."
+        f"{_acceptance(candidate, serving)}"
+    )
+
+
+def _acceptance(candidate: ModelVersion, serving: ModelVersion) -> str:
+    """What users will notice first: how many answers are accepted; nothing for segmenters."""
+    shares = [
+        version.evaluation.coverage if isinstance(version.evaluation, Evaluation) else None
+        for version in (candidate, serving)
+    ]
+    if None in shares:
+        return ""
+    its, before = shares
+    return (
+        f" It accepts {its:.1%} of its answers to held-out slices; what served before accepts "
+        f"{before:.1%} of its own."
     )

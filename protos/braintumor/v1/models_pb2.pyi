@@ -92,6 +92,7 @@ class ModelVersion(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     FLOPS_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
+    SHORTCOMINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """modelVersions/{model_version}."""
     task: _training_pb2.Task.ValueType
@@ -148,6 +149,12 @@ class ModelVersion(_message.Message):
     def segmentation(self) -> Global___SegmentationEvaluation:
         """A segmenter's numbers on slices it never saw; evaluation is a classifier's."""
 
+    @_builtins.property
+    def shortcomings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What keeps it from being of use, by what it says of itself, in words; PromoteModelVersion
+        refuses it then. Empty if nothing does.
+        """
+
     def __init__(
         self,
         *,
@@ -170,10 +177,11 @@ class ModelVersion(_message.Message):
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         flops: _builtins.int = ...,
         segmentation: Global___SegmentationEvaluation | None = ...,
+        shortcomings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "evaluation", b"evaluation", "latency", b"latency", "segmentation", b"segmentation", "spec", b"spec", "train_duration", b"train_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "create_time", b"create_time", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "evaluation", b"evaluation", "flops", b"flops", "latency", b"latency", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "segmentation", b"segmentation", "size_bytes", b"size_bytes", "spec", b"spec", "task", b"task", "train_duration", b"train_duration", "training_job", b"training_job", "weights_source", b"weights_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "backbone", b"backbone", "create_time", b"create_time", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "evaluation", b"evaluation", "flops", b"flops", "latency", b"latency", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "segmentation", b"segmentation", "shortcomings", b"shortcomings", "size_bytes", b"size_bytes", "spec", b"spec", "task", b"task", "train_duration", b"train_duration", "training_job", b"training_job", "weights_source", b"weights_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,7 +774,7 @@ class CompareModelVersionsResponse(_message.Message):
     PAIRS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     recommended: _builtins.str
-    """The one to use."""
+    """The one to use; empty if none is fit to serve."""
     recommendation_reason: _builtins.str
     """Why, in words."""
     @_builtins.property

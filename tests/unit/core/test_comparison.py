@@ -58,7 +58,7 @@ def test_names() -> None:
 
 
 def test_a_single_version() -> None:
-    choice = recommend([a_version("v1", 0.1)])
+    choice = recommend([a_version("v1", 0.9)])
     assert choice.version == "modelVersions/v1"
     assert "only one" in choice.reason
 
@@ -172,7 +172,10 @@ def test_the_work_is_told_where_both_were_counted() -> None:
 
 
 def test_a_pair_in_words() -> None:
-    assert a_pair("a", "b", -0.05).in_words == "0.050 lower (95 % interval -0.060 to -0.040)"
+    words = a_pair("a", "b", -0.05).in_words
+    assert words == "0.050 lower (95 % interval of the difference -0.060 to -0.040) than"
+    equal = a_pair("a", "b", 0.0001).in_words
+    assert equal == "as high (95 % interval of the difference -0.010 to 0.010) as"
     assert a_pair("a", "b", -0.05).second_is_worse
     assert a_pair("a", "b", 0.05).second_is_better
     noise = a_pair("a", "b", 0.005)
@@ -189,8 +192,9 @@ def test_what_is_at_chance_does_not_compete() -> None:
     assert others.version == "modelVersions/better"
 
 
-def test_where_all_are_at_chance_the_reason_says_so() -> None:
+def test_where_all_are_at_chance_none_is_recommended() -> None:
     found = recommend([a_version("a", 0.1), a_version("b", 0.2, latency_ms=1)])
-    assert found.version == "modelVersions/b"
-    assert "but it is not fit to serve: it names 0.200" in found.reason
-    assert "not fit to serve" in recommend([a_version("a", 0.1)]).reason
+    assert found.version == ""
+    assert found.reason.startswith("none is fit to serve (modelVersions/a: it names 10.0% of its")
+    assert "modelVersions/b: it names 20.0%" in found.reason
+    assert recommend([a_version("a", 0.1)]).version == ""

@@ -19,8 +19,15 @@ def test_a_useful_version_has_none() -> None:
 @pytest.mark.parametrize("accuracy", [0.1, 0.25])
 def test_knowing_the_commonest_class_is_not_enough(accuracy: float) -> None:
     (found,) = shortcomings(replace(USEFUL, accuracy=accuracy))
-    assert found.startswith(f"it names {accuracy:.3f} of its held-out slices rightly")
-    assert found.endswith("would 0.250")
+    assert found.startswith(f"it names {accuracy:.1%} of its held-out slices rightly")
+    assert found.endswith("always naming the commonest class would (25.0%)")
+
+
+@pytest.mark.parametrize("control", [0.9, 0.95])
+def test_what_the_mere_file_tells_is_not_enough(control: float) -> None:
+    assert shortcomings(replace(USEFUL, control_accuracy=0.89)) == ()
+    (found,) = shortcomings(replace(USEFUL, control_accuracy=control))
+    assert found.endswith(f"a control that sees the file but no picture ({control:.1%})")
 
 
 def test_every_class_must_have_been_met() -> None:
@@ -33,6 +40,8 @@ def test_every_class_must_have_been_met() -> None:
 def test_some_answer_must_be_accepted() -> None:
     (found,) = shortcomings(replace(USEFUL, coverage=0.0))
     assert "accepts none" in found
+    (found,) = shortcomings(replace(USEFUL, coverage=0.038))
+    assert found == "it accepts only 3.8% of its own answers to held-out slices"
 
 
 def test_a_segmenter_must_find_something() -> None:

@@ -1,10 +1,10 @@
 """Following a job over a stream that may break off."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from braintumor.v1 import training_pb2
+from braintumor.v1 import models_pb2, training_pb2
 
 from services.cli.output import Output
 from services.cli.refusals import Refusal, ServerRefused
@@ -36,9 +36,19 @@ class FakeClient:
     class training:  # noqa: N801 - stands where the stub does
         WatchTrainingJob = None
 
-    def __init__(self, *streams: list[Any]) -> None:
+    class models:  # noqa: N801
+        GetModelVersion = None
+
+    def __init__(self, *streams: list[Any], shortcomings: Sequence[str] = ()) -> None:
         self._streams = list(streams)
+        self._shortcomings = shortcomings
         self.after: list[int] = []
+
+    def call(
+        self, _method: None, request: models_pb2.GetModelVersionRequest
+    ) -> models_pb2.GetModelVersionResponse:
+        version = models_pb2.ModelVersion(name=request.name, shortcomings=self._shortcomings)
+        return models_pb2.GetModelVersionResponse(model_version=version)
 
     def stream(
         self, _method: None, request: training_pb2.WatchTrainingJobRequest
@@ -100,6 +110,15 @@ def test_success_names_the_version_and_the_next_command(
     assert "braintumor models promote m" in capsys.readouterr().err
 
 
+def test_what_is_not_fit_to_serve_is_not_recommended(capsys: pytest.CaptureFixture[str]) -> None:
+    made = [update("SUCCEEDED", 1, model_version="modelVersions/m")]
+    client = FakeClient(made, shortcomings=["it found nothing", "it is empty"])
+    assert watch_job(connected(client), NAME) == 0
+    said = capsys.readouterr().err
+    assert "It is not fit to serve: it found nothing; it is empty." in said
+    assert "promote" not in said
+
+
 def test_a_search_names_the_job_that_follows(capsys: pytest.CaptureFixture[str]) -> None:
     client = FakeClient([update("SUCCEEDED", 1, result_job="trainingJobs/next")])
     assert watch_job(connected(client), NAME) == 0
@@ -117,7 +136,8 @@ def test_an_epoch_says_where_its_time_went(capsys: pytest.CaptureFixture[str]) -
     )
     older = update("RUNNING", 2)
     older.event.epoch.MergeFrom(training_pb2.EpochProgress(epoch=2, epochs=3))
-    watch_job(connected(FakeClient([told, older, update("SUCCEEDED", 3)])), NAME)
+    done = update("SUCCEEDED", 3, model_version="modelVersions/m")
+    watch_job(connected(FakeClient([told, older, done])), NAME)
     first, second = (line for line in capsys.readouterr().out.splitlines() if "epoch " in line)
     assert "23.4 images/s, cores 97% busy, waited 2% for pictures" in first
     assert "images/s" not in second
@@ -147,7 +167,7 @@ def test_an_epoch_is_one_plain_line_in_a_pipe(capsys: pytest.CaptureFixture[str]
         training_pb2.EpochProgress(epoch=2, epochs=5, val_accuracy=0.75)
     )
     with_epoch.event.create_time.FromSeconds(0)
-    done = update("SUCCEEDED", 2, message="done")
+    done = update("SUCCEEDED", 2, message="done", model_version="modelVersions/m")
     done.event.create_time.FromSeconds(1)
     watch_job(connected(FakeClient([with_epoch, update("RUNNING"), done])), NAME)
     lines = capsys.readouterr().out.splitlines()

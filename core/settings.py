@@ -37,7 +37,8 @@ class Settings:
     weights_dir: Path
     """Server-side folder that ``weights=file:NAME`` reads from."""
     import_roots: str = ""
-    """Folders that ``file://`` imports may read, separated by ':'; empty allows none."""
+    """Folders that ``file://`` imports of data sets and of weights may read, separated by ':';
+    empty allows none."""
     import_remote: bool = False
     """Whether imports may read other fsspec URLs (s3://, https://). Off by default: a client could
     otherwise make the server fetch from inside its network."""

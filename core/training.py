@@ -60,6 +60,12 @@ from the server's folder of weights, and a URI that ends in ``#sha256=HEX`` is f
 server's settings allow that."""
 
 
+_NOBODY_HAS: Final[Mapping[str, frozenset[Backbone]]] = {
+    "imagenet": frozenset({Backbone.EFFICIENTNET_LITE0}),
+    "package": frozenset({Backbone.RESNET101, Backbone.DENSENET121, Backbone.VGG19}),
+}
+
+
 SEGMENTER_STRIDE: Final = 32
 """A segmenter halves its picture five times."""
 
@@ -197,6 +203,12 @@ class TrainingSpec:
             )
         if StartVersion.of(self.weights):
             yield from self._undone_starts()
+        if self.weights in _NOBODY_HAS and self.backbone in _NOBODY_HAS[self.weights]:
+            yield FieldViolation(
+                "spec.weights", f"there are no weights {self.weights} of {self.backbone}; use auto"
+            )
+        if self.counterfactuals and not self.augmentation:
+            yield FieldViolation("spec.counterfactuals", "needs augmentation")
         if self.task is not Task.SEGMENTATION:
             return
         for name in ("image_size", "first_image_size"):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Final
 from uuid import uuid4
 
@@ -170,7 +171,7 @@ class TrainingUseCases:
             earlier = _earlier(uow, job)
             if earlier is not None:
                 return earlier
-            check_masks(uow.datasets.get(job.dataset), job.spec)
+            check_fits(uow.datasets.get(job.dataset), job.spec)
             uow.jobs.add(job)
             uow.jobs.add_event(job.id, job.create_time, job.state, "waiting for a worker")
             uow.commit()
@@ -240,11 +241,28 @@ def _check_together(search: SearchSpec, spec: TrainingSpec) -> None:
         )
 
 
-def check_masks(dataset: Dataset, spec: TrainingSpec) -> None:
-    """Raise ``InvalidArgument`` if outlines are to be learned where there are none."""
+def check_fits(dataset: Dataset, spec: TrainingSpec) -> None:
+    """Raise ``InvalidArgument`` for a recipe that needs what the data set does not have.
+
+    What is counted is known at once; the rest a worker finds out.
+    """
     if spec.task is Task.SEGMENTATION and not dataset.mask_count:
         raise InvalidArgument.of(
             "training_job.dataset",
             f"{dataset.name} has no tumour masks, which a segmenter learns from. Name them in the "
             "column mask of its manifest.csv, or use task=classification.",
+        )
+    if spec.counterfactuals and not dataset.mask_count:
+        raise InvalidArgument.of(
+            "training_job.spec.counterfactuals",
+            f"{dataset.name} has no tumour masks, so no tumour can be taken away or given. Name "
+            "them in the column mask of its manifest.csv, or use counterfactuals=0.",
+        )
+    counted = {label: count for label, count in dataset.class_counts.items() if count}
+    label, fewest = min(counted.items(), key=itemgetter(1))
+    if spec.folds > fewest:
+        raise InvalidArgument.of(
+            "training_job.spec.folds",
+            f"{dataset.name} has {fewest} slices of {label}, too few for {spec.folds} folds. Add "
+            "slices, or lower folds.",
         )

@@ -58,7 +58,7 @@ from services.cli.main import app
 from services.cli.synthetic import write_dataset
 from services.converters import dataset_message
 from services.status import rich_status
-from services.usecases.training import check_masks
+from services.usecases.training import check_fits
 from tests.fakes.records import a_dataset
 
 NOW = Timestamp(seconds=1_800_000_000)
@@ -224,7 +224,7 @@ class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
 def _no_masks() -> InvalidArgument:
     """What the server says when outlines are to be learned where there are none."""
     with pytest.raises(InvalidArgument) as caught:
-        check_masks(a_dataset(mask_count=0), TrainingSpec(task=Task.SEGMENTATION))
+        check_fits(a_dataset(mask_count=0), TrainingSpec(task=Task.SEGMENTATION))
     return caught.value
 
 

@@ -130,8 +130,8 @@ def _allowed_path(uri: str, settings: Settings) -> Path:
     if not any(path.is_relative_to(root) for root in roots):
         raise InvalidArgument.of(
             "uri",
-            "the server may not read there; add the folder to BRAINTUMOR_IMPORT_ROOTS on the "
-            "server, or upload the data set",
+            "the server may not read there, it is in none of its BRAINTUMOR_IMPORT_ROOTS; have "
+            "the folder added, or upload the data set",
         )
     if not exists:
         raise InvalidArgument.of("uri", f"{path} does not exist on the server")

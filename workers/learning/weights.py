@@ -196,7 +196,8 @@ def _from_uri(spec: TrainingSpec, uri: str, settings: Settings) -> StartWeights:
     try:
         data = read_remote(place, settings)
     except InvalidArgument as exc:
-        raise PretrainedWeightsUnavailable(f"{place}: {exc.message} {_ALTERNATIVES}") from exc
+        why = exc.violations[0].description.partition(";")[0]  # the rest is about data sets
+        raise PretrainedWeightsUnavailable(f"{place}: {why}. {_ALTERNATIVES}") from exc
     digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
         raise _other_hash(place, digest, expected)

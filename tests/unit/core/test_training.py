@@ -201,6 +201,19 @@ def test_something_must_be_left_to_train_on() -> None:
     assert TrainingSpec.validated({"validation_share": 0.4, "test_share": 0.4}).test_share == 0.4
 
 
+@pytest.mark.parametrize(
+    ("weights", "backbone"), [("package", "vgg19"), ("imagenet", "efficientnet_lite0")]
+)
+def test_weights_that_nobody_has_are_refused_at_once(weights: str, backbone: str) -> None:
+    assert refused_fields(weights=weights, backbone=backbone) == ["spec.weights"]
+    assert TrainingSpec.validated({"weights": weights}).weights == weights
+
+
+def test_tumours_are_given_and_taken_while_slices_are_changed_anyway() -> None:
+    assert refused_fields(counterfactuals=0.5, augmentation=False) == ["spec.counterfactuals"]
+    assert TrainingSpec.validated({"counterfactuals": 0.5}).augmentation
+
+
 def test_folds_and_validation_leave_something_to_learn_from() -> None:
     assert refused_fields(validation_share=0.5, folds=2) == ["spec.validation_share"]
     assert refused_fields(validation_share=0.31, folds=2) == ["spec.validation_share"]

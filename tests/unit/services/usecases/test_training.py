@@ -233,6 +233,8 @@ def test_the_same_request_on_two_connections_makes_one_job(world: World) -> None
         ("nowhere", SPEC, "", NotFound),
         ("brains", SPEC, "7", InvalidArgument),
         ("no-masks", TrainingSpec(task=Task.SEGMENTATION), "", InvalidArgument),
+        ("no-masks", TrainingSpec(counterfactuals=0.5), "", InvalidArgument),
+        ("no-masks", TrainingSpec(folds=5), "", InvalidArgument),
     ],
 )
 def test_bad_jobs_are_refused(

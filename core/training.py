@@ -149,7 +149,7 @@ class TrainingSpec:
     mixup: float = 0.2
     mixup_share: float = 0.6
     class_weights: bool = True
-    guidance: float = 0.2
+    guidance: float = 1.0
     counterfactuals: float = 0.0
     ema_decay: float = 0.3
     frozen_blocks: int = 0

@@ -14,11 +14,18 @@ from uuid import uuid4
 
 from celery import Celery
 from celery.concurrency.thread import TaskPool as ThreadPool
-from celery.signals import celeryd_init, setup_logging, worker_ready, worker_shutdown
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from core.settings import Settings
 from core.task_names import INFERENCE_QUEUE, celery_config, worker_transport
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
+from workers.leaving import leave
 from workers.logging import configure_logging
 from workers.preloading import Preloading
 from workers.replies import Heartbeat
@@ -73,6 +80,11 @@ def _threads(sender: Any) -> Iterator[Heartbeat | Preloading]:
         yield context().preloading  # from now on no promotion is missed
         begin_serving(context())
     yield context().heartbeat
+
+
+@worker_shutting_down.connect
+def _leave(**_: Any) -> None:
+    leave()
 
 
 @worker_shutdown.connect

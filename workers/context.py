@@ -21,6 +21,7 @@ from workers.imaging.decode import ImageLimits
 from workers.inference.batch import BatchRunner
 from workers.inference.runtime import choose_runtime
 from workers.inference.sessions import ModelSessions, load_model
+from workers.leaving import is_leaving
 from workers.preloading import Preloading
 from workers.replies import Heartbeat, ReplyChannel
 from workers.training_job import TrainingDeps, learn_with_tensorflow, search_with_tensorflow
@@ -104,6 +105,7 @@ class WorkerContext:
             worker=self.name,
             learn=learn_with_tensorflow(self.store, self.settings),
             search=search_with_tensorflow(self.store, self.settings),
+            is_leaving=is_leaving,
         )
 
 

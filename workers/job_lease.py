@@ -21,6 +21,7 @@ T = TypeVar("T")
 Ending = Callable[[UnitOfWork, TrainingJob], TrainingJob]
 """Moves the job to its last state, with whatever must be committed together with that."""
 
+LEFT: Final = "its worker was stopped."
 CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a trainer may take to stop by itself. Cancelling has to end a job within 10 s."""
 STORE_PATIENCE_SECONDS: Final = 600.0
@@ -54,6 +55,7 @@ class JobLease:
         clock: Clock,
         heartbeat_seconds: float,
         kill: Callable[[], None],
+        is_leaving: Callable[[], bool] = lambda: False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
@@ -62,12 +64,14 @@ class JobLease:
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
         self._kill = kill
+        self._is_leaving = is_leaving
         self._monotonic = monotonic
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._stop = threading.Event()
         self._stop_seen = 0.0
         self._lost = False
+        self._leaves = False
         self._got_further = False
         self._progress = 0.0
         self._stage = "starting"
@@ -103,6 +107,25 @@ class JobLease:
         """How many attempts in a row, this one among them, have got no further."""
         return 0 if self._got_further else self._job.futile_attempts
 
+    def give_back(self) -> bool:
+        """For a trainer that stopped because it was told to; whether the job has ended.
+
+        One that was cancelled has. One whose worker leaves waits for another.
+        """
+        if not self._leaves:
+            return self.finish(self._as_cancelled, "cancelled")
+        return self.put_back(LEFT)
+
+    def put_back(self, why: str) -> bool:
+        """Leave the job and its checkpoints to the next attempt; whether it has ended instead."""
+        queued: list[TrainingJob] = []
+
+        def ending(uow: UnitOfWork, job: TrainingJob) -> TrainingJob:
+            queued.append(job)
+            return self._as_queued(uow, job)
+
+        return self.finish(ending, _waiting(why)) and not queued
+
     def tried(self) -> tuple[SearchTrial, ...]:
         """What the job has tried, as soon as the database lets."""
         return self.patiently(self._trials)
@@ -128,6 +151,10 @@ class JobLease:
                 self._lose()
             except Exception:
                 log.exception("heartbeat_failed job=%s", self._job.id)
+            if self._is_leaving() and not self._leaves:
+                log.info("job_put_back job=%s: the worker leaves", self._job.id)
+                self._leaves = self._got_further = True  # nothing was wrong with this attempt
+                self._tell_to_stop()
             if self._overdue():
                 self._give_up()
 
@@ -139,10 +166,6 @@ class JobLease:
         stays away.
         """
         return self.patiently(lambda: self._finish(ending, message))
-
-    def cancel(self) -> bool:
-        """:meth:`finish` for a trainer that stopped because it was told to."""
-        return self.finish(self._as_cancelled, "cancelled")
 
     def patiently(self, action: Callable[[], T]) -> T:
         """The action's result, tried again while database or artefact store is away.
@@ -229,6 +252,11 @@ class JobLease:
     def _as_cancelled(self, _: UnitOfWork, job: TrainingJob) -> TrainingJob:
         return job.moved_to(JobState.CANCELLED, self._clock.now())
 
+    def _as_queued(self, _: UnitOfWork, job: TrainingJob) -> TrainingJob:
+        return job.moved_to(
+            JobState.QUEUED, self._clock.now(), worker=None, heartbeat_time=None, enqueue_time=None
+        )
+
     def _tell_to_stop(self) -> None:
         if not self._stop.is_set():
             log.info("job_stopping job=%s", self._job.id)
@@ -249,9 +277,12 @@ class JobLease:
         """End the process, whatever the trainer is doing."""
         log.warning("job_killed job=%s: the trainer did not stop in time", self._job.id)
         try:
-            self._finish(self._as_cancelled, "cancelled; the worker was ended")
+            if self._leaves:
+                self._finish(self._as_queued, _waiting(LEFT))
+            else:
+                self._finish(self._as_cancelled, "cancelled; the worker was ended")
         except Exception:  # the process goes either way; a sweep then ends the job
-            log.exception("cancel_not_written job=%s", self._job.id)
+            log.exception("end_not_written job=%s", self._job.id)
         self._kill()
         self._ended.set()
 
@@ -268,3 +299,7 @@ class JobLease:
         message = f"epoch {epoch.epoch} of {epoch.epochs}"
         self._lines.append(_Line(at=self._clock.now(), message=message, epoch=epoch))
         self.beat()
+
+
+def _waiting(why: str) -> str:
+    return f"{why} Waiting to go on from the last checkpoint"

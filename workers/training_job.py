@@ -41,7 +41,8 @@ def end_process() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingDeps:
-    """What a job needs. ``worker`` is the name that the job is claimed under."""
+    """What a job needs. ``worker`` is the name that the job is claimed under; ``is_leaving`` says
+    whether it was told to stop."""
 
     uow_factory: UnitOfWorkFactory
     store: ArtefactStore
@@ -51,6 +52,7 @@ class TrainingDeps:
     learn: Learn
     search: Search
     kill: Callable[[], None] = end_process
+    is_leaving: Callable[[], bool] = lambda: False
 
 
 def learn_with_tensorflow(store: ArtefactStore, settings: Settings) -> Learn:
@@ -96,6 +98,7 @@ def run_training_job(job_id: str, deps: TrainingDeps) -> None:
         clock=deps.clock,
         heartbeat_seconds=deps.settings.training_heartbeat_seconds,
         kill=deps.kill,
+        is_leaving=deps.is_leaving,
     )
     with lease:
         ended = _run(job, lease, deps)
@@ -122,12 +125,12 @@ def _run(job: TrainingJob, lease: JobLease, deps: TrainingDeps) -> bool:
         work = _search if job.search else _learn
         ending, message = work(job, dataset, lease, deps)
     except TrainingCancelled:
-        return lease.cancel()
+        return lease.give_back()
     except StoreUnavailable as error:
         log.warning("job_without_store job=%s message=%s", job.id, error.message)
         if lease.futile_attempts >= deps.settings.training_max_attempts:
             return _fail(lease, deps.clock, error.reason, error.message)
-        return _put_back(lease, deps.clock, error)
+        return lease.put_back(error.message)
     except BrainTumorError as error:
         log.warning("job_failed job=%s reason=%s message=%s", job.id, error.reason, error.message)
         return _fail(lease, deps.clock, error.reason, error.message)
@@ -257,20 +260,6 @@ def _fail(lease: JobLease, clock: Clock, reason: str, message: str) -> bool:
         )
 
     return lease.finish(ending, message)
-
-
-def _put_back(lease: JobLease, clock: Clock, error: StoreUnavailable) -> bool:
-    """Leave the job and its checkpoints to the next attempt; whether it has ended instead."""
-    put_back: list[TrainingJob] = []
-
-    def ending(_: UnitOfWork, job: TrainingJob) -> TrainingJob:
-        put_back.append(job)
-        return job.moved_to(
-            JobState.QUEUED, clock.now(), worker=None, heartbeat_time=None, enqueue_time=None
-        )
-
-    written = lease.finish(ending, f"{error.message} Waiting to go on from the last checkpoint")
-    return written and not put_back
 
 
 def _clean_up(job: TrainingJob, store: ArtefactStore) -> None:

@@ -17,8 +17,9 @@ LOGS: Final = "logs"
 _DRAIN_MARGIN: Final = 5.0
 _INFERENCE_GRACE: Final = 10.0
 _CURATION_GRACE: Final = 10.0
-_TRAINING_GRACE: Final = 4.0
-"""Short: a job that is cut off goes on from its last checkpoint at the next start."""
+_TRAINING_GRACE: Final = 10.0
+"""For a job to be put back. One that is cut off goes on from its last checkpoint too, but only
+when its worker has not been heard of for a while."""
 
 _FOREIGN: Final = ("DATABASE_URL", "BROKER_URL")
 """Read by ``Settings`` too; the children get what was made of them."""

@@ -41,6 +41,7 @@ from tests.conftest import wait_for
 from tests.fakes.registry import classifying
 from tests.integration.conftest import Worker, Workers
 from workers.curation.ingest import ingest
+from workers.job_lease import LEFT
 from workers.model_artefact import GRAPH, HELD_OUT_OUTLINES, load_file, load_manifest
 
 pytestmark = pytest.mark.slow
@@ -312,6 +313,20 @@ def test_after_a_worker_is_killed_another_goes_on_behind_the_last_checkpoint(
     epochs = [progress.epoch for progress in gateway.epochs(job_id)]
     assert epochs == sorted(set(epochs)), "an epoch was trained twice"
     assert [epoch for epoch in epochs if epoch > done] == list(range(done + 1, 4))
+
+
+def test_a_worker_that_is_told_to_stop_puts_its_job_back(
+    gateway: Gateway, workers: Workers
+) -> None:
+    worker = workers.start("training")
+    job_id = gateway.submit(ENDLESS)
+    gateway.wait_for_an_epoch(job_id)
+    worker.process.terminate()
+    job = gateway.wait_until(job_id, JobState.QUEUED)
+    assert gateway.messages(job_id)[-1].startswith(LEFT)
+    assert (job.worker, job.futile_attempts) == (None, 0)
+    worker.process.wait(timeout=30)
+    assert gateway.artefacts.list("jobs"), "the checkpoint is gone"
 
 
 def test_a_job_that_is_sent_twice_runs_once(gateway: Gateway, workers: Workers) -> None:

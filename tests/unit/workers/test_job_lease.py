@@ -10,7 +10,7 @@ from core.ports import UnitOfWork
 from core.training import EpochProgress, JobState, TrainingJob
 from tests.fakes.records import a_job, a_trial
 from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
-from workers.job_lease import CANCEL_GRACE_SECONDS, STORE_PATIENCE_SECONDS, JobLease
+from workers.job_lease import CANCEL_GRACE_SECONDS, LEFT, STORE_PATIENCE_SECONDS, JobLease
 
 EPOCH = EpochProgress(
     epoch=2,
@@ -44,6 +44,7 @@ class Stack:
         self.clock = FakeClock()
         self.watch = Stopwatch()
         self.kills = 0
+        self.leaving = False
         with self.store(write=True) as uow:
             uow.jobs.add(a_job())
             claimed = uow.jobs.claim("job1", "w1", self.clock.now())
@@ -56,6 +57,7 @@ class Stack:
             clock=self.clock,
             heartbeat_seconds=0.001,
             kill=self._kill,
+            is_leaving=lambda: self.leaving,
             monotonic=self.watch,
         )
 
@@ -155,7 +157,7 @@ def test_a_cancel_tells_the_trainer_to_stop(stack: Stack) -> None:
 
     assert stack.lease.hooks.should_stop()
     assert stack.kills == 0
-    assert stack.lease.cancel()
+    assert stack.lease.give_back()
     assert stack.job.state is JobState.CANCELLED
     assert stack.messages == ["cancelled"]
 
@@ -186,6 +188,38 @@ def test_a_stuck_trainer_is_ended_even_if_the_database_went_away(stack: Stack) -
     stack.store.error = None
     assert stack.kills == 1
     assert stack.job.state is JobState.CANCELLING
+
+
+def test_a_worker_that_leaves_puts_its_job_back(stack: Stack) -> None:
+    stack.leaving = True
+    stack.lease.beat()
+    assert stack.lease.hooks.should_stop()
+    assert not stack.lease.give_back()  # it has not ended
+    job = stack.job
+    assert (job.state, job.worker, job.enqueue_time) == (JobState.QUEUED, None, None)
+    assert job.futile_attempts == 0
+    assert stack.messages == [f"{LEFT} Waiting to go on from the last checkpoint"]
+
+
+def test_a_trainer_that_does_not_stop_for_its_worker_is_ended_and_its_job_put_back(
+    stack: Stack,
+) -> None:
+    stack.leaving = True
+    stack.lease.beat()
+    stack.watch.seconds += CANCEL_GRACE_SECONDS
+    stack.lease.beat()
+    assert stack.kills == 1
+    assert stack.job.state is JobState.QUEUED
+    assert stack.messages == [f"{LEFT} Waiting to go on from the last checkpoint"]
+
+
+def test_a_job_that_is_cancelled_while_its_worker_leaves_ends(stack: Stack) -> None:
+    stack.leaving = True
+    stack.lease.beat()
+    stack.cancel()
+    assert stack.lease.give_back()
+    assert stack.job.state is JobState.CANCELLED
+    assert stack.messages == ["cancelled"]
 
 
 def test_a_job_that_another_worker_took_is_not_written_again(stack: Stack) -> None:
@@ -242,7 +276,7 @@ def test_nothing_is_written_after_the_end(stack: Stack) -> None:
     stack.lease.beat()
 
     assert stack.job == ended
-    assert not stack.lease.cancel()
+    assert not stack.lease.give_back()
     assert stack.kills == 0
 
 
@@ -280,7 +314,7 @@ def test_the_thread_beats_by_itself(running: Stack) -> None:
     while not running.lease.hooks.should_stop():
         time.sleep(0.001)
 
-    assert running.lease.cancel()
+    assert running.lease.give_back()
     assert running.job.state is JobState.CANCELLED
 
 

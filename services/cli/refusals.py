@@ -1,5 +1,6 @@
 """What a failed call means: gRPC errors as plain data."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,14 +13,17 @@ from grpc_status import rpc_status
 RETRYABLE: Final = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 """Statuses after which the same request may be sent again, with the same request id."""
 
+_MORE: Final = re.compile(r"and \d+ more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
     """Why there is no answer.
 
     ``reason`` is the stable name from ErrorInfo, ``metadata`` its particulars; both are empty if
-    the error did not come from the server's own code but from the way there. ``retry_after`` is in
-    seconds.
+    the error did not come from the server's own code but from the way there. ``violations`` are
+    fields and what is wrong with them; the last may have no field and say how many were left out.
+    ``retry_after`` is in seconds.
     """
 
     status: str
@@ -76,9 +80,14 @@ def refusal_from_status(status: status_pb2.Status) -> Refusal:
         message=status.message,
         reason=info.reason,
         metadata=dict(info.metadata),
-        violations=tuple((v.field, v.description) for v in bad_request.field_violations),
+        violations=tuple(_violation(v) for v in bad_request.field_violations),
         retry_after=retry.retry_delay.ToTimedelta().total_seconds() if waits else None,
     )
+
+
+def _violation(found: error_details_pb2.BadRequest.FieldViolation) -> tuple[str, str]:
+    """Field and description; how many were left out stands under a field that it is not about."""
+    return ("" if _MORE.fullmatch(found.description) else found.field), found.description
 
 
 def _rich_status(error: Any) -> status_pb2.Status | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -29,7 +29,7 @@ class Session:
 
 @contextmanager
 def session(address: str, as_json: bool) -> Iterator[Session]:
-    """A session whose failed calls end the command with one line and the right exit status."""
+    """A session whose failed calls end the command, explained and with the right exit status."""
     from services.cli.client import Client
     from services.cli.refusals import ServerRefused
 
@@ -48,16 +48,17 @@ def session(address: str, as_json: bool) -> Iterator[Session]:
 
 
 def explain(out: Output, refusal: "Refusal", address: str) -> None:
-    """One line with status and message, then one for each field that is at fault."""
+    """What was refused and why: a line, and more where several fields are at fault."""
+    from services.cli.refusal_words import refusal_lines
+
     if refusal.unreachable:
-        out.problem(
-            f"UNAVAILABLE: no server answers at {address}. Start one with 'braintumor up', or "
-            "give --address (BRAINTUMOR_ADDRESS)."
+        message = (
+            f"no server answers at {address}. Start one with 'braintumor up', or give --address "
+            "(BRAINTUMOR_ADDRESS)."
         )
-        return
-    out.problem(f"{refusal.status}: {refusal.message}")
-    for field, description in refusal.violations:
-        out.problem(f"  {field}: {description}")
+        refusal = replace(refusal, message=message)
+    for line in refusal_lines(refusal):
+        out.problem(line)
 
 
 def exit_status(refusal: "Refusal") -> int:

@@ -729,7 +729,7 @@ def test_a_refused_upload_names_the_files(world: World, slices: Path) -> None:
     (slices / "glioma" / "b.jpg").write_bytes(b"broken")
     done = world.run("datasets", "upload", str(slices), expect=1)
     assert "INVALID_ARGUMENT" in done.stderr
-    assert "files[glioma/b.jpg]: is not a picture" in done.stderr
+    assert done.stderr.count("glioma/b.jpg: is not a picture") == 1
     assert done.stdout == ""
 
 
@@ -963,7 +963,7 @@ def test_a_model_card_is_shown_or_written(world: World, tmp_path: Path) -> None:
 
 def test_a_bad_filter_names_the_field(world: World) -> None:
     done = world.run("audit", "list", "--filter", "nonsense", expect=1)
-    assert "filter: unknown field 'nonsense'" in done.stderr
+    assert done.stderr == "INVALID_ARGUMENT: filter: unknown field 'nonsense'\n"
 
 
 def test_verification_decides_the_status(world: World) -> None:

@@ -14,6 +14,7 @@ RETRYABLE: Final = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 """Statuses after which the same request may be sent again, with the same request id."""
 
 _MORE: Final = re.compile(r"and \d+ more")
+_FILE_STATUS: Final = {FileNotFoundError: "NOT_FOUND", PermissionError: "PERMISSION_DENIED"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,17 @@ class Refusal:
     def as_row(self) -> dict[str, str]:
         return {"status": self.status, "message": self.message}
 
+    def as_error(self) -> dict[str, Any]:
+        """All that a program may want to know; what is not given is null."""
+        return {
+            "status": self.status,
+            "reason": self.reason or None,
+            "message": self.message,
+            "violations": [
+                {"field": field or None, "description": text} for field, text in self.violations
+            ],
+        }
+
 
 class ServerRefused(Exception):
     """A call failed."""
@@ -83,6 +95,11 @@ def refusal_from_status(status: status_pb2.Status) -> Refusal:
         violations=tuple(_violation(v) for v in bad_request.field_violations),
         retry_after=retry.retry_delay.ToTimedelta().total_seconds() if waits else None,
     )
+
+
+def file_status(error: OSError) -> str:
+    """The status for a file on this side that cannot be used."""
+    return _FILE_STATUS.get(type(error), "UNKNOWN")
 
 
 def _violation(found: error_details_pb2.BadRequest.FieldViolation) -> tuple[str, str]:

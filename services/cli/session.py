@@ -31,7 +31,7 @@ class Session:
 def session(address: str, as_json: bool) -> Iterator[Session]:
     """A session whose failed calls end the command, explained and with the right exit status."""
     from services.cli.client import Client
-    from services.cli.refusals import ServerRefused
+    from services.cli.refusals import ServerRefused, file_status
 
     out = Output(as_json)
     with Client(address) as client:
@@ -43,7 +43,8 @@ def session(address: str, as_json: bool) -> Iterator[Session]:
         except BrokenPipeError:  # whoever read the output has enough: Click ends without a word
             raise
         except OSError as error:  # of files on this side; gRPC's own errors are none of these
-            out.problem(f"{error.filename or 'File'}: {error.strerror or error}")
+            text = f"{error.filename or 'File'}: {error.strerror or error}"
+            out.problem(text, file_status(error))
             raise typer.Exit(SOME_REFUSED) from error
 
 
@@ -57,6 +58,9 @@ def explain(out: Output, refusal: "Refusal", address: str) -> None:
             "(BRAINTUMOR_ADDRESS)."
         )
         refusal = replace(refusal, message=message)
+    if out.as_json:
+        out.error(refusal.as_error())
+        return
     for line in refusal_lines(refusal):
         out.problem(line)
 
@@ -66,6 +70,9 @@ def exit_status(refusal: "Refusal") -> int:
 
 
 def bad_usage(message: str) -> typer.Exit:
-    """Says what is wrong with the command line; raise what it returns."""
+    """Says what is wrong with the command line; raise what it returns.
+
+    It is text even where JSON was asked for, as Click's own errors of usage are.
+    """
     Output(as_json=False).problem(message)
     return typer.Exit(BAD_USAGE)

@@ -838,6 +838,8 @@ def test_watch_gives_events_and_the_end_decides_the_status(world: World) -> None
     done = world.run("jobs", "watch", "j1", expect=1)
     assert "epoch 2/2" in done.stdout
     assert "NO_MEMORY: Use less." in done.stderr
+    done = world.run("jobs", "watch", "j1", "--json", expect=1)
+    assert "NO_MEMORY: Use less." in json.loads(done.stderr)["error"]["message"]
 
 
 def test_jobs_are_listed_shown_and_cancelled(world: World) -> None:
@@ -964,6 +966,31 @@ def test_a_model_card_is_shown_or_written(world: World, tmp_path: Path) -> None:
 def test_a_bad_filter_names_the_field(world: World) -> None:
     done = world.run("audit", "list", "--filter", "nonsense", expect=1)
     assert done.stderr == "INVALID_ARGUMENT: filter: unknown field 'nonsense'\n"
+
+
+def error(done: Result) -> dict[str, Any]:
+    """What a program is told of why it has no result."""
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    told: dict[str, Any] = json.loads(line)["error"]
+    return told
+
+
+def test_a_program_is_told_of_errors_as_an_object(world: World, tmp_path: Path) -> None:
+    assert error(world.run("audit", "list", "--filter", "nonsense", "--json", expect=1)) == {
+        "status": "INVALID_ARGUMENT",
+        "reason": "INVALID_ARGUMENT",
+        "message": "filter: unknown field 'nonsense'",
+        "violations": [{"field": "filter", "description": "unknown field 'nonsense'"}],
+    }
+    missing = str(tmp_path / "no" / "f")
+    told = error(world.run("models", "report", "m1", "--output", missing, "--json", expect=1))
+    assert (told["status"], told["reason"]) == ("NOT_FOUND", None)
+    assert missing in told["message"]
+    world.stop()
+    told = error(world.run("models", "list", "--json", expect=3))
+    assert (told["status"], told["reason"]) == ("UNAVAILABLE", None)
+    assert "braintumor up" in told["message"]
 
 
 def test_verification_decides_the_status(world: World) -> None:

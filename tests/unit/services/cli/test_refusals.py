@@ -137,6 +137,21 @@ def test_each_bad_file_is_named_once_and_what_was_left_out_stands_alone() -> Non
     assert last == f"  and {100 - len(named)} more"
 
 
+def test_a_program_is_told_what_is_not_given_as_null() -> None:
+    refusal = Refusal(
+        status="UNKNOWN", message="odd", violations=(("a", "bad"), ("", "and 2 more"))
+    )
+    assert refusal.as_error() == {
+        "status": "UNKNOWN",
+        "reason": None,
+        "message": "odd",
+        "violations": [
+            {"field": "a", "description": "bad"},
+            {"field": None, "description": "and 2 more"},
+        ],
+    }
+
+
 def test_a_message_that_names_no_field_is_told_whole() -> None:
     refusal = Refusal(
         status="INVALID_ARGUMENT", message="Mend it.", violations=(("a", "odd"), ("b", "even"))

@@ -112,9 +112,13 @@ def show_job(out: Output, job: "training_pb2.TrainingJob") -> None:
     out.fields(_facts(fields))
     if fields["trials"]:
         out.line()
-        outlines = (fields["spec"] or {}).get("task") == Task.SEGMENTATION
-        name = score_name(Task.SEGMENTATION if outlines else Task.CLASSIFICATION)
-        out.table(fields["trials"], _trial_columns(name))
+        out.table(fields["trials"], _trial_columns(score_name(task_of(fields))))
+
+
+def task_of(job: Row) -> Task:
+    """What the job learns."""
+    outlines = (job["spec"] or {}).get("task") == Task.SEGMENTATION
+    return Task.SEGMENTATION if outlines else Task.CLASSIFICATION
 
 
 def show_submitted(out: Output, job: "training_pb2.TrainingJob") -> None:

@@ -13,7 +13,7 @@ from services.cli.options import (
     Limit,
     resource,
 )
-from services.cli.output import Column, Output, Row, when
+from services.cli.output import Column, Output, Row, short, when
 from services.cli.session import session
 
 if TYPE_CHECKING:
@@ -24,14 +24,16 @@ app = typer.Typer(no_args_is_help=True, help="Training jobs.")
 Name = Annotated[str, typer.Argument(metavar="J", help="J or trainingJobs/J.")]
 
 _COLUMNS: Final = (
-    Column("name", lambda row: row["name"]),
+    Column("name", lambda row: short(row["name"])),
     Column("created", when),
     Column("state", lambda row: row["state"]),
     Column("progress", lambda row: f"{row['progress']:.0%}", right=True),
-    Column("data set", lambda row: row["dataset"]),
+    Column("data set", lambda row: short(row["dataset"])),
     Column("backbone", lambda row: (row["spec"] or {}).get("backbone")),
-    Column("result", lambda row: _result(row)),
+    Column("result", lambda row: _short_result(row)),
 )
+_LONGEST_CELL: Final = 60
+"""Characters of a result in a list; all of it is shown with the job."""
 
 
 def _trial_columns(score: str) -> tuple[Column, ...]:
@@ -171,3 +173,11 @@ def _result(row: Row) -> str:
     if row["error"]:
         return f"{row['error']['reason']}: {row['error']['message']}"
     return row["model_version"] or row["result_job"] or ""
+
+
+def _short_result(row: Row) -> str:
+    """Of a search the job that follows keeps its full name, for it is no model version."""
+    text = short(row["model_version"]) or _result(row)
+    if len(text) <= _LONGEST_CELL:
+        return text
+    return text[: _LONGEST_CELL - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

@@ -15,7 +15,7 @@ from services.cli.options import (
     Reason,
     resource,
 )
-from services.cli.output import Output, Row
+from services.cli.output import Output, Row, filled
 from services.cli.pages import PIPE, write_page
 from services.cli.session import Session, bad_usage, session
 
@@ -55,7 +55,7 @@ def list_(
 
         rows = [row(version) for version in listed(fetch, limit)]
         empty = "No model versions yet. Try: braintumor train --dataset N --watch"
-        connected.out.results(rows, COLUMNS, empty=empty)
+        connected.out.results(rows, filled(COLUMNS, rows), empty=empty)
 
 
 @app.command("show")

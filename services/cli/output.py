@@ -32,6 +32,16 @@ def when(row: Row) -> str:
     return (row["create_time"] or "")[:19].replace("T", " ")
 
 
+def short(name: str | None) -> str:
+    """The id in a resource name, which commands take; for a column that says what it names."""
+    return (name or "").rpartition("/")[2]
+
+
+def filled(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """The columns that have something to show of some row."""
+    return [column for column in columns if any(column.text(row) for row in rows)]
+
+
 class Output:
     """Results go to standard output, everything else to standard error.
 

@@ -234,6 +234,7 @@ class FakeTraining(training_pb2_grpc.TrainingServicer):
     def __init__(self) -> None:
         self.created: list[training_pb2.CreateTrainingJobRequest] = []
         self.ends: Any = training_pb2.JOB_STATE_SUCCEEDED
+        self.error = "Use less."
 
     def _job(self, state: Any) -> training_pb2.TrainingJob:
         job = training_pb2.TrainingJob(
@@ -242,7 +243,7 @@ class FakeTraining(training_pb2_grpc.TrainingServicer):
         if state == training_pb2.JOB_STATE_SUCCEEDED:
             job.model_version = "modelVersions/m1"
         if state == training_pb2.JOB_STATE_FAILED:
-            job.error.CopyFrom(training_pb2.JobError(reason="NO_MEMORY", message="Use less."))
+            job.error.CopyFrom(training_pb2.JobError(reason="NO_MEMORY", message=self.error))
         return job
 
     def CreateTrainingJob(self, request: Any, context: Any) -> Any:
@@ -843,9 +844,36 @@ def test_watch_gives_events_and_the_end_decides_the_status(world: World) -> None
 
 
 def test_jobs_are_listed_shown_and_cancelled(world: World) -> None:
-    assert "trainingJobs/j1" in world.run("jobs", "list").stdout
+    listed = world.run("jobs", "list").stdout.splitlines()[-1].split()
+    assert (listed[0], listed[-1]) == ("j1", "m1")
     assert world.rows("jobs", "show", "j1")[0]["model_version"] == "modelVersions/m1"
     assert world.rows("jobs", "cancel", "j1")[0]["state"] == "CANCELLING"
+
+
+def test_a_long_error_is_cut_in_the_list_and_whole_with_the_job(world: World) -> None:
+    world.training.ends = training_pb2.JOB_STATE_FAILED
+    world.training.error = "There is no room left. " * 20 + "Make some."
+    listed = world.run("jobs", "list").stdout
+    assert "NO_MEMORY: There is no room" in listed
+    assert "Make some." not in listed
+    assert len(listed.splitlines()) == 3
+    assert "Make some." in world.run("jobs", "show", "j1").stdout
+    assert world.rows("jobs", "list")[0]["error"]["message"].endswith("Make some.")
+
+
+def test_tables_name_by_ids_that_commands_take(world: World) -> None:
+    tables = (
+        ("datasets", "list"),
+        ("models", "list"),
+        ("models", "compare", "m1", "m2"),
+        ("models", "history"),
+        ("audit", "list"),
+    )
+    for command in tables:
+        (table, *_) = world.run(*command).stdout.split("\nRecommended")
+        table = table.split("Not compared")[0]
+        assert not re.search(r"(datasets|modelVersions|predictions)/", table), command
+    assert world.rows("models", "history")[0]["to_version"] == "modelVersions/m2"
 
 
 def test_a_segmenter_is_shown_by_its_outlines(world: World) -> None:
@@ -860,7 +888,8 @@ def test_a_segmenter_is_shown_by_its_outlines(world: World) -> None:
 def test_segmenters_are_compared_by_their_outlines(world: World) -> None:
     page = world.run("models", "compare", "s1", "s2").stdout
     assert "Dice (95 %)" in page
-    assert "macro F1 (95 %)" not in page
+    for of_classifiers in ("macro F1", "F1", "accuracy", "aliases"):
+        assert of_classifiers not in page
     assert "91.2%" in page
     (compared,) = world.rows("models", "compare", "s1", "s2")
     assert compared["pairs"][0]["macro_f1"] is None
@@ -878,6 +907,9 @@ def test_models_are_listed_shown_and_compared(world: World) -> None:
     assert compared["pairs"][0]["macro_f1"]["probability_better"] == 0.912
     page = world.run("models", "compare", "m1", "m2").stdout
     assert "Recommended: modelVersions/m1" in page
+    assert "pituitary" in page
+    assert "Dice" not in page
+    assert max(map(len, page.splitlines())) < 120
     assert "+0.020 (-0.010 to +0.050)" in page
     assert "91.2%" in page
     assert "Not compared slice by slice: modelVersions/m3 keeps" in page

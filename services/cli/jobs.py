@@ -1,9 +1,11 @@
 """``braintumor jobs``: list, show, watch, cancel."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from core.search import TrialState
 from core.training import Task, score_name
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -13,7 +15,7 @@ from services.cli.options import (
     Limit,
     resource,
 )
-from services.cli.output import Column, Output, Row, short, when
+from services.cli.output import Column, Output, Row, filled, short, when
 from services.cli.session import session
 
 if TYPE_CHECKING:
@@ -41,9 +43,10 @@ def _trial_columns(score: str) -> tuple[Column, ...]:
         Column("trial", lambda row: str(row["number"]), right=True),
         Column("state", lambda row: row["state"]),
         Column(score, lambda row: _number(row["macro_f1"]), right=True),
+        Column("best", lambda row: "*" if row["best"] else ""),
         Column("epochs", lambda row: str(row["epochs"]), right=True),
         Column("seconds", lambda row: f"{row['duration_seconds'] or 0:.0f}", right=True),
-        Column("recipe", lambda row: recipe_text(row["recipe"])),
+        Column("recipe", lambda row: recipe_text(_rounded(row["recipe"]))),
         Column("error", lambda row: row["error_message"]),
     )
 
@@ -114,7 +117,8 @@ def show_job(out: Output, job: "training_pb2.TrainingJob") -> None:
     out.fields(_facts(fields))
     if fields["trials"]:
         out.line()
-        out.table(fields["trials"], _trial_columns(score_name(task_of(fields))))
+        rows = _ranked(fields["trials"])
+        out.table(rows, filled(_trial_columns(score_name(task_of(fields))), rows))
 
 
 def task_of(job: Row) -> Task:
@@ -148,6 +152,19 @@ def recipe_text(spec: Row | None) -> str:
     """``epochs 5, batch size 32, ...``."""
     given = {k: v for k, v in (spec or {}).items() if v is not None}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
+
+
+def _rounded(recipe: Row | None) -> Row:
+    """With what a search drew at random as short as it can be told apart by."""
+    values = (recipe or {}).items()
+    return {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in values}
+
+
+def _ranked(trials: Sequence[Row]) -> list[Row]:
+    """The trials, with which of them is the best: by score, the earlier of equals."""
+    done = [t for t in trials if t["state"] == TrialState.COMPLETE and t["macro_f1"] is not None]
+    best = max(done, key=lambda t: (t["macro_f1"], -t["number"]), default=None)
+    return [{**trial, "best": trial is best} for trial in trials]
 
 
 def _search_text(search: Row) -> str:

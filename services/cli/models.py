@@ -18,6 +18,7 @@ from services.cli.options import (
 from services.cli.output import Output, Row, filled
 from services.cli.pages import PIPE, write_page
 from services.cli.session import Session, bad_usage, session
+from services.cli.versions import WHAT_SERVES, version_name
 
 if TYPE_CHECKING:
     from braintumor.v1 import models_pb2
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Trained models, and which of them serves.")
 
 Name = Annotated[str, typer.Argument(metavar="V", help="V or modelVersions/V.")]
+NameToRead = Annotated[
+    str, typer.Argument(metavar="V", help=f"V or modelVersions/V, or {WHAT_SERVES}.")
+]
 Alias = Annotated[
     str,
     typer.Option(
@@ -59,7 +63,7 @@ def list_(
 
 
 @app.command("show")
-def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+def show(name: NameToRead, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
     """Show one model version with its numbers."""
     from braintumor.v1 import models_pb2
 
@@ -67,7 +71,7 @@ def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
 
     with session(address, as_json) as connected:
         client, out = connected.client, connected.out
-        request = models_pb2.GetModelVersionRequest(name=resource("modelVersions", name))
+        request = models_pb2.GetModelVersionRequest(name=version_name(connected, name))
         fields = row(client.call(client.models.GetModelVersion, request).model_version)
         if as_json:
             out.row(fields)
@@ -77,7 +81,10 @@ def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
 
 @app.command("compare")
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="V...", help="Two or more versions.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="V...", help=f"Two or more versions, or {WHAT_SERVES}."),
+    ],
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
@@ -86,9 +93,9 @@ def compare(
 
     from services.cli.rows import row
 
-    full = [resource("modelVersions", name) for name in names]
     with session(address, as_json) as connected:
         client, out = connected.client, connected.out
+        full = [version_name(connected, name) for name in names]
         request = models_pb2.CompareModelVersionsRequest(names=full)
         fields = row(client.call(client.models.CompareModelVersions, request))
         if as_json:
@@ -171,7 +178,7 @@ def history(
 
 @app.command("report")
 def report(
-    name: Name,
+    name: NameToRead,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is a pipe.")
     ],
@@ -181,15 +188,15 @@ def report(
     """Write the evaluation of a model version as a page to read (HTML)."""
     from braintumor.v1 import models_pb2
 
-    full = resource("modelVersions", name)
     with session(address, as_json) as connected:
+        full = version_name(connected, name)
         page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_HTML)
         write_page(connected.out, page, output, what="report", name=full)
 
 
 @app.command("card")
 def card(
-    name: Name,
+    name: NameToRead,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Where to write it; - shows it.")
     ] = PIPE,
@@ -199,8 +206,8 @@ def card(
     """Show the model card: what a version is for, its limits and its numbers (Markdown)."""
     from braintumor.v1 import models_pb2
 
-    full = resource("modelVersions", name)
     with session(address, as_json) as connected:
+        full = version_name(connected, name)
         page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_MARKDOWN)
         if as_json and output == PIPE:
             connected.out.row({"name": full, "content": page.decode()})

@@ -293,6 +293,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
     def __init__(self) -> None:
         self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
         self.aliases = ["production"]
+        self.promoted = True
 
     def _version(self, name: str) -> models_pb2.ModelVersion:
         metrics = [
@@ -381,14 +382,17 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.RollbackModelAliasResponse(move=move)
 
     def ListAliasMoves(self, request: Any, context: Any) -> Any:
-        move = models_pb2.AliasMove(
-            alias=request.alias or "production",
+        moves = [self._move(request.alias or "production")] if self.promoted else []
+        return models_pb2.ListAliasMovesResponse(alias_moves=moves)
+
+    def _move(self, alias: str) -> models_pb2.AliasMove:
+        return models_pb2.AliasMove(
+            alias=alias,
             create_time=NOW,
             caller="ann",
             to_version="modelVersions/m2",
             reason="better on coronal slices",
         )
-        return models_pb2.ListAliasMovesResponse(alias_moves=[move])
 
     def GetEvaluationReport(self, request: Any, context: Any) -> Any:
         kind, page = "text/html", "<!doctype html><p>report</p>"
@@ -913,6 +917,22 @@ def test_models_are_listed_shown_and_compared(world: World) -> None:
     assert "+0.020 (-0.010 to +0.050)" in page
     assert "91.2%" in page
     assert "Not compared slice by slice: modelVersions/m3 keeps" in page
+
+
+@pytest.mark.parametrize("alias", ["production", "segmentation"])
+def test_what_serves_can_be_read_by_its_alias(world: World, alias: str, tmp_path: Path) -> None:
+    name = "modelVersions/m2"
+    assert world.rows("models", "show", alias)[0]["name"] == name
+    (compared,) = world.rows("models", "compare", "m1", alias)
+    assert [row["name"] for row in compared["model_versions"]] == ["modelVersions/m1", name]
+    assert world.rows("models", "card", alias)[0]["name"] == name
+    page = str(tmp_path / "page.html")
+    assert world.rows("models", "report", alias, "--output", page)[0]["name"] == name
+
+
+def test_an_alias_that_points_nowhere_is_a_version_that_is_not_there(world: World) -> None:
+    world.models.promoted = False
+    assert world.rows("models", "show", "production")[0]["name"] == "modelVersions/production"
 
 
 def test_a_version_is_shown_with_what_was_measured(world: World) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.registry import PRODUCTION, SEGMENTATION
 from services.cli.model_views import COLUMNS, MOVES, show_comparison, show_version
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -30,11 +31,14 @@ NameToRead = Annotated[
     str, typer.Argument(metavar="V", help=f"V or modelVersions/V, or {WHAT_SERVES}.")
 ]
 Alias = Annotated[
+    str, typer.Option("--alias", metavar="A", help=f"The alias; default: {PRODUCTION}.")
+]
+AliasOfTask = Annotated[
     str,
     typer.Option(
         "--alias",
         metavar="A",
-        help="The alias; default: production, or segmentation when a segmenter is promoted.",
+        help=f"The alias; default: {PRODUCTION} for a classifier, {SEGMENTATION} for a segmenter.",
     ),
 ]
 
@@ -107,7 +111,7 @@ def compare(
 @app.command("promote")
 def promote(
     name: Name,
-    alias: Alias = "",
+    alias: AliasOfTask = "",
     force: Annotated[
         bool, typer.Option("--force", help="Even if a check speaks against it; needs --reason.")
     ] = False,

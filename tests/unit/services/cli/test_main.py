@@ -75,6 +75,13 @@ def test_a_search_does_not_offer_what_it_refuses() -> None:
     assert "epochs" in help_of("search")
 
 
+@pytest.mark.parametrize("command", ["promote", "rollback", "history"])
+def test_each_alias_option_says_its_own_default(command: str) -> None:
+    text = CliRunner().invoke(app, ["models", command, "--help"]).output
+    assert "production" in text
+    assert ("segmentation" in text) == (command == "promote")
+
+
 def test_help_does_not_wait_for_heavy_libraries() -> None:
     code = (
         "import sys, services.cli.main\n"

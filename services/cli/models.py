@@ -69,14 +69,11 @@ def list_(
 @app.command("show")
 def show(name: NameToRead, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
     """Show one model version with its numbers."""
-    from braintumor.v1 import models_pb2
-
     from services.cli.rows import row
 
     with session(address, as_json) as connected:
-        client, out = connected.client, connected.out
-        request = models_pb2.GetModelVersionRequest(name=version_name(connected, name))
-        fields = row(client.call(client.models.GetModelVersion, request).model_version)
+        out = connected.out
+        fields = row(_version(connected, version_name(connected, name)))
         if as_json:
             out.row(fields)
         else:
@@ -128,13 +125,19 @@ def promote(
 
     if force and not reason.strip():
         raise bad_usage("--force needs --reason TEXT: it is kept in the history.")
+    full = resource("modelVersions", name)
     request = models_pb2.PromoteModelVersionRequest(
-        name=resource("modelVersions", name), alias=alias, reason=reason, force=force
+        name=full, alias=alias, reason=reason, force=force
     )
     with session(address, as_json) as connected:
-        client = connected.client
+        client, out = connected.client, connected.out
+        # The answer to a promotion that changes nothing is the alias's last move, like any other.
+        before = _version(connected, full).aliases
         answer = client.call(client.models.PromoteModelVersion, request)
-        _moved(connected.out, answer.move, {"note": answer.note or None})
+        if answer.move.alias in before and not answer.note and not as_json:
+            out.line(f"{answer.move.alias} is {full} already; nothing changes.")
+        else:
+            _moved(out, answer.move, {"note": answer.note or None})
 
 
 @app.command("rollback")
@@ -217,6 +220,14 @@ def card(
             connected.out.row({"name": full, "content": page.decode()})
             return
         write_page(connected.out, page, output, what="model card", name=full)
+
+
+def _version(connected: Session, name: str) -> "models_pb2.ModelVersion":
+    from braintumor.v1 import models_pb2
+
+    client = connected.client
+    request = models_pb2.GetModelVersionRequest(name=name)
+    return client.call(client.models.GetModelVersion, request).model_version
 
 
 def _evaluation(connected: Session, name: str, form: "models_pb2.ReportFormat.ValueType") -> bytes:

@@ -373,7 +373,8 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         move = models_pb2.AliasMove(
             alias=request.alias or "production", to_version=request.name, create_time=NOW
         )
-        return models_pb2.PromoteModelVersionResponse(move=move, note="Nothing served before.")
+        note = "" if move.alias in self.aliases else "Nothing served before."
+        return models_pb2.PromoteModelVersionResponse(move=move, note=note)
 
     def RollbackModelAlias(self, request: Any, context: Any) -> Any:
         move = models_pb2.AliasMove(
@@ -951,10 +952,20 @@ def test_promotion_and_rollback(world: World) -> None:
     (request,) = world.models.promotions
     assert request.force
     assert request.reason == "why not"
+    world.models.aliases = []
     done = world.run("models", "promote", "m2")
     assert done.stdout == "production is now modelVersions/m2.\nNothing served before.\n"
     done = world.run("models", "rollback")
     assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
+
+
+def test_a_promotion_that_changes_nothing_says_so(world: World) -> None:
+    done = world.run("models", "promote", "m2")
+    assert done.stdout == "production is modelVersions/m2 already; nothing changes.\n"
+    assert world.run("models", "promote", "m2", "--alias", "trial").stdout.startswith(
+        "trial is now modelVersions/m2."
+    )
+    assert world.rows("models", "promote", "m2")[0]["to_version"] == "modelVersions/m2"
 
 
 def test_the_history_of_an_alias_tells_who_and_why(world: World) -> None:

@@ -16,7 +16,7 @@ from services.cli.options import (
     Limit,
     resource,
 )
-from services.cli.output import Column, Output, Row, when
+from services.cli.output import Column, Output, Row, short, when
 from services.cli.session import ALL_ANSWERED, SOME_REFUSED, Session, session
 
 app = typer.Typer(no_args_is_help=True, help="What was asked and answered, tamper-evident.")
@@ -36,12 +36,12 @@ Filter = Annotated[
 _COLUMNS: Final = (
     Column("no.", lambda row: str(row["sequence"]), right=True),
     Column("time", when),
-    Column("prediction", lambda row: row["prediction"]),
+    Column("prediction", lambda row: short(row["prediction"])),
     Column("label", lambda row: row["label"] or ""),
     Column("probability", lambda row: _probability(row), right=True),
     Column("decision", lambda row: row["decision"] or ""),
     Column("outcome", lambda row: _outcome(row)),
-    Column("model", lambda row: (row["model_version"] or "").removeprefix("modelVersions/")),
+    Column("model", lambda row: short(row["model_version"])),
     Column("caller", lambda row: row["caller"] or ""),
     Column("image", lambda row: (row["image_sha256"] or "")[:12]),
 )

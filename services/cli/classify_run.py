@@ -20,7 +20,7 @@ from services.cli.in_order import in_order
 from services.cli.options import resource
 from services.cli.output import Column, Row
 from services.cli.paging import listed
-from services.cli.refusals import Refusal, ServerRefused
+from services.cli.refusals import Refusal, ServerRefused, file_status
 from services.cli.region_words import regions_in_words
 from services.cli.rows import answer_row, refused_row
 from services.cli.session import ALL_ANSWERED, SOME_REFUSED, UNREACHABLE, Session
@@ -30,7 +30,6 @@ ANSWER_SECONDS: Final = 60.0
 
 _MARKS: Final = {"ABSTAINED": "? ABSTAINED", "OUT_OF_DISTRIBUTION": "! OUT_OF_DISTRIBUTION"}
 _STYLES: Final = {"ABSTAINED": "bold yellow", "OUT_OF_DISTRIBUTION": "bold magenta"}
-_FILE_STATUS: Final = {FileNotFoundError: "NOT_FOUND", PermissionError: "PERMISSION_DENIED"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,8 +251,7 @@ def _as_row(refusal: Refusal | None) -> dict[str, str] | None:
 
 
 def _file_error(error: OSError) -> dict[str, str]:
-    status = _FILE_STATUS.get(type(error), "UNKNOWN")
-    return {"status": status, "message": error.strerror or str(error)}
+    return {"status": file_status(error), "message": error.strerror or str(error)}
 
 
 def _away(address: str) -> Refusal:

@@ -16,7 +16,7 @@ from services.cli.options import (
     resource,
     resource_id,
 )
-from services.cli.output import Column, Output, Row, when
+from services.cli.output import Column, Output, Row, short, when
 from services.cli.pages import write_page
 from services.cli.session import Session, bad_usage, session
 
@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Labelled scans to train on.")
 _NAMED: Final = 5
 """Files that a message names before it counts the rest."""
 _COLUMNS: Final = (
-    Column("name", lambda row: row["name"]),
+    Column("name", lambda row: short(row["name"])),
     Column("created", when),
     Column("scans", lambda row: str(row["item_count"]), right=True),
     Column("groups", lambda row: str(row["group_count"]), right=True),

@@ -1,9 +1,11 @@
 """``braintumor jobs``: list, show, watch, cancel."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from core.search import TrialState
 from core.training import Task, score_name
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -13,7 +15,7 @@ from services.cli.options import (
     Limit,
     resource,
 )
-from services.cli.output import Column, Output, Row, when
+from services.cli.output import Column, Output, Row, filled, short, when
 from services.cli.session import session
 
 if TYPE_CHECKING:
@@ -24,14 +26,16 @@ app = typer.Typer(no_args_is_help=True, help="Training jobs.")
 Name = Annotated[str, typer.Argument(metavar="J", help="J or trainingJobs/J.")]
 
 _COLUMNS: Final = (
-    Column("name", lambda row: row["name"]),
+    Column("name", lambda row: short(row["name"])),
     Column("created", when),
     Column("state", lambda row: row["state"]),
     Column("progress", lambda row: f"{row['progress']:.0%}", right=True),
-    Column("data set", lambda row: row["dataset"]),
+    Column("data set", lambda row: short(row["dataset"])),
     Column("backbone", lambda row: (row["spec"] or {}).get("backbone")),
-    Column("result", lambda row: _result(row)),
+    Column("result", lambda row: _short_result(row)),
 )
+_LONGEST_CELL: Final = 60
+"""Characters of a result in a list; all of it is shown with the job."""
 
 
 def _trial_columns(score: str) -> tuple[Column, ...]:
@@ -39,9 +43,10 @@ def _trial_columns(score: str) -> tuple[Column, ...]:
         Column("trial", lambda row: str(row["number"]), right=True),
         Column("state", lambda row: row["state"]),
         Column(score, lambda row: _number(row["macro_f1"]), right=True),
+        Column("best", lambda row: "*" if row["best"] else ""),
         Column("epochs", lambda row: str(row["epochs"]), right=True),
         Column("seconds", lambda row: f"{row['duration_seconds'] or 0:.0f}", right=True),
-        Column("recipe", lambda row: recipe_text(row["recipe"])),
+        Column("recipe", lambda row: recipe_text(_rounded(row["recipe"]))),
         Column("error", lambda row: row["error_message"]),
     )
 
@@ -112,9 +117,14 @@ def show_job(out: Output, job: "training_pb2.TrainingJob") -> None:
     out.fields(_facts(fields))
     if fields["trials"]:
         out.line()
-        outlines = (fields["spec"] or {}).get("task") == Task.SEGMENTATION
-        name = score_name(Task.SEGMENTATION if outlines else Task.CLASSIFICATION)
-        out.table(fields["trials"], _trial_columns(name))
+        rows = _ranked(fields["trials"])
+        out.table(rows, filled(_trial_columns(score_name(task_of(fields))), rows))
+
+
+def task_of(job: Row) -> Task:
+    """What the job learns."""
+    outlines = (job["spec"] or {}).get("task") == Task.SEGMENTATION
+    return Task.SEGMENTATION if outlines else Task.CLASSIFICATION
 
 
 def show_submitted(out: Output, job: "training_pb2.TrainingJob") -> None:
@@ -144,6 +154,19 @@ def recipe_text(spec: Row | None) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
 
 
+def _rounded(recipe: Row | None) -> Row:
+    """With what a search drew at random as short as it can be told apart by."""
+    values = (recipe or {}).items()
+    return {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in values}
+
+
+def _ranked(trials: Sequence[Row]) -> list[Row]:
+    """The trials, with which of them is the best: by score, the earlier of equals."""
+    done = [t for t in trials if t["state"] == TrialState.COMPLETE and t["macro_f1"] is not None]
+    best = max(done, key=lambda t: (t["macro_f1"], -t["number"]), default=None)
+    return [{**trial, "best": trial is best} for trial in trials]
+
+
 def _search_text(search: Row) -> str:
     """``20 trials within 60 min of dropout 0.1 0.3, learning rate 0.0001..0.001 (log)``."""
     limit = search["time_limit_seconds"]
@@ -167,3 +190,11 @@ def _result(row: Row) -> str:
     if row["error"]:
         return f"{row['error']['reason']}: {row['error']['message']}"
     return row["model_version"] or row["result_job"] or ""
+
+
+def _short_result(row: Row) -> str:
+    """Of a search the job that follows keeps its full name, for it is no model version."""
+    text = short(row["model_version"]) or _result(row)
+    if len(text) <= _LONGEST_CELL:
+        return text
+    return text[: _LONGEST_CELL - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

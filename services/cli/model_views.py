@@ -6,26 +6,25 @@ from typing import Final
 
 from core.labels import LABELS
 from services.cli.jobs import recipe_text
-from services.cli.output import Column, Output, Row, when
+from services.cli.output import Column, Output, Row, filled, short, when
 
 COLUMNS: Final = (
-    Column("name", lambda row: row["name"]),
+    Column("name", lambda row: short(row["name"])),
     Column("created", when),
     Column("task", lambda row: row["task"] or ""),
-    Column("backbone", lambda row: row["backbone"]),
     Column("accuracy", lambda row: _score(row, "accuracy"), right=True),
     Column("macro F1", lambda row: _score(row, "macro_f1"), right=True),
     Column("Dice", lambda row: _number((row["segmentation"] or {}).get("dice")), right=True),
     Column("ms", lambda row: f"{row['latency_ms'] or 0:.1f}", right=True),
-    Column("data set", lambda row: row["dataset"]),
+    Column("data set", lambda row: short(row["dataset"])),
     Column("aliases", lambda row: ", ".join(row["aliases"]), style=lambda _: "bold"),
 )
-"""Of a list of versions."""
+"""Of a list of versions, whose names begin with their backbones."""
 MOVES: Final = (
     Column("when", when),
     Column("who", lambda row: row["caller"]),
-    Column("from", lambda row: row["from_version"] or ""),
-    Column("to", lambda row: row["to_version"]),
+    Column("from", lambda row: short(row["from_version"])),
+    Column("to", lambda row: short(row["to_version"])),
     Column("why", lambda row: row["reason"]),
 )
 """Of an alias's history."""
@@ -33,7 +32,8 @@ MOVES: Final = (
 
 def show_comparison(out: Output, fields: Row) -> None:
     """Versions side by side, pairs of them, and which to use."""
-    out.table(fields["model_versions"], _compared())
+    versions = fields["model_versions"]
+    out.table(versions, filled(_compared(), versions))
     _show_pairs(out, fields)
     out.line()
     chosen = fields["recommended"] or "none of them"
@@ -59,8 +59,8 @@ def _pair_columns(pairs: Sequence[Row]) -> Sequence[Column]:
     scores = [(n, title) for n, title in _PAIR_SCORES if pairs[0][n] is not None]
     (ranked_by, _) = scores[-1]
     return (
-        Column("first", lambda row: row["first"]),
-        Column("second", lambda row: row["second"]),
+        Column("first", lambda row: short(row["first"])),
+        Column("second", lambda row: short(row["second"])),
         Column("slices", lambda row: str(row["slice_count"]), right=True),
         Column("groups", lambda row: str(row["group_count"]), right=True),
         *(
@@ -68,7 +68,7 @@ def _pair_columns(pairs: Sequence[Row]) -> Sequence[Column]:
             for name, title in scores
         ),
         Column(
-            "second is better",
+            "second\nis better",
             lambda row: f"{row[ranked_by]['probability_better']:.1%}",
             right=True,
         ),
@@ -225,12 +225,16 @@ def _class_f1(row: Row, label: str) -> str:
     return f"{numbers['f1']:.3f}" if numbers else ""
 
 
+_NOT_COMPARED: Final = {"created", "task", "data set"}
+"""Versions that can be compared have one task."""
+
+
 def _compared() -> list[Column]:
     def f1_of(label: str) -> Column:
-        return Column(f"F1 {label}", lambda row: _class_f1(row, label), right=True)
+        return Column(f"F1\n{label}", lambda row: _class_f1(row, label), right=True)
 
-    columns = [column for column in COLUMNS if column.heading not in {"created", "data set"}]
+    columns = [column for column in COLUMNS if column.heading not in _NOT_COMPARED]
     size = Column("MB", lambda row: f"{row['size_bytes'] / 1e6:.1f}", right=True)
-    parameters = Column("parameters", lambda row: f"{row['parameter_count']:,}", right=True)
+    parameters = Column("params", lambda row: f"{row['parameter_count'] / 1e6:.1f} M", right=True)
     work = Column("GMACs", _work, right=True)
     return [*columns, *(f1_of(label) for label in LABELS), parameters, work, size]

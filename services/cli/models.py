@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.registry import PRODUCTION, SEGMENTATION
 from services.cli.model_views import COLUMNS, MOVES, show_comparison, show_version
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -15,9 +16,10 @@ from services.cli.options import (
     Reason,
     resource,
 )
-from services.cli.output import Output, Row
+from services.cli.output import Output, Row, filled
 from services.cli.pages import PIPE, write_page
 from services.cli.session import Session, bad_usage, session
+from services.cli.versions import WHAT_SERVES, version_name
 
 if TYPE_CHECKING:
     from braintumor.v1 import models_pb2
@@ -25,12 +27,18 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Trained models, and which of them serves.")
 
 Name = Annotated[str, typer.Argument(metavar="V", help="V or modelVersions/V.")]
+NameToRead = Annotated[
+    str, typer.Argument(metavar="V", help=f"V or modelVersions/V, or {WHAT_SERVES}.")
+]
 Alias = Annotated[
+    str, typer.Option("--alias", metavar="A", help=f"The alias; default: {PRODUCTION}.")
+]
+AliasOfTask = Annotated[
     str,
     typer.Option(
         "--alias",
         metavar="A",
-        help="The alias; default: production, or segmentation when a segmenter is promoted.",
+        help=f"The alias; default: {PRODUCTION} for a classifier, {SEGMENTATION} for a segmenter.",
     ),
 ]
 
@@ -55,20 +63,17 @@ def list_(
 
         rows = [row(version) for version in listed(fetch, limit)]
         empty = "No model versions yet. Try: braintumor train --dataset N --watch"
-        connected.out.results(rows, COLUMNS, empty=empty)
+        connected.out.results(rows, filled(COLUMNS, rows), empty=empty)
 
 
 @app.command("show")
-def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+def show(name: NameToRead, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
     """Show one model version with its numbers."""
-    from braintumor.v1 import models_pb2
-
     from services.cli.rows import row
 
     with session(address, as_json) as connected:
-        client, out = connected.client, connected.out
-        request = models_pb2.GetModelVersionRequest(name=resource("modelVersions", name))
-        fields = row(client.call(client.models.GetModelVersion, request).model_version)
+        out = connected.out
+        fields = row(_version(connected, version_name(connected, name)))
         if as_json:
             out.row(fields)
         else:
@@ -77,7 +82,10 @@ def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
 
 @app.command("compare")
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="V...", help="Two or more versions.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="V...", help=f"Two or more versions, or {WHAT_SERVES}."),
+    ],
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
@@ -86,9 +94,9 @@ def compare(
 
     from services.cli.rows import row
 
-    full = [resource("modelVersions", name) for name in names]
     with session(address, as_json) as connected:
         client, out = connected.client, connected.out
+        full = [version_name(connected, name) for name in names]
         request = models_pb2.CompareModelVersionsRequest(names=full)
         fields = row(client.call(client.models.CompareModelVersions, request))
         if as_json:
@@ -100,7 +108,7 @@ def compare(
 @app.command("promote")
 def promote(
     name: Name,
-    alias: Alias = "",
+    alias: AliasOfTask = "",
     force: Annotated[
         bool, typer.Option("--force", help="Even if a check speaks against it; needs --reason.")
     ] = False,
@@ -117,13 +125,19 @@ def promote(
 
     if force and not reason.strip():
         raise bad_usage("--force needs --reason TEXT: it is kept in the history.")
+    full = resource("modelVersions", name)
     request = models_pb2.PromoteModelVersionRequest(
-        name=resource("modelVersions", name), alias=alias, reason=reason, force=force
+        name=full, alias=alias, reason=reason, force=force
     )
     with session(address, as_json) as connected:
-        client = connected.client
+        client, out = connected.client, connected.out
+        # The answer to a promotion that changes nothing is the alias's last move, like any other.
+        before = _version(connected, full).aliases
         answer = client.call(client.models.PromoteModelVersion, request)
-        _moved(connected.out, answer.move, {"note": answer.note or None})
+        if answer.move.alias in before and not answer.note and not as_json:
+            out.line(f"{answer.move.alias} is {full} already; nothing changes.")
+        else:
+            _moved(out, answer.move, {"note": answer.note or None})
 
 
 @app.command("rollback")
@@ -171,7 +185,7 @@ def history(
 
 @app.command("report")
 def report(
-    name: Name,
+    name: NameToRead,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is a pipe.")
     ],
@@ -181,15 +195,15 @@ def report(
     """Write the evaluation of a model version as a page to read (HTML)."""
     from braintumor.v1 import models_pb2
 
-    full = resource("modelVersions", name)
     with session(address, as_json) as connected:
+        full = version_name(connected, name)
         page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_HTML)
         write_page(connected.out, page, output, what="report", name=full)
 
 
 @app.command("card")
 def card(
-    name: Name,
+    name: NameToRead,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Where to write it; - shows it.")
     ] = PIPE,
@@ -199,13 +213,21 @@ def card(
     """Show the model card: what a version is for, its limits and its numbers (Markdown)."""
     from braintumor.v1 import models_pb2
 
-    full = resource("modelVersions", name)
     with session(address, as_json) as connected:
+        full = version_name(connected, name)
         page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_MARKDOWN)
         if as_json and output == PIPE:
             connected.out.row({"name": full, "content": page.decode()})
             return
         write_page(connected.out, page, output, what="model card", name=full)
+
+
+def _version(connected: Session, name: str) -> "models_pb2.ModelVersion":
+    from braintumor.v1 import models_pb2
+
+    client = connected.client
+    request = models_pb2.GetModelVersionRequest(name=name)
+    return client.call(client.models.GetModelVersion, request).model_version
 
 
 def _evaluation(connected: Session, name: str, form: "models_pb2.ReportFormat.ValueType") -> bytes:

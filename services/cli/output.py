@@ -32,11 +32,21 @@ def when(row: Row) -> str:
     return (row["create_time"] or "")[:19].replace("T", " ")
 
 
+def short(name: str | None) -> str:
+    """The id in a resource name, which commands take; for a column that says what it names."""
+    return (name or "").rpartition("/")[2]
+
+
+def filled(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """The columns that have something to show of some row."""
+    return [column for column in columns if any(column.text(row) for row in rows)]
+
+
 class Output:
     """Results go to standard output, everything else to standard error.
 
-    For a program each result is a line of JSON; for a person it is text and tables, and what
-    moves (progress) is shown on a terminal only.
+    For a program each result and each error is a line of JSON; for a person it is text and
+    tables, and what moves (progress) is shown on a terminal only.
     """
 
     def __init__(self, as_json: bool) -> None:
@@ -60,9 +70,16 @@ class Output:
         if not self.as_json:
             typer.echo(text, err=True)
 
-    def problem(self, text: str) -> None:
-        """What went wrong."""
-        typer.echo(text, err=True)
+    def problem(self, text: str, status: str | None = None) -> None:
+        """What went wrong; a program is also told the status, if there is one."""
+        if self.as_json:
+            self.error({"status": status, "reason": None, "message": text, "violations": []})
+        else:
+            typer.echo(text, err=True)
+
+    def error(self, error: Row) -> None:
+        """What went wrong, for a program."""
+        typer.echo(json.dumps({"error": error}), err=True)
 
     def results(
         self, rows: Sequence[Row], columns: Sequence[Column], *, empty: str = "Nothing yet."

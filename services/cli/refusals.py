@@ -1,5 +1,6 @@
 """What a failed call means: gRPC errors as plain data."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,14 +13,18 @@ from grpc_status import rpc_status
 RETRYABLE: Final = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 """Statuses after which the same request may be sent again, with the same request id."""
 
+_MORE: Final = re.compile(r"and \d+ more")
+_FILE_STATUS: Final = {FileNotFoundError: "NOT_FOUND", PermissionError: "PERMISSION_DENIED"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
     """Why there is no answer.
 
     ``reason`` is the stable name from ErrorInfo, ``metadata`` its particulars; both are empty if
-    the error did not come from the server's own code but from the way there. ``retry_after`` is in
-    seconds.
+    the error did not come from the server's own code but from the way there. ``violations`` are
+    fields and what is wrong with them; the last may have no field and say how many were left out.
+    ``retry_after`` is in seconds.
     """
 
     status: str
@@ -45,6 +50,17 @@ class Refusal:
 
     def as_row(self) -> dict[str, str]:
         return {"status": self.status, "message": self.message}
+
+    def as_error(self) -> dict[str, Any]:
+        """All that a program may want to know; what is not given is null."""
+        return {
+            "status": self.status,
+            "reason": self.reason or None,
+            "message": self.message,
+            "violations": [
+                {"field": field or None, "description": text} for field, text in self.violations
+            ],
+        }
 
 
 class ServerRefused(Exception):
@@ -76,9 +92,19 @@ def refusal_from_status(status: status_pb2.Status) -> Refusal:
         message=status.message,
         reason=info.reason,
         metadata=dict(info.metadata),
-        violations=tuple((v.field, v.description) for v in bad_request.field_violations),
+        violations=tuple(_violation(v) for v in bad_request.field_violations),
         retry_after=retry.retry_delay.ToTimedelta().total_seconds() if waits else None,
     )
+
+
+def file_status(error: OSError) -> str:
+    """The status for a file on this side that cannot be used."""
+    return _FILE_STATUS.get(type(error), "UNKNOWN")
+
+
+def _violation(found: error_details_pb2.BadRequest.FieldViolation) -> tuple[str, str]:
+    """Field and description; how many were left out stands under a field that it is not about."""
+    return ("" if _MORE.fullmatch(found.description) else found.field), found.description
 
 
 def _rich_status(error: Any) -> status_pb2.Status | None:

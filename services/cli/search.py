@@ -1,7 +1,7 @@
 """``braintumor search``."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,6 +22,9 @@ from services.cli.train import (
 
 if TYPE_CHECKING:
     from braintumor.v1 import training_pb2
+
+_SETTABLE: Final = [name for name in SETTABLE if name != "folds"]
+"""A search refuses folds: they would test on the slices that it compares recipes on."""
 
 
 def search(
@@ -48,7 +51,7 @@ def search(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help=f"What every trial has, of {', '.join(SETTABLE)}. Repeatable.",
+            help=f"What every trial has, of {', '.join(_SETTABLE)}. Repeatable.",
         ),
     ] = None,
     watch: Annotated[

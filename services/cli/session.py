@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -29,9 +29,9 @@ class Session:
 
 @contextmanager
 def session(address: str, as_json: bool) -> Iterator[Session]:
-    """A session whose failed calls end the command with one line and the right exit status."""
+    """A session whose failed calls end the command, explained and with the right exit status."""
     from services.cli.client import Client
-    from services.cli.refusals import ServerRefused
+    from services.cli.refusals import ServerRefused, file_status
 
     out = Output(as_json)
     with Client(address) as client:
@@ -43,21 +43,26 @@ def session(address: str, as_json: bool) -> Iterator[Session]:
         except BrokenPipeError:  # whoever read the output has enough: Click ends without a word
             raise
         except OSError as error:  # of files on this side; gRPC's own errors are none of these
-            out.problem(f"{error.filename or 'File'}: {error.strerror or error}")
+            text = f"{error.filename or 'File'}: {error.strerror or error}"
+            out.problem(text, file_status(error))
             raise typer.Exit(SOME_REFUSED) from error
 
 
 def explain(out: Output, refusal: "Refusal", address: str) -> None:
-    """One line with status and message, then one for each field that is at fault."""
+    """What was refused and why: a line, and more where several fields are at fault."""
+    from services.cli.refusal_words import refusal_lines
+
     if refusal.unreachable:
-        out.problem(
-            f"UNAVAILABLE: no server answers at {address}. Start one with 'braintumor up', or "
-            "give --address (BRAINTUMOR_ADDRESS)."
+        message = (
+            f"no server answers at {address}. Start one with 'braintumor up', or give --address "
+            "(BRAINTUMOR_ADDRESS)."
         )
+        refusal = replace(refusal, message=message)
+    if out.as_json:
+        out.error(refusal.as_error())
         return
-    out.problem(f"{refusal.status}: {refusal.message}")
-    for field, description in refusal.violations:
-        out.problem(f"  {field}: {description}")
+    for line in refusal_lines(refusal):
+        out.problem(line)
 
 
 def exit_status(refusal: "Refusal") -> int:
@@ -65,6 +70,9 @@ def exit_status(refusal: "Refusal") -> int:
 
 
 def bad_usage(message: str) -> typer.Exit:
-    """Says what is wrong with the command line; raise what it returns."""
+    """Says what is wrong with the command line; raise what it returns.
+
+    It is text even where JSON was asked for, as Click's own errors of usage are.
+    """
     Output(as_json=False).problem(message)
     return typer.Exit(BAD_USAGE)

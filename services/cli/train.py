@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.errors import InvalidArgument
-from core.registry import SERVING
 from core.training import QUICK, Backbone, Task, TrainingSpec
 from services.cli.options import DEFAULT_ADDRESS, Address, AsJson, resource, resource_id
 from services.cli.session import Session, bad_usage, session
+from services.cli.versions import WHAT_SERVES, version_name
 
 if TYPE_CHECKING:
     from braintumor.v1 import training_pb2
@@ -21,8 +21,8 @@ GoOnFrom = Annotated[
     typer.Option(
         "--from",
         metavar="V",
-        help="The model version to go on from, or 'production' or 'segmentation' for what serves; "
-        "with its backbone, weights and image size.",
+        help=f"The model version to go on from, or {WHAT_SERVES}; with its backbone, weights and "
+        "image size.",
     ),
 ]
 ChosenBackbone = Annotated[
@@ -137,13 +137,7 @@ def from_version(connected: Session, name: str) -> dict[str, Any]:
     if not name:
         return {}
     client = connected.client
-    full = resource("modelVersions", name)
-    if name in SERVING.values():
-        client.check_reachable()
-        moves = models_pb2.ListAliasMovesRequest(alias=name, page_size=1)
-        found = client.call(client.models.ListAliasMoves, moves).alias_moves
-        full = found[0].to_version if found else full
-    request = models_pb2.GetModelVersionRequest(name=full)
+    request = models_pb2.GetModelVersionRequest(name=version_name(connected, name))
     version = client.call(client.models.GetModelVersion, request).model_version
     backbone = training_pb2.Backbone.Name(version.backbone).removeprefix("BACKBONE_").lower()
     recipe: dict[str, Any] = {

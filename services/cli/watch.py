@@ -7,7 +7,9 @@ from typing import Any, Final, Protocol
 
 from braintumor.v1 import models_pb2, training_pb2
 
+from core.training import Task
 from services.cli.client import ATTEMPTS
+from services.cli.jobs import task_of
 from services.cli.output import Output, Row, when
 from services.cli.refusals import ServerRefused
 from services.cli.rows import row
@@ -68,6 +70,11 @@ def job_rows(
         if state not in _FINISHED:
             breaks += 1
             sleep(min(2.0**breaks / 2, _LONGEST_PAUSE))
+
+
+def share_right(task: Task) -> str:
+    """What the field ``accuracy`` of an epoch holds, which of a segmenter is another share."""
+    return "dice" if task is Task.SEGMENTATION else "accuracy"
 
 
 def _watch_row(update: training_pb2.WatchTrainingJobResponse) -> Row:
@@ -135,17 +142,18 @@ class _PlainWatcher:
     def show(self, row: Row) -> None:
         if "event" in row:
             event = row["event"]
-            self._out.line(f"{when(event)[11:]}  {event['state']:<10}  {_said(event)}")
+            self._out.line(f"{when(event)[11:]}  {event['state']:<10}  {_said(row)}")
 
 
-def _said(event: Row) -> str:
+def _said(row: Row) -> str:
+    event, score = row["event"], share_right(task_of(row))
     epoch: dict[str, Any] | None = event["epoch"]
     if epoch is None:
         return event["message"] or ""
     return (
         f"epoch {epoch['epoch']}/{epoch['epochs']}  "
-        f"loss {epoch['loss']:.4f}  accuracy {epoch['accuracy']:.3f}  "
-        f"val_loss {epoch['val_loss']:.4f}  val_accuracy {epoch['val_accuracy']:.3f}  "
+        f"loss {epoch['loss']:.4f}  {score} {epoch['accuracy']:.3f}  "
+        f"val_loss {epoch['val_loss']:.4f}  val_{score} {epoch['val_accuracy']:.3f}  "
         f"{epoch['duration_seconds'] or 0:.1f} s, {epoch['remaining_seconds'] or 0:.0f} s left"
         f"{_pace(epoch)}"
     )

@@ -9,12 +9,12 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from services.cli.jobs import task_of
 from services.cli.output import Row
+from services.cli.watch import share_right
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_HEADINGS = ("epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds", "images/s", "left")
 
 
 class LiveWatcher:
@@ -29,8 +29,6 @@ class LiveWatcher:
         )
         self._task = self._bar.add_task("QUEUED", total=1.0)
         self._table = Table(box=SIMPLE_HEAD, show_edge=False)
-        for heading in _HEADINGS:
-            self._table.add_column(heading, justify="right")
         self._live = Live(Group(self._table, self._bar), console=console, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -46,6 +44,9 @@ class LiveWatcher:
         self._live.__exit__(kind, error, trace)
 
     def show(self, row: Row) -> None:
+        if not self._table.columns:  # the first row says which task it is
+            for heading in _headings(share_right(task_of(row))):
+                self._table.add_column(heading, justify="right")
         stage = f"  {row['stage']}" if row["stage"] else ""
         self._bar.update(
             self._task, description=f"{row['state']}{stage}", completed=row["progress"]
@@ -53,6 +54,10 @@ class LiveWatcher:
         epoch = row.get("event", {}).get("epoch")
         if epoch is not None:
             self._table.add_row(*_cells(epoch))
+
+
+def _headings(score: str) -> tuple[str, ...]:
+    return ("epoch", "loss", score, "val loss", f"val {score}", "seconds", "images/s", "left")
 
 
 def _cells(epoch: dict[str, Any]) -> tuple[str, ...]:

@@ -234,6 +234,7 @@ class FakeTraining(training_pb2_grpc.TrainingServicer):
     def __init__(self) -> None:
         self.created: list[training_pb2.CreateTrainingJobRequest] = []
         self.ends: Any = training_pb2.JOB_STATE_SUCCEEDED
+        self.error = "Use less."
 
     def _job(self, state: Any) -> training_pb2.TrainingJob:
         job = training_pb2.TrainingJob(
@@ -242,7 +243,7 @@ class FakeTraining(training_pb2_grpc.TrainingServicer):
         if state == training_pb2.JOB_STATE_SUCCEEDED:
             job.model_version = "modelVersions/m1"
         if state == training_pb2.JOB_STATE_FAILED:
-            job.error.CopyFrom(training_pb2.JobError(reason="NO_MEMORY", message="Use less."))
+            job.error.CopyFrom(training_pb2.JobError(reason="NO_MEMORY", message=self.error))
         return job
 
     def CreateTrainingJob(self, request: Any, context: Any) -> Any:
@@ -292,6 +293,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
     def __init__(self) -> None:
         self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
         self.aliases = ["production"]
+        self.promoted = True
 
     def _version(self, name: str) -> models_pb2.ModelVersion:
         metrics = [
@@ -371,7 +373,8 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         move = models_pb2.AliasMove(
             alias=request.alias or "production", to_version=request.name, create_time=NOW
         )
-        return models_pb2.PromoteModelVersionResponse(move=move, note="Nothing served before.")
+        note = "" if move.alias in self.aliases else "Nothing served before."
+        return models_pb2.PromoteModelVersionResponse(move=move, note=note)
 
     def RollbackModelAlias(self, request: Any, context: Any) -> Any:
         move = models_pb2.AliasMove(
@@ -380,14 +383,17 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.RollbackModelAliasResponse(move=move)
 
     def ListAliasMoves(self, request: Any, context: Any) -> Any:
-        move = models_pb2.AliasMove(
-            alias=request.alias or "production",
+        moves = [self._move(request.alias or "production")] if self.promoted else []
+        return models_pb2.ListAliasMovesResponse(alias_moves=moves)
+
+    def _move(self, alias: str) -> models_pb2.AliasMove:
+        return models_pb2.AliasMove(
+            alias=alias,
             create_time=NOW,
             caller="ann",
             to_version="modelVersions/m2",
             reason="better on coronal slices",
         )
-        return models_pb2.ListAliasMovesResponse(alias_moves=[move])
 
     def GetEvaluationReport(self, request: Any, context: Any) -> Any:
         kind, page = "text/html", "<!doctype html><p>report</p>"
@@ -729,7 +735,7 @@ def test_a_refused_upload_names_the_files(world: World, slices: Path) -> None:
     (slices / "glioma" / "b.jpg").write_bytes(b"broken")
     done = world.run("datasets", "upload", str(slices), expect=1)
     assert "INVALID_ARGUMENT" in done.stderr
-    assert "files[glioma/b.jpg]: is not a picture" in done.stderr
+    assert done.stderr.count("glioma/b.jpg: is not a picture") == 1
     assert done.stdout == ""
 
 
@@ -838,12 +844,41 @@ def test_watch_gives_events_and_the_end_decides_the_status(world: World) -> None
     done = world.run("jobs", "watch", "j1", expect=1)
     assert "epoch 2/2" in done.stdout
     assert "NO_MEMORY: Use less." in done.stderr
+    done = world.run("jobs", "watch", "j1", "--json", expect=1)
+    assert "NO_MEMORY: Use less." in json.loads(done.stderr)["error"]["message"]
 
 
 def test_jobs_are_listed_shown_and_cancelled(world: World) -> None:
-    assert "trainingJobs/j1" in world.run("jobs", "list").stdout
+    listed = world.run("jobs", "list").stdout.splitlines()[-1].split()
+    assert (listed[0], listed[-1]) == ("j1", "m1")
     assert world.rows("jobs", "show", "j1")[0]["model_version"] == "modelVersions/m1"
     assert world.rows("jobs", "cancel", "j1")[0]["state"] == "CANCELLING"
+
+
+def test_a_long_error_is_cut_in_the_list_and_whole_with_the_job(world: World) -> None:
+    world.training.ends = training_pb2.JOB_STATE_FAILED
+    world.training.error = "There is no room left. " * 20 + "Make some."
+    listed = world.run("jobs", "list").stdout
+    assert "NO_MEMORY: There is no room" in listed
+    assert "Make some." not in listed
+    assert len(listed.splitlines()) == 3
+    assert "Make some." in world.run("jobs", "show", "j1").stdout
+    assert world.rows("jobs", "list")[0]["error"]["message"].endswith("Make some.")
+
+
+def test_tables_name_by_ids_that_commands_take(world: World) -> None:
+    tables = (
+        ("datasets", "list"),
+        ("models", "list"),
+        ("models", "compare", "m1", "m2"),
+        ("models", "history"),
+        ("audit", "list"),
+    )
+    for command in tables:
+        (table, *_) = world.run(*command).stdout.split("\nRecommended")
+        table = table.split("Not compared")[0]
+        assert not re.search(r"(datasets|modelVersions|predictions)/", table), command
+    assert world.rows("models", "history")[0]["to_version"] == "modelVersions/m2"
 
 
 def test_a_segmenter_is_shown_by_its_outlines(world: World) -> None:
@@ -858,7 +893,8 @@ def test_a_segmenter_is_shown_by_its_outlines(world: World) -> None:
 def test_segmenters_are_compared_by_their_outlines(world: World) -> None:
     page = world.run("models", "compare", "s1", "s2").stdout
     assert "Dice (95 %)" in page
-    assert "macro F1 (95 %)" not in page
+    for of_classifiers in ("macro F1", "F1", "accuracy", "aliases"):
+        assert of_classifiers not in page
     assert "91.2%" in page
     (compared,) = world.rows("models", "compare", "s1", "s2")
     assert compared["pairs"][0]["macro_f1"] is None
@@ -876,9 +912,28 @@ def test_models_are_listed_shown_and_compared(world: World) -> None:
     assert compared["pairs"][0]["macro_f1"]["probability_better"] == 0.912
     page = world.run("models", "compare", "m1", "m2").stdout
     assert "Recommended: modelVersions/m1" in page
+    assert "pituitary" in page
+    assert "Dice" not in page
+    assert max(map(len, page.splitlines())) < 120
     assert "+0.020 (-0.010 to +0.050)" in page
     assert "91.2%" in page
     assert "Not compared slice by slice: modelVersions/m3 keeps" in page
+
+
+@pytest.mark.parametrize("alias", ["production", "segmentation"])
+def test_what_serves_can_be_read_by_its_alias(world: World, alias: str, tmp_path: Path) -> None:
+    name = "modelVersions/m2"
+    assert world.rows("models", "show", alias)[0]["name"] == name
+    (compared,) = world.rows("models", "compare", "m1", alias)
+    assert [row["name"] for row in compared["model_versions"]] == ["modelVersions/m1", name]
+    assert world.rows("models", "card", alias)[0]["name"] == name
+    page = str(tmp_path / "page.html")
+    assert world.rows("models", "report", alias, "--output", page)[0]["name"] == name
+
+
+def test_an_alias_that_points_nowhere_is_a_version_that_is_not_there(world: World) -> None:
+    world.models.promoted = False
+    assert world.rows("models", "show", "production")[0]["name"] == "modelVersions/production"
 
 
 def test_a_version_is_shown_with_what_was_measured(world: World) -> None:
@@ -897,10 +952,20 @@ def test_promotion_and_rollback(world: World) -> None:
     (request,) = world.models.promotions
     assert request.force
     assert request.reason == "why not"
+    world.models.aliases = []
     done = world.run("models", "promote", "m2")
     assert done.stdout == "production is now modelVersions/m2.\nNothing served before.\n"
     done = world.run("models", "rollback")
     assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
+
+
+def test_a_promotion_that_changes_nothing_says_so(world: World) -> None:
+    done = world.run("models", "promote", "m2")
+    assert done.stdout == "production is modelVersions/m2 already; nothing changes.\n"
+    assert world.run("models", "promote", "m2", "--alias", "trial").stdout.startswith(
+        "trial is now modelVersions/m2."
+    )
+    assert world.rows("models", "promote", "m2")[0]["to_version"] == "modelVersions/m2"
 
 
 def test_the_history_of_an_alias_tells_who_and_why(world: World) -> None:
@@ -963,7 +1028,32 @@ def test_a_model_card_is_shown_or_written(world: World, tmp_path: Path) -> None:
 
 def test_a_bad_filter_names_the_field(world: World) -> None:
     done = world.run("audit", "list", "--filter", "nonsense", expect=1)
-    assert "filter: unknown field 'nonsense'" in done.stderr
+    assert done.stderr == "INVALID_ARGUMENT: filter: unknown field 'nonsense'\n"
+
+
+def error(done: Result) -> dict[str, Any]:
+    """What a program is told of why it has no result."""
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    told: dict[str, Any] = json.loads(line)["error"]
+    return told
+
+
+def test_a_program_is_told_of_errors_as_an_object(world: World, tmp_path: Path) -> None:
+    assert error(world.run("audit", "list", "--filter", "nonsense", "--json", expect=1)) == {
+        "status": "INVALID_ARGUMENT",
+        "reason": "INVALID_ARGUMENT",
+        "message": "filter: unknown field 'nonsense'",
+        "violations": [{"field": "filter", "description": "unknown field 'nonsense'"}],
+    }
+    missing = str(tmp_path / "no" / "f")
+    told = error(world.run("models", "report", "m1", "--output", missing, "--json", expect=1))
+    assert (told["status"], told["reason"]) == ("NOT_FOUND", None)
+    assert missing in told["message"]
+    world.stop()
+    told = error(world.run("models", "list", "--json", expect=3))
+    assert (told["status"], told["reason"]) == ("UNAVAILABLE", None)
+    assert "braintumor up" in told["message"]
 
 
 def test_verification_decides_the_status(world: World) -> None:

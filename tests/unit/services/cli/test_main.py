@@ -66,6 +66,22 @@ def test_bad_usage_is_status_2(arguments: list[str]) -> None:
     assert done.stderr
 
 
+def test_a_search_does_not_offer_what_it_refuses() -> None:
+    def help_of(command: str) -> str:
+        return CliRunner().invoke(app, [command, "--help"]).output
+
+    assert "folds" in help_of("train")
+    assert "folds" not in help_of("search")
+    assert "epochs" in help_of("search")
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback", "history"])
+def test_each_alias_option_says_its_own_default(command: str) -> None:
+    text = CliRunner().invoke(app, ["models", command, "--help"]).output
+    assert "production" in text
+    assert ("segmentation" in text) == (command == "promote")
+
+
 def test_help_does_not_wait_for_heavy_libraries() -> None:
     code = (
         "import sys, services.cli.main\n"

@@ -7,13 +7,18 @@ import pytest
 from google.rpc import status_pb2
 
 from core.errors import (
+    DatasetRefused,
     FieldViolation,
+    ImageProblem,
+    ImageRefused,
     InvalidArgument,
     NotFound,
     Overloaded,
+    RejectedFile,
     SegmentationFailed,
     WorkerLost,
 )
+from services.cli.refusal_words import refusal_lines
 from services.cli.refusals import Refusal, refusal_from_status, refusal_of
 from services.status import rich_status
 
@@ -75,3 +80,80 @@ class _Failed(grpc.RpcError):
 @pytest.mark.parametrize("details", [None, b"\xff\xff\xff"])
 def test_without_readable_details_status_and_words_remain(details: bytes | None) -> None:
     assert refusal_of(_Failed(details)) == Refusal(status="INTERNAL", message="plain words")
+
+
+def told(error: Any) -> list[str]:
+    return refusal_lines(refusal_from_status(rich_status(error, "r1")))
+
+
+def files(count: int) -> DatasetRefused:
+    """In the words of the worker that takes data sets in."""
+    return DatasetRefused(
+        f"{count} of its files cannot be used. Mend or remove them, or ask for bad files to be "
+        "skipped",
+        tuple(RejectedFile(f"glioma/{n:03}.jpg", "is not a picture") for n in range(count)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (NotFound("datasets/x"), "NOT_FOUND: datasets/x does not exist."),
+        (InvalidArgument.of("filter", "is too long"), "INVALID_ARGUMENT: filter: is too long"),
+        (
+            ImageRefused(ImageProblem.EMPTY, "The picture is empty."),
+            "INVALID_ARGUMENT: The picture is empty.",
+        ),
+        (DatasetRefused("has no pictures"), "INVALID_ARGUMENT: has no pictures"),
+        (
+            files(1),
+            "INVALID_ARGUMENT: 1 of its files cannot be used. Mend or remove them, or leave them "
+            "out with --skip-bad: glioma/000.jpg: is not a picture",
+        ),
+    ],
+)
+def test_a_single_fault_is_told_in_one_line(error: Any, line: str) -> None:
+    assert told(error) == [line]
+
+
+def test_a_single_fault_that_is_cut_is_told_in_one_line() -> None:
+    (line,) = told(InvalidArgument.of("filter", "is too long: " + "x" * 900))
+    assert line.startswith("INVALID_ARGUMENT: filter: is too long: xxx")
+
+
+def test_several_fields_have_a_line_each() -> None:
+    violations = (FieldViolation("spec.epochs", "more"), FieldViolation("spec.dropout", "less"))
+    assert told(InvalidArgument(violations)) == [
+        "INVALID_ARGUMENT: several fields are wrong:",
+        "  spec.epochs: more",
+        "  spec.dropout: less",
+    ]
+
+
+def test_each_bad_file_is_named_once_and_what_was_left_out_stands_alone() -> None:
+    first, *named, last = told(files(100))
+    assert first.endswith("leave them out with --skip-bad:")
+    assert named == [f"  glioma/{n:03}.jpg: is not a picture" for n in range(len(named))]
+    assert last == f"  and {100 - len(named)} more"
+
+
+def test_a_program_is_told_what_is_not_given_as_null() -> None:
+    refusal = Refusal(
+        status="UNKNOWN", message="odd", violations=(("a", "bad"), ("", "and 2 more"))
+    )
+    assert refusal.as_error() == {
+        "status": "UNKNOWN",
+        "reason": None,
+        "message": "odd",
+        "violations": [
+            {"field": "a", "description": "bad"},
+            {"field": None, "description": "and 2 more"},
+        ],
+    }
+
+
+def test_a_message_that_names_no_field_is_told_whole() -> None:
+    refusal = Refusal(
+        status="INVALID_ARGUMENT", message="Mend it.", violations=(("a", "odd"), ("b", "even"))
+    )
+    assert refusal_lines(refusal) == ["INVALID_ARGUMENT: Mend it:", "  a: odd", "  b: even"]

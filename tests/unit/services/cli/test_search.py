@@ -6,7 +6,7 @@ import pytest
 import typer
 from braintumor.v1 import training_pb2
 
-from core.search import Choice, Range, SearchSpec
+from core.search import Choice, Range, SearchSpec, TrialState
 from core.training import Optimizer, Task, TrainingSpec
 from services import converters
 from services.cli.jobs import show_job
@@ -76,6 +76,36 @@ def test_a_job_shows_its_trials(capsys: pytest.CaptureFixture[str]) -> None:
     assert "COMPLETE" in first
     assert "optimizer sgd" in first
     assert "augmentation False" in first
+
+
+def test_trials_are_told_in_short_and_the_best_is_marked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = {"learning_rate": 0.00035384535909065536, "frozen_blocks": 3}
+    trials = [
+        a_trial(1, scores=(0.5,), recipe=recipe),
+        a_trial(2, scores=(0.75,), recipe=recipe),
+        a_trial(3, scores=(0.75,), recipe=recipe),
+        a_trial(4, scores=(0.9,), state=TrialState.PRUNED),
+    ]
+    message = converters.training_job_message(a_job(search=a_search()), trials)
+    show_job(Output(as_json=False), message)
+    said = capsys.readouterr().out
+    (best,) = (line for line in said.splitlines() if " * " in line)
+    assert best.split()[0] == "2"
+    assert "learning rate 0.0003538, frozen blocks 3" in best
+    assert "error" not in said
+    show_job(Output(as_json=True), message)
+    assert "0.00035384535909065536" in capsys.readouterr().out
+
+
+def test_without_a_complete_trial_none_is_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    trials = [a_trial(1, state=TrialState.FAILED, scores=(), error="no memory")]
+    message = converters.training_job_message(a_job(search=a_search()), trials)
+    show_job(Output(as_json=False), message)
+    said = capsys.readouterr().out
+    assert "best" not in said
+    assert "no memory" in said
 
 
 def test_a_segmenters_trials_are_shown_with_their_dice(capsys: pytest.CaptureFixture[str]) -> None:

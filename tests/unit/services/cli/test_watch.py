@@ -1,15 +1,19 @@
 """Following a job over a stream that may break off."""
 
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from typing import Any
 
 import pytest
 from braintumor.v1 import models_pb2, training_pb2
+from rich.console import Console
 
 from services.cli.output import Output
 from services.cli.refusals import Refusal, ServerRefused
+from services.cli.rows import row
 from services.cli.session import Session
 from services.cli.watch import INTERRUPTED, job_rows, watch_job
+from services.cli.watch_live import LiveWatcher
 
 NAME = "trainingJobs/j"
 GONE = Refusal(status="UNAVAILABLE", message="connection reset")
@@ -175,3 +179,36 @@ def test_an_epoch_is_one_plain_line_in_a_pipe(capsys: pytest.CaptureFixture[str]
     assert "epoch 2/5" in lines[0]
     assert "val_accuracy 0.750" in lines[0]
     assert lines[1].endswith("done")
+
+
+def test_a_segmenters_epochs_are_told_by_their_dice(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = training_pb2.TrainingSpec(task=training_pb2.TASK_SEGMENTATION)
+    epoch = update("RUNNING", 1, spec=spec)
+    epoch.event.epoch.MergeFrom(training_pb2.EpochProgress(accuracy=0.199, val_accuracy=0.25))
+    watch_job(connected(FakeClient([epoch, update("CANCELLED", 2, spec=spec)])), NAME)
+    said = capsys.readouterr().out
+    assert "  dice 0.199  " in said
+    assert "  val_dice 0.250  " in said
+    assert "accuracy" not in said
+
+
+@pytest.mark.parametrize(
+    ("task", "score"),
+    [
+        (training_pb2.TASK_SEGMENTATION, "dice"),
+        (training_pb2.TASK_CLASSIFICATION, "accuracy"),
+    ],
+)
+def test_a_terminal_shows_epochs_under_the_name_of_their_score(
+    task: training_pb2.Task.ValueType, score: str
+) -> None:
+    told = update("RUNNING", 1, spec=training_pb2.TrainingSpec(task=task))
+    told.event.epoch.MergeFrom(training_pb2.EpochProgress(epoch=1, epochs=2, val_accuracy=0.25))
+    console = Console(record=True, width=100, file=StringIO())
+    with LiveWatcher(console) as watcher:
+        watcher.show(row(told.training_job))
+        watcher.show(row(told.training_job) | {"event": row(told.event)})
+    shown = console.export_text()
+    assert f"val {score}" in shown
+    assert ("dice" in shown) == (score == "dice")
+    assert "0.250" in shown

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -74,6 +74,7 @@ class JobLease:
         self._leaves = False
         self._got_further = False
         self._progress = 0.0
+        self._begun: tuple[float, float] | None = None
         self._stage = "starting"
         self._lines: list[_Line] = []
         self._thread = threading.Thread(target=self._beat_on, name="job-lease", daemon=True)
@@ -288,6 +289,16 @@ class JobLease:
 
     def _on_progress(self, share: float, stage: str) -> None:
         self._progress, self._stage = min(max(share, 0.0), 1.0), stage
+        if self._begun is None:
+            self._begun = self._monotonic(), self._progress
+
+    def _seconds_left(self) -> float:
+        """Of the whole job, by how long what is done of it took."""
+        if self._begun is None:
+            return 0.0
+        since, share = self._begun
+        done = self._progress - share
+        return (self._monotonic() - since) / done * (1 - self._progress) if done > 0 else 0.0
 
     def _on_saved(self) -> None:
         self._got_further = True
@@ -297,6 +308,9 @@ class JobLease:
 
     def _on_epoch(self, epoch: EpochProgress) -> None:
         message = f"epoch {epoch.epoch} of {epoch.epochs}"
+        # A trainer knows of the fold or the trial that it is in, not of those to come.
+        left = max(epoch.seconds_left, self._seconds_left())
+        epoch = replace(epoch, seconds_left=left)
         self._lines.append(_Line(at=self._clock.now(), message=message, epoch=epoch))
         self.beat()
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -123,6 +124,18 @@ def test_an_epoch_is_written_at_once_and_once(stack: Stack) -> None:
     with stack.store() as uow:
         (event,) = uow.jobs.events("job1")
     assert (event.message, event.epoch, event.state) == ("epoch 2 of 3", EPOCH, JobState.RUNNING)
+
+
+def test_what_is_left_is_that_of_the_job_and_not_of_its_first_fold(stack: Stack) -> None:
+    hooks = stack.lease.hooks
+    hooks.on_epoch(replace(EPOCH, seconds_left=7.0))
+    hooks.on_progress(0.05, "fold 1")
+    stack.watch.seconds += 60
+    hooks.on_progress(0.25, "fold 1")
+    hooks.on_epoch(replace(EPOCH, seconds_left=0.0))
+    with stack.store() as uow:
+        told = [event.epoch.seconds_left for event in uow.jobs.events("job1") if event.epoch]
+    assert told == [7.0, pytest.approx(225)]
 
 
 def test_history_waits_for_a_database_that_is_away(stack: Stack) -> None:

@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -55,13 +57,30 @@ class TrainingDeps:
     is_leaving: Callable[[], bool] = lambda: False
 
 
+@contextmanager
+def temporary_files_of_its_own() -> Iterator[None]:
+    """A folder for temporary files that goes with the block.
+
+    TensorFlow deletes what it has generated when its process exits, and a child of Celery's never
+    does: it is ended.
+    """
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="braintumor-training-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def learn_with_tensorflow(store: ArtefactStore, settings: Settings) -> Learn:
     """The real trainer. TensorFlow is imported when it is called, so never before a fork."""
 
     def learn(job: TrainingJob, dataset: Dataset, hooks: TrainingHooks) -> LearnedModel:
         from workers.learning import learn as learning
 
-        return learning.learn(job, dataset, hooks, store=store, settings=settings)
+        with temporary_files_of_its_own():
+            return learning.learn(job, dataset, hooks, store=store, settings=settings)
 
     return learn
 
@@ -74,7 +93,10 @@ def search_with_tensorflow(store: ArtefactStore, settings: Settings) -> Search:
     ) -> SearchTrial:
         from workers.learning import trials as learning
 
-        return learning.search_recipe(job, dataset, hooks, trials, store=store, settings=settings)
+        with temporary_files_of_its_own():
+            return learning.search_recipe(
+                job, dataset, hooks, trials, store=store, settings=settings
+            )
 
     return search
 

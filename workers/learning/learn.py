@@ -114,6 +114,8 @@ def learn(
     validation = CrossValidation(spec, data, job_id=job.id, store=store, settings=settings)
     folds = validation.run(plans, part.within(0.0, share)) if plans else []
     keras.backend.clear_session()
+    if folds:
+        hooks.on_message(f"the model itself: {len(plan.train)} slices to learn from")
     fitted = fit(
         spec,
         data.slices(plan.train),

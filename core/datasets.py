@@ -158,7 +158,8 @@ class DatasetAudit:
     mode, such as ``JPEG RGB``, to a number. ``sizes`` has the commonest, of ``size_count`` in all.
     ``label_errors`` alone comes later: None until a training job has cross-validated on the set,
     then what the last such job found. ``masks`` is None for data sets from before these were
-    audited.
+    audited. ``unnamed_count`` pictures, of which ``unnamed_example`` is one, were left out because
+    the data set's manifest does not name them.
     ``page_sha256`` is the hex SHA-256 of the HTML page.
     """
 
@@ -182,6 +183,8 @@ class DatasetAudit:
     warnings: tuple[str, ...]
     label_errors: LabelErrors | None = None
     masks: MaskAudit | None = None
+    unnamed_count: int = 0
+    unnamed_example: str = ""
     page_sha256: str = ""
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from core.datasets import DatasetAudit, DatasetItem, MaskAudit, ShortcutControl, Split
 from core.labels import LABELS
+from core.manifest import MANIFEST
 
 MAX_CLASS_RATIO: Final = 3.0
 """Largest class over smallest; above this the smaller one needs care."""
@@ -25,6 +26,7 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
         *_label_errors(audit),
         *_one_sided(items),
         *_leaks(audit),
+        *_unnamed(audit),
         *_absent(items),
         *_shortcuts(audit, len(items)),
         *_blanks(audit),
@@ -66,6 +68,17 @@ def _one_sided(items: Sequence[DatasetItem]) -> Iterator[str]:
         yield (
             f"The Testing part has no slice of {', '.join(untested)}. Numbers measured on it say "
             "nothing about that."
+        )
+
+
+def _unnamed(audit: DatasetAudit) -> Iterator[str]:
+    if count := audit.unnamed_count:
+        alone = count == 1
+        yield (
+            f"{_count(count, 'picture')} {'was' if alone else 'were'} left out, because {MANIFEST} "
+            f"does not name {'it' if alone else 'them'}: {audit.unnamed_example}"
+            f"{'' if alone else ' and others'}. Name there what belongs to the data set (path and "
+            "label; masks in the column mask), and upload it again."
         )
 
 

@@ -26,6 +26,7 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.labels import LABELS, TumourLabel
+from core.manifest import MANIFEST
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
@@ -34,7 +35,6 @@ from workers.curation.audit_report import with_page
 from workers.curation.blobs import read_blob, write_blob, write_items
 from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
-    MANIFEST,
     Described,
     describe,
     is_of_interest,
@@ -139,6 +139,7 @@ def _take_in(
         unreadable=sum(r.mask_fault is None for r in refused),
         contradictory=len(contradictory),
         masks=tuple(_mask_faults([*described.rejected, *refused])),
+        unnamed=(*described.unnamed, *received.outside),
     )
     items.sort(key=lambda item: item.path)
     odd = [MaskFound(path=c.item.path, fault=c.oddity) for c in checked if c.oddity]
@@ -173,11 +174,12 @@ class _Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class _Received:
-    """A data set's files by path."""
+    """A data set's files by path; ``outside`` are those that do not lie where its manifest does."""
 
     pictures: Mapping[str, _Picture]
     damaged: Mapping[str, str]
     manifest: bytes | None
+    outside: tuple[str, ...]
 
 
 def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLimits) -> _Received:
@@ -256,6 +258,7 @@ def _without_common_folder(
         pictures={p.removeprefix(top): v for p, v in pictures.items() if p.startswith(top)},
         damaged={p.removeprefix(top): v for p, v in damaged.items() if p.startswith(top)},
         manifest=next(iter(manifests.values()), None),
+        outside=tuple(path for path in everything if not path.startswith(top)),
     )
 
 

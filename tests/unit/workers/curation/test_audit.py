@@ -246,8 +246,16 @@ def test_what_is_the_matter_with_masks_is_told() -> None:
 def test_without_masks_nothing_is_said_of_them() -> None:
     made = heads()
     assert not warned(made.audited(), "mask")
-    unaudited = with_warnings(an_audit(masks=None), made.items)
+    unaudited = with_warnings(an_audit(masks=None, unnamed_count=0), made.items)
     assert not [text for text in unaudited.warnings if "mask" in text]
+
+
+def test_a_picture_that_no_manifest_names_is_still_told_after_a_cross_validation() -> None:
+    audit = with_warnings(an_audit(), heads().items)
+    (told,) = (text for text in audit.warnings if "does not name" in text)
+    assert told.startswith(
+        "1 picture was left out, because manifest.csv does not name it: glioma/8.png. Name there"
+    )
 
 
 def test_an_imbalance_is_told() -> None:

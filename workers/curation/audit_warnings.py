@@ -9,6 +9,7 @@ from typing import Final
 from core.datasets import DatasetAudit, DatasetItem, MaskAudit, ShortcutControl, Split
 from core.labels import LABELS
 from core.manifest import MANIFEST
+from workers.curation.manifest import folder_label
 
 MAX_CLASS_RATIO: Final = 3.0
 """Largest class over smallest; above this the smaller one needs care."""
@@ -23,6 +24,7 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
     """The audit with everything that the owner of the data set should know, worst first."""
     found = (
         *_contradictions(audit),
+        *_other_folders(items),
         *_label_errors(audit),
         *_one_sided(items),
         *_leaks(audit),
@@ -50,6 +52,18 @@ def _contradictions(audit: DatasetAudit) -> Iterator[str]:
         yield (
             f"{_files(audit.contradictory_exact_count)} left out, because the same picture came "
             "under different labels."
+        )
+
+
+def _other_folders(items: Sequence[DatasetItem]) -> Iterator[str]:
+    """Labels can differ from folders only where a manifest gives them."""
+    odd = [i for i in items if (named := folder_label(i.path)) is not None and named is not i.label]
+    if odd:
+        lie, ones = ("lies", "a folder") if len(odd) == 1 else ("lie", "folders")
+        yield (
+            f"{_count(len(odd), 'slice')} {lie} in {ones} of another class than {MANIFEST} says: "
+            f"{odd[0].path} is labelled {odd[0].label}. The label of {MANIFEST} counts. Look "
+            "which of the two is wrong, and mend it."
         )
 
 

@@ -84,7 +84,7 @@ def _by_folder(paths: Sequence[str]) -> Description:
     for path in paths:
         if PurePosixPath(path).suffix.lower() not in PICTURE_SUFFIXES:
             continue
-        label, split = _from_folders(path)
+        label = folder_label(path)
         if _is_mask(path):
             rejected.append(
                 Refused(
@@ -97,7 +97,7 @@ def _by_folder(paths: Sequence[str]) -> Description:
         elif label is None:
             rejected.append(Refused(path=path, problem="no folder above it names a known class"))
         else:
-            slices.append(Described(path=path, label=label, split=split))
+            slices.append(Described(path=path, label=label, split=_folder_split(path)))
     return Description(slices=tuple(slices), rejected=tuple(rejected))
 
 
@@ -108,12 +108,16 @@ def _is_mask(path: str) -> bool:
     return in_folder or _MASK_NAME.search(place.stem) is not None
 
 
-def _from_folders(path: str) -> tuple[TumourLabel | None, Split | None]:
-    """The class of the nearest folder that names one, and the split of any above it."""
-    folders = PurePosixPath(path).parts[:-1]
-    labels = [label for folder in folders if (label := parse_label(folder)) is not None]
-    splits = [_SPLITS[f.lower()] for f in folders if f.lower() in _SPLITS]
-    return (labels[-1] if labels else None), (splits[0] if splits else None)
+def folder_label(path: str) -> TumourLabel | None:
+    """The class of the nearest folder that names one."""
+    labels = (parse_label(folder) for folder in reversed(PurePosixPath(path).parts[:-1]))
+    return next((label for label in labels if label is not None), None)
+
+
+def _folder_split(path: str) -> Split | None:
+    """The part that the topmost folder that names one stands for."""
+    splits = (_SPLITS.get(folder.lower()) for folder in PurePosixPath(path).parts[:-1])
+    return next((split for split in splits if split is not None), None)
 
 
 def _by_manifest(known: Sequence[str], rows: Rows) -> Description:
@@ -152,7 +156,7 @@ def _described(
         path=path,
         label=label,
         group=row.get("group", "").strip(),
-        split=_from_folders(path)[1],
+        split=_folder_split(path),
         mask=mask or None,
     )
 

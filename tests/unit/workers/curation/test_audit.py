@@ -258,6 +258,23 @@ def test_a_picture_that_no_manifest_names_is_still_told_after_a_cross_validation
     )
 
 
+def test_labels_that_contradict_their_folder_are_told_with_an_example() -> None:
+    made = heads()
+    for number, path in enumerate(("Glioma_Tumor/axial/x.png", "gliomas/y.png")):
+        made.add(path, PITUITARY, png(a_head(20 + number)))
+    made.add("healthy/glioma/z.png", GLIOMA, png(a_head(30)))
+    made.add("scans/glioma.png", PITUITARY, png(a_head(31)))
+    (told,) = warned(made.audited(), "folders of another class")
+    assert told.startswith("2 slices lie in folders of another class than manifest.csv says: ")
+    assert "Glioma_Tumor/axial/x.png is labelled pituitary" in told
+
+
+def test_one_label_that_contradicts_its_folder_is_told() -> None:
+    made = heads()
+    made.add("glioma/x.png", PITUITARY, png(a_head(20)))
+    assert warned(made.audited(), "1 slice lies in a folder of another class")
+
+
 def test_an_imbalance_is_told() -> None:
     made = heads(4)
     for seed in range(10, 17):

@@ -35,6 +35,7 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
         *_copies(audit),
         *_left_out(audit),
         *_masks(audit),
+        *_unjudged(audit),
         *_balance(audit),
         *_few(items),
         *_groups(items),
@@ -111,6 +112,14 @@ def _label_errors(audit: DatasetAudit) -> Iterator[str]:
             f"{_slices(audit.label_errors.count)} likely mislabelled: in cross-validation, models "
             "that had not seen the slice took it for another class. Look at the suspects and mend "
             "the labels that are wrong."
+        )
+
+
+def _unjudged(audit: DatasetAudit) -> Iterator[str]:
+    if audit.labels_unjudged:
+        yield (
+            "Likely label errors were looked for in a cross-validation, which could not tell: "
+            f"{audit.labels_unjudged}. Train with folds again, for longer or on more slices."
         )
 
 

@@ -162,10 +162,12 @@ def _blanks(audit: DatasetAudit) -> Iterator[str]:
 
 def _copies(audit: DatasetAudit) -> Iterator[str]:
     if audit.near_duplicate_count:
+        # A layout that came along is used as it is, even where it parts a set: it leaks then.
+        but = ", but for what its own Testing folder has already parted" if audit.leakage else ""
         yield (
             f"{_slices(audit.near_duplicate_count)} near-duplicates of others, in "
-            f"{_count(audit.near_duplicate_component_count, 'set')}. Each set stays on one side "
-            "of every split; it still counts several times in training."
+            f"{_count(audit.near_duplicate_component_count, 'set')}. Whenever the data set is "
+            f"split, each set stays on one side{but}; it still counts several times in training."
         )
     if audit.exact_duplicate_count == 1:
         yield "1 slice is an exact copy of another."

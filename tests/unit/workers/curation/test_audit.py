@@ -97,7 +97,8 @@ def test_copies_share_a_component_and_are_shown() -> None:
     (pair,) = audit.near_duplicate_examples
     assert {pair.first, pair.second} == {"glioma/0.png", "glioma/copy.jpg"}
     assert audit.contradictory_examples == ()
-    assert warned(found, "3 slices are near-duplicates of others, in 1 set.")
+    (copies,) = warned(found, "3 slices are near-duplicates of others, in 1 set.")
+    assert "each set stays on one side; it still counts" in copies
     assert warned(found, "1 slice is an exact copy of another")
 
 
@@ -161,6 +162,8 @@ def test_leakage_is_counted_by_class_and_cause() -> None:
         PITUITARY: ClassLeakage(test_count=1, leaked_count=0),
     }
     assert warned(found, "The Testing part leaks: 3 of 5 glioma slices")
+    (copies,) = warned(found, "near-duplicates of others")
+    assert "each set stays on one side, but for what its own Testing folder has" in copies
 
 
 def test_a_layout_that_does_not_leak_is_reported_as_such() -> None:

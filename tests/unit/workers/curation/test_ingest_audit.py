@@ -82,6 +82,7 @@ def test_every_data_set_is_audited_at_arrival(worker: Worker) -> None:
     assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
     assert "Near-duplicates with different labels" in page
+    assert "Splits keep each set\non one side.</p>" in page
     assert "Likely label errors" in page
     assert "Not looked for yet" in page
 
@@ -179,7 +180,9 @@ def test_a_given_layout_has_its_leakage_measured(worker: Worker) -> None:
         "glioma": 0,
         "pituitary": 1,
     }
-    assert "Testing slices that Training knows" in worker.page(dataset)
+    page = worker.page(dataset)
+    assert "Testing slices that Training knows" in page
+    assert "on one side, but for what the data set's own Testing folder has" in page
 
 
 @pytest.mark.parametrize("level", [0, 90])

@@ -25,8 +25,8 @@ def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
     commonest = max(tested) / max(sum(tested), 1)
     if evaluation.accuracy <= commonest:
         yield (
-            f"it names {evaluation.accuracy:.3f} of its held-out slices rightly, and always naming "
-            f"the commonest class would {commonest:.3f}"
+            f"it is right about {evaluation.accuracy:.1%} of its held-out slices, and always "
+            f"naming the commonest class would be right about {commonest:.1%}"
         )
     absent = [str(label) for label, count in zip(LABELS, tested, strict=True) if not count]
     if absent:

@@ -6,6 +6,7 @@ from typing import Final
 from core.datasets import Dataset
 from core.registry import SCORES, Evaluation
 from workers.evaluation.metrics import SplitSizes
+from workers.evaluation.selective import NEVER, digits_below_one
 
 DISCLAIMER: Final = (
     "Decision support for research and engineering. This is not a medical device and must not be "
@@ -70,6 +71,14 @@ def slices_used(evaluation: Evaluation, own: SplitSizes | None) -> str:
         f"nothing to do with it. The version itself had {own.train} slices to learn from and "
         f"{own.validation} {chosen}, which is all of them: none was left to test it on."
     )
+
+
+def abstains(threshold: float) -> str:
+    """Which answers are not accepted, where they have to be at least as sure as this."""
+    if threshold >= NEVER:
+        return "Every answer is marked ABSTAINED: this version accepts none, however sure it is."
+    below = f"{threshold:.{digits_below_one(threshold, 3)}f}"
+    return f"An answer whose highest probability is below {below} is marked ABSTAINED."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from tests.fakes.evaluation import some_facts, some_held_out
 from workers.evaluation.judge import judge
 from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.report import render_report
+from workers.evaluation.selective import NEVER
 from workers.evaluation.wording import DISCLAIMER, INTENDED_USE, LIMITS
 
 FACTS = some_facts()
@@ -149,3 +150,17 @@ def test_what_a_fold_had_is_told_from_what_the_version_itself_had() -> None:
     assert "each had about 400 slices to learn from and 100 to choose" in page
     assert "they were tested on 200" in page
     assert "The version itself had 560 slices to learn from and 140 to choose" in page
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [
+        (NEVER, "Every answer is marked ABSTAINED: this version accepts none, however sure it is."),
+        (0.99972, "An answer whose highest probability is below 0.9997 is marked ABSTAINED."),
+    ],
+)
+def test_a_threshold_that_is_hardly_reached_is_told(threshold: float, said: str) -> None:
+    calibration = replace(FACTS.calibration, abstain_below=threshold)
+    page = render_report(replace(FACTS, calibration=calibration)).decode()
+
+    assert said in page

@@ -157,8 +157,10 @@ class DatasetAudit:
     ``class_ratio`` is the largest class over the smallest. ``kinds`` maps file format and colour
     mode, such as ``JPEG RGB``, to a number. ``sizes`` has the commonest, of ``size_count`` in all.
     ``label_errors`` alone comes later: None until a training job has cross-validated on the set,
-    then what the last such job found. ``masks`` is None for data sets from before these were
-    audited.
+    then what the last such job found that could tell. ``labels_unjudged`` says in words why the
+    last one could not, if none could; empty otherwise. ``masks`` is None for data sets from before
+    these were audited. ``unnamed_count`` pictures, of which ``unnamed_example`` is one, were left
+    out because the data set's manifest does not name them.
     ``page_sha256`` is the hex SHA-256 of the HTML page.
     """
 
@@ -182,6 +184,9 @@ class DatasetAudit:
     warnings: tuple[str, ...]
     label_errors: LabelErrors | None = None
     masks: MaskAudit | None = None
+    unnamed_count: int = 0
+    unnamed_example: str = ""
+    labels_unjudged: str = ""
     page_sha256: str = ""
 
 

@@ -7,8 +7,8 @@ from core.datasets import Dataset, LabelErrors
 from core.errors import BrainTumorError
 from core.ports import ArtefactStore
 from core.training import TrainingJob
-from workers.curation.label_audit import audit_labels
-from workers.curation.label_errors import OutOfFold, accuracy, can_judge
+from workers.curation.label_audit import audit_labels, audit_unjudged
+from workers.curation.label_errors import OutOfFold, accuracy, can_judge, needed_to_judge
 from workers.job_lease import JobLease
 from workers.training_hooks import LearnedModel
 
@@ -20,9 +20,9 @@ def check_labels(
 ) -> Dataset | None:
     """The data set with its likely label errors in its audit, whose page is stored already.
 
-    None if there is nothing to record: there was no cross-validation, the data set is from before
-    there were audits, the models know too little to contradict anybody, or something went wrong;
-    of the last two the job's history tells.
+    Where the models know too little to contradict anybody, the audit says that instead. None if
+    there is nothing to record: there was no cross-validation, the data set is from before there
+    were audits, or something went wrong, of which the job's history tells.
     """
     audit, answers = dataset.audit, learned.out_of_fold
     if audit is None or answers is None:
@@ -30,8 +30,10 @@ def check_labels(
     lease.hooks.on_progress(1.0, "looking for wrong labels")
     try:
         if not can_judge(answers):
-            lease.hooks.on_message(_too_weak(answers))
-            return None
+            why = _too_weak(answers)
+            lease.hooks.on_message(f"labels were not checked: in the cross-validation {why}")
+            unjudged = lease.patiently(lambda: audit_unjudged(dataset, audit, why, store))
+            return replace(dataset, audit=unjudged)
         found = lease.patiently(lambda: audit_labels(dataset, audit, answers, store))
     except Exception as error:  # hours of training are not to be lost for it
         log.exception("labels_not_checked job=%s dataset=%s", job.id, dataset.id)
@@ -52,8 +54,9 @@ def _told(dataset: Dataset, errors: LabelErrors) -> str:
 def _too_weak(answers: OutOfFold) -> str:
     right, commonest = accuracy(answers)
     return (
-        "labels were not checked: the models of the cross-validation name too few slices rightly "
-        f"to contradict a label ({right:.3f}, the commonest class alone is {commonest:.3f})"
+        f"models were right about {right:.1%} of the slices that they had not seen, and it takes "
+        f"{needed_to_judge(commonest):.1%} to contradict a label (always naming the commonest "
+        f"class gives {commonest:.1%})"
     )
 
 

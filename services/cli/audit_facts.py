@@ -47,7 +47,8 @@ def _masks(masks: Row | None) -> Iterator[tuple[str, str]]:
 
 def _label_errors(errors: Row | None) -> Iterator[tuple[str, str]]:
     if errors is None:
-        yield "likely mislabelled", "not looked for yet: braintumor train --set folds=5 does"
+        # No cross-validation yet, or one that could not tell: then a warning says why.
+        yield "likely mislabelled", "not known yet: braintumor train --set folds=5 looks for them"
         return
     yield "likely mislabelled", str(errors["count"] or "none")
     shown = errors["suspects"][:_SUSPECTS_SHOWN]

@@ -67,6 +67,13 @@ def upload(
             raise bad_usage(f"There are no pictures (JPEG, PNG, BMP, TIFF, WebP) in {path}.")
         if plan.left_out:
             connected.out.note(f"Not sent, since they are no pictures: {_some(plan.left_out)}.")
+        if plan.unnamed:
+            pictures = "1 picture" if len(plan.unnamed) == 1 else f"{len(plan.unnamed)} pictures"
+            connected.out.note(
+                f"manifest.csv does not name {pictures}, which will be left out: "
+                f"{_some(plan.unnamed)}. Name there what belongs to the data set, or, if its "
+                "folders tell the class of everything, upload it without a manifest."
+            )
         dataset = send(connected, plan, dataset_id, skip_bad=skip_bad)
         show_dataset(connected.out, dataset)
 

@@ -2,19 +2,20 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from braintumor.v1 import datasets_pb2
 
+from core.errors import DatasetRefused
+from core.manifest import MANIFEST, manifest_rows, unnamed
 from core.settings import MIB
 from services.cli.pictures import files_below, is_picture
 
 CHUNK_BYTES: Final = MIB
-MANIFEST: Final = "manifest.csv"
 
 _ARCHIVE: Final = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -22,10 +23,15 @@ _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class UploadPlan:
-    """The files to send, by their path in the data set, and the paths of those left behind."""
+    """The files to send, by their path in the data set, and the paths of those left behind.
+
+    ``unnamed`` are pictures that will not be used, since the folder's manifest passes over them.
+    They are sent all the same: the server's audit counts them.
+    """
 
     files: Sequence[tuple[str, Path]]
     left_out: Sequence[str] = ()
+    unnamed: Sequence[str] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -43,6 +49,7 @@ def plan_upload(source: Path) -> UploadPlan:
     return UploadPlan(
         files=tuple((names[path], path) for path in wanted),
         left_out=tuple(names[path] for path in everything if path not in sent),
+        unnamed=_unnamed({names[path]: path for path in wanted}),
     )
 
 
@@ -86,6 +93,26 @@ def sha256_of(path: Path) -> str:
 
 def _is_manifest(path: Path, folder: Path) -> bool:
     return path.name.lower() == MANIFEST and len(path.relative_to(folder).parts) <= 2
+
+
+def _unnamed(files: Mapping[str, Path]) -> tuple[str, ...]:
+    """Pictures that the one manifest among the files does not name.
+
+    What is wrong with a manifest is for the server to say.
+    """
+    manifests = [name for name in files if PurePosixPath(name).name == MANIFEST]
+    if len(manifests) != 1:
+        return ()
+    (manifest,) = manifests
+    try:
+        rows = manifest_rows(files[manifest].read_bytes())
+    except DatasetRefused:
+        return ()
+    top = manifest.removesuffix(MANIFEST)
+    pictures = [name for name, path in files.items() if is_picture(path)]
+    passed_over = unnamed((p.removeprefix(top) for p in pictures if p.startswith(top)), rows)
+    outside = [name for name in pictures if not name.startswith(top)]
+    return (*(top + name for name in passed_over), *outside)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -118,6 +118,8 @@ def an_audit(**changes: Any) -> DatasetAudit:
             ),
             unmasked_count=2,
         ),
+        "unnamed_count": 1,
+        "unnamed_example": "glioma/8.png",
         "page_sha256": "f" * 64,
     }
     return DatasetAudit(**(values | changes))

@@ -721,6 +721,15 @@ def test_upload_sends_every_picture_of_a_folder(world: World, slices: Path) -> N
     assert header.request_id
 
 
+def test_upload_says_which_pictures_the_manifest_passes_over(world: World, slices: Path) -> None:
+    first, *others = sorted(path.relative_to(slices).as_posix() for path in slices.rglob("*.jpg"))
+    (slices / "manifest.csv").write_text(f"path,label\n{first},glioma\n")
+    done = world.run("datasets", "upload", str(slices), "--name", "brains")
+    assert f"does not name {len(others)} pictures" in done.stderr
+    assert others[0] in done.stderr
+    assert set(others) < world.datasets.files.keys()
+
+
 def test_upload_sends_an_archive_in_one_piece(world: World, tmp_path: Path) -> None:
     archive = tmp_path / "brains.zip"
     with zipfile.ZipFile(archive, "w") as opened:

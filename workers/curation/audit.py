@@ -40,11 +40,15 @@ Looks = Mapping[str, Look]
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """How many files were not kept, by cause; which ones, where their masks are the cause."""
+    """How many files were not kept, by cause; which ones, where their masks are the cause.
+
+    ``unnamed`` are pictures that the manifest passes over.
+    """
 
     unreadable: int = 0
     contradictory: int = 0
     masks: tuple[MaskFound, ...] = ()
+    unnamed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,8 @@ def audit_dataset(
         shortcut_control=_shortcut_control(named, looks),
         warnings=(),
         masks=audit_masks(named, left_out.masks, odd_masks),
+        unnamed_count=len(left_out.unnamed),
+        unnamed_example=next(iter(left_out.unnamed), ""),
     )
     return Audited(items=named, audit=with_warnings(audit, named))
 

@@ -8,6 +8,8 @@ from typing import Final
 
 from core.datasets import DatasetAudit, DatasetItem, MaskAudit, ShortcutControl, Split
 from core.labels import LABELS
+from core.manifest import MANIFEST
+from workers.curation.manifest import folder_label
 
 MAX_CLASS_RATIO: Final = 3.0
 """Largest class over smallest; above this the smaller one needs care."""
@@ -22,15 +24,18 @@ def with_warnings(audit: DatasetAudit, items: Sequence[DatasetItem]) -> DatasetA
     """The audit with everything that the owner of the data set should know, worst first."""
     found = (
         *_contradictions(audit),
+        *_other_folders(items),
         *_label_errors(audit),
         *_one_sided(items),
         *_leaks(audit),
+        *_unnamed(audit),
         *_absent(items),
         *_shortcuts(audit, len(items)),
         *_blanks(audit),
         *_copies(audit),
         *_left_out(audit),
         *_masks(audit),
+        *_unjudged(audit),
         *_balance(audit),
         *_few(items),
         *_groups(items),
@@ -48,6 +53,18 @@ def _contradictions(audit: DatasetAudit) -> Iterator[str]:
         yield (
             f"{_files(audit.contradictory_exact_count)} left out, because the same picture came "
             "under different labels."
+        )
+
+
+def _other_folders(items: Sequence[DatasetItem]) -> Iterator[str]:
+    """Labels can differ from folders only where a manifest gives them."""
+    odd = [i for i in items if (named := folder_label(i.path)) is not None and named is not i.label]
+    if odd:
+        lie, ones = ("lies", "a folder") if len(odd) == 1 else ("lie", "folders")
+        yield (
+            f"{_count(len(odd), 'slice')} {lie} in {ones} of another class than {MANIFEST} says: "
+            f"{odd[0].path} is labelled {odd[0].label}. The label of {MANIFEST} counts. Look "
+            "which of the two is wrong, and mend it."
         )
 
 
@@ -69,6 +86,17 @@ def _one_sided(items: Sequence[DatasetItem]) -> Iterator[str]:
         )
 
 
+def _unnamed(audit: DatasetAudit) -> Iterator[str]:
+    if count := audit.unnamed_count:
+        alone = count == 1
+        yield (
+            f"{_count(count, 'picture')} {'was' if alone else 'were'} left out, because {MANIFEST} "
+            f"does not name {'it' if alone else 'them'}: {audit.unnamed_example}"
+            f"{'' if alone else ' and others'}. Name there what belongs to the data set (path and "
+            "label; masks in the column mask), and upload it again."
+        )
+
+
 def _absent(items: Sequence[DatasetItem]) -> Iterator[str]:
     met = {item.label for item in items}
     if absent := [str(label) for label in LABELS if label not in met]:
@@ -84,6 +112,14 @@ def _label_errors(audit: DatasetAudit) -> Iterator[str]:
             f"{_slices(audit.label_errors.count)} likely mislabelled: in cross-validation, models "
             "that had not seen the slice took it for another class. Look at the suspects and mend "
             "the labels that are wrong."
+        )
+
+
+def _unjudged(audit: DatasetAudit) -> Iterator[str]:
+    if audit.labels_unjudged:
+        yield (
+            "Likely label errors were looked for in a cross-validation, which could not tell: "
+            f"{audit.labels_unjudged}. Train with folds again, for longer or on more slices."
         )
 
 
@@ -126,10 +162,12 @@ def _blanks(audit: DatasetAudit) -> Iterator[str]:
 
 def _copies(audit: DatasetAudit) -> Iterator[str]:
     if audit.near_duplicate_count:
+        # A layout that came along is used as it is, even where it parts a set: it leaks then.
+        but = ", but for what its own Testing folder has already parted" if audit.leakage else ""
         yield (
             f"{_slices(audit.near_duplicate_count)} near-duplicates of others, in "
-            f"{_count(audit.near_duplicate_component_count, 'set')}. Each set stays on one side "
-            "of every split; it still counts several times in training."
+            f"{_count(audit.near_duplicate_component_count, 'set')}. Whenever the data set is "
+            f"split, each set stays on one side{but}; it still counts several times in training."
         )
     if audit.exact_duplicate_count == 1:
         yield "1 slice is an exact copy of another."

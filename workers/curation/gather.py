@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workers.curation.manifest import MANIFEST
+from core.manifest import MANIFEST
 
 
 def gather(sources: Sequence[Path], folder: Path) -> None:

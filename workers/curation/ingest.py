@@ -26,6 +26,7 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.labels import LABELS, TumourLabel
+from core.manifest import MANIFEST
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
@@ -34,7 +35,6 @@ from workers.curation.audit_report import with_page
 from workers.curation.blobs import read_blob, write_blob, write_items
 from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
-    MANIFEST,
     Described,
     describe,
     is_of_interest,
@@ -124,26 +124,38 @@ def _take_in(
     received = _receive(open_source(request, store, settings), store, ImageLimits.of(settings))
     described = describe(received.pictures.keys() | received.damaged.keys(), received.manifest)
     checked, refused = _check(described.slices, _Checker(received, store, ImageLimits.of(settings)))
-    items, contradictory = _without_contradictions([c.item for c in checked])
-    rejected = [*(r.named for r in (*described.rejected, *refused)), *contradictory]
-    if rejected and request.on_bad_file is OnBadFile.REFUSE:
-        raise DatasetRefused(
-            f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
-            "files to be skipped",
-            tuple(rejected[:MAX_REJECTED]),
-        )
-    _check_classes(len(described.slices), items, rejected)
     looks = {picture.sha256: picture.look for picture in received.pictures.values()}
+    labelled = [c.item for c in checked]
+    items, contradictory = _without_contradictions(labelled, looks)
+    unusable = [r.named for r in (*described.rejected, *refused)]
+    rejected = [*unusable, *contradictory]
+    is_strict = request.on_bad_file is OnBadFile.REFUSE
+    if is_strict and unusable:
+        raise _not_all_usable(rejected)
+    # Before contradictions: equal pictures under two labels may be equal because they are blank.
+    _check_visible(labelled, looks)
+    if is_strict and contradictory:
+        raise _not_all_usable(rejected)
+    _check_classes(len(described.slices), items, rejected)
     _check_visible(items, looks)
     left_out = LeftOut(
         unreadable=sum(r.mask_fault is None for r in refused),
         contradictory=len(contradictory),
         masks=tuple(_mask_faults([*described.rejected, *refused])),
+        unnamed=(*described.unnamed, *received.outside),
     )
     items.sort(key=lambda item: item.path)
     odd = [MaskFound(path=c.item.path, fault=c.oddity) for c in checked if c.oddity]
     audited = audit_dataset(items, looks, left_out, odd)
     return _dataset(request, store, clock, audited, tuple(rejected[:MAX_REJECTED]))
+
+
+def _not_all_usable(rejected: Sequence[RejectedFile]) -> DatasetRefused:
+    return DatasetRefused(
+        f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
+        "files to be skipped",
+        tuple(rejected[:MAX_REJECTED]),
+    )
 
 
 def _mask_faults(refused: Iterable[Refused]) -> Iterator[MaskFound]:
@@ -173,11 +185,12 @@ class _Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class _Received:
-    """A data set's files by path."""
+    """A data set's files by path; ``outside`` are those that do not lie where its manifest does."""
 
     pictures: Mapping[str, _Picture]
     damaged: Mapping[str, str]
     manifest: bytes | None
+    outside: tuple[str, ...]
 
 
 def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLimits) -> _Received:
@@ -256,6 +269,7 @@ def _without_common_folder(
         pictures={p.removeprefix(top): v for p, v in pictures.items() if p.startswith(top)},
         damaged={p.removeprefix(top): v for p, v in damaged.items() if p.startswith(top)},
         manifest=next(iter(manifests.values()), None),
+        outside=tuple(path for path in everything if not path.startswith(top)),
     )
 
 
@@ -360,7 +374,7 @@ def _at_a_glance(mask: _Picture, picture: _Picture, label: TumourLabel) -> MaskP
 
 
 def _without_contradictions(
-    items: list[DatasetItem],
+    items: list[DatasetItem], looks: Mapping[str, Look]
 ) -> tuple[list[DatasetItem], list[RejectedFile]]:
     """Leave out pictures that occur under more than one label: one of them must be wrong."""
     labels: dict[str, set[TumourLabel]] = {}
@@ -368,14 +382,21 @@ def _without_contradictions(
         labels.setdefault(item.sha256, set()).add(item.label)
     kept = [item for item in items if len(labels[item.sha256]) == 1]
     rejected = [
-        RejectedFile(
-            item.path,
-            f"the same picture is labelled {' and '.join(sorted(labels[item.sha256]))}",
-        )
+        RejectedFile(item.path, _contradiction(labels[item.sha256], looks[item.sha256]))
         for item in items
         if len(labels[item.sha256]) > 1
     ]
     return kept, rejected
+
+
+def _contradiction(labels: set[TumourLabel], look: Look) -> str:
+    named = " and ".join(sorted(labels))
+    if look.blank:
+        return (
+            "it is blank: one shade all over, such as black, and labelled "
+            f"{named}; check how it was exported"
+        )
+    return f"the same picture is labelled {named}"
 
 
 def _check_classes(labelled: int, items: list[DatasetItem], rejected: list[RejectedFile]) -> None:

@@ -19,7 +19,24 @@ def audit_labels(
     Its page is stored, its warnings are told anew. Raises ``ValueError`` for answers that are no
     probabilities, ``ArtefactCorrupt``, ``StoreUnavailable``.
     """
+    told = replace(audit, label_errors=label_errors(answers), labels_unjudged="")
+    return _told_anew(dataset, told, store)
+
+
+def audit_unjudged(
+    dataset: Dataset, audit: DatasetAudit, why: str, store: ArtefactStore
+) -> DatasetAudit:
+    """The data set's audit with the reason why a cross-validation could not judge its labels.
+
+    What an earlier one told stays. Its page is stored, its warnings are told anew. Raises
+    ``ArtefactCorrupt``, ``StoreUnavailable``.
+    """
+    if audit.label_errors is not None:
+        return audit
+    return _told_anew(dataset, replace(audit, labels_unjudged=why), store)
+
+
+def _told_anew(dataset: Dataset, audit: DatasetAudit, store: ArtefactStore) -> DatasetAudit:
     items = read_items(store, dataset.digest)
-    audit = replace(audit, label_errors=label_errors(answers))
     audited = Audited(items=items, audit=with_warnings(audit, items))
     return with_page(dataset.id, dataset.digest, audited, dataset.rejected, store)

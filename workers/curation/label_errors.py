@@ -70,7 +70,12 @@ def can_judge(answers: OutOfFold) -> bool:
     """Whether the models know enough to contradict labels: at least half of what there is to know
     beyond which class is the commonest."""
     right, commonest = accuracy(answers)
-    return right >= (1 + commonest) / 2
+    return right >= needed_to_judge(commonest)
+
+
+def needed_to_judge(commonest: float) -> float:
+    """The accuracy it takes to contradict labels, where the commonest class has this share."""
+    return (1 + commonest) / 2
 
 
 def label_errors(answers: OutOfFold) -> LabelErrors:

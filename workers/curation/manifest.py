@@ -1,7 +1,5 @@
 """Which files of a data set are slices, and what is said about each."""
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +7,11 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from core.datasets import Split
-from core.errors import DatasetRefused
 from core.labels import TumourLabel, parse_label
+from core.manifest import MANIFEST, Rows, manifest_rows, plain_path, unnamed
 from workers.curation.mask_check import MaskFault
 from workers.curation.refused import Refused
 
-MANIFEST: Final = "manifest.csv"
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm"}
 )
@@ -43,10 +40,14 @@ class Described:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Every slice of a data set, and what could not be understood."""
+    """Every slice of a data set, and what could not be understood.
+
+    ``unnamed`` are files that a manifest passes over; it may have been written for a part of them.
+    """
 
     slices: tuple[Described, ...]
     rejected: tuple[Refused, ...] = field(default=())
+    unnamed: tuple[str, ...] = field(default=())
 
 
 def strip_common_folder(paths: Sequence[str]) -> int:
@@ -69,7 +70,7 @@ def describe(paths: Iterable[str], manifest: bytes | None) -> Description:
     known = sorted(paths)
     if manifest is None:
         return _by_folder(known)
-    return _by_manifest(set(known), _rows(manifest))
+    return _by_manifest(known, manifest_rows(manifest))
 
 
 def is_of_interest(path: str) -> bool:
@@ -83,7 +84,7 @@ def _by_folder(paths: Sequence[str]) -> Description:
     for path in paths:
         if PurePosixPath(path).suffix.lower() not in PICTURE_SUFFIXES:
             continue
-        label, split = _from_folders(path)
+        label = folder_label(path)
         if _is_mask(path):
             rejected.append(
                 Refused(
@@ -96,7 +97,7 @@ def _by_folder(paths: Sequence[str]) -> Description:
         elif label is None:
             rejected.append(Refused(path=path, problem="no folder above it names a known class"))
         else:
-            slices.append(Described(path=path, label=label, split=split))
+            slices.append(Described(path=path, label=label, split=_folder_split(path)))
     return Description(slices=tuple(slices), rejected=tuple(rejected))
 
 
@@ -107,53 +108,42 @@ def _is_mask(path: str) -> bool:
     return in_folder or _MASK_NAME.search(place.stem) is not None
 
 
-def _from_folders(path: str) -> tuple[TumourLabel | None, Split | None]:
-    """The class of the nearest folder that names one, and the split of any above it."""
-    folders = PurePosixPath(path).parts[:-1]
-    labels = [label for folder in folders if (label := parse_label(folder)) is not None]
-    splits = [_SPLITS[f.lower()] for f in folders if f.lower() in _SPLITS]
-    return (labels[-1] if labels else None), (splits[0] if splits else None)
+def folder_label(path: str) -> TumourLabel | None:
+    """The class of the nearest folder that names one."""
+    labels = (parse_label(folder) for folder in reversed(PurePosixPath(path).parts[:-1]))
+    return next((label for label in labels if label is not None), None)
 
 
-def _rows(manifest: bytes) -> Sequence[Mapping[str, str]]:
-    try:
-        text = manifest.decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
-        rows = [{k.strip().lower(): v for k, v in row.items() if k} for row in reader]
-        columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
-    except (UnicodeDecodeError, csv.Error) as exc:
-        raise DatasetRefused(f"{MANIFEST} is not a UTF-8 CSV file.") from exc
-    if missing := {"path", "label"} - columns:
-        raise DatasetRefused(f"{MANIFEST} has no column {' and no column '.join(sorted(missing))}.")
-    return rows
+def _folder_split(path: str) -> Split | None:
+    """The part that the topmost folder that names one stands for."""
+    splits = (_SPLITS.get(folder.lower()) for folder in PurePosixPath(path).parts[:-1])
+    return next((split for split in splits if split is not None), None)
 
 
-def _by_manifest(paths: set[str], rows: Sequence[Mapping[str, str]]) -> Description:
+def _by_manifest(known: Sequence[str], rows: Rows) -> Description:
+    paths = set(known)
     slices: list[Described] = []
     rejected: list[Refused] = []
     seen: set[str] = set()
-    masks = {_plain(row.get("mask", "")) for row in rows}
+    masks = {plain_path(row.get("mask", "")) for row in rows}
     for row in rows:
-        path = _plain(row["path"])
+        path = plain_path(row["path"])
         described = _described(row, path, paths, seen, masks)
         seen.add(path)
         if isinstance(described, Described):
             slices.append(described)
         else:
             rejected.append(described)
-    return Description(slices=tuple(slices), rejected=tuple(rejected))
-
-
-def _plain(path: str) -> str:
-    """The path as the data set's files have it."""
-    return path.strip().replace("\\", "/").removeprefix("./")
+    return Description(
+        slices=tuple(slices), rejected=tuple(rejected), unnamed=tuple(unnamed(known, rows))
+    )
 
 
 def _described(
     row: Mapping[str, str], path: str, paths: set[str], seen: set[str], masks: set[str]
 ) -> Described | Refused:
     """What the row says, or what is wrong with it; ``masks`` are those of all rows."""
-    label, mask = parse_label(row["label"]), _plain(row.get("mask", ""))
+    label, mask = parse_label(row["label"]), plain_path(row.get("mask", ""))
     if problem := _place_problem(path, mask, paths, seen, masks):
         return Refused(path=path or MANIFEST, problem=problem)
     if label is None:
@@ -166,7 +156,7 @@ def _described(
         path=path,
         label=label,
         group=row.get("group", "").strip(),
-        split=_from_folders(path)[1],
+        split=_folder_split(path),
         mask=mask or None,
     )
 

@@ -14,6 +14,7 @@ from workers.evaluation.charts import Axes, Series, line_chart, share_axes
 from workers.evaluation.curves import Curve
 from workers.evaluation.examples import Example, in_rows, thumbnail_uri
 from workers.evaluation.judge import Judgement
+from workers.evaluation.metrics import SplitSizes
 from workers.model_artefact import Calibration
 
 
@@ -39,7 +40,8 @@ class ReportFacts:
 
     ``history`` is that of the training whose weights are served, empty where there is none;
     ``training_data`` says in words where the data set is from; ``flops`` are
-    multiply-accumulates, 0 where they were not counted.
+    multiply-accumulates, 0 where they were not counted. ``own_sizes`` are those of the version
+    itself where the judgement is of its folds' models, which learned from others; else None.
     """
 
     backbone: str
@@ -59,6 +61,7 @@ class ReportFacts:
     flops: int = 0
     ood: OodFacts | None = None
     examples: Sequence[Example] = ()
+    own_sizes: SplitSizes | None = None
 
 
 def render_report(facts: ReportFacts) -> bytes:

@@ -197,10 +197,19 @@ def _at_rank(confidence: Floats, rank: int) -> float:
 
 def _met(count: int, threshold: float, share: float, risk: float, certainty: float) -> str:
     return (
-        f"Answers that are at least {threshold:.1%} sure are wrong in at most {risk:.1%} of "
+        f"Answers that are at least {_percent(threshold)} sure are wrong in at most {risk:.1%} of "
         f"cases like the {count} validation slices, with {certainty:.0%} certainty; of those they "
         f"are {share:.0%}."
     )
+
+
+def digits_below_one(value: float, least: int) -> int:
+    """How many decimals, at least so many, it takes for what is below 1 not to look like 1."""
+    return next(n for n in range(least, 18) if value >= 1 or round(value, n) < 1)
+
+
+def _percent(threshold: float) -> str:
+    return f"{threshold:.{digits_below_one(threshold, 3) - 2}%}"
 
 
 def _above_every_error(confidence: Floats, wrong: NDArray[np.bool_]) -> float:
@@ -210,20 +219,31 @@ def _above_every_error(confidence: Floats, wrong: NDArray[np.bool_]) -> float:
 
 
 def _too_few(count: int, needed: int, risk: float, threshold: float, clean: int) -> str:
-    seen = f"{clean} were, and none of these was wrong" if clean else "none was"
-    return (
+    """``clean`` of the slices have an answer that is accepted, none of which is wrong."""
+    why = (
         f"{count} validation slices are too few to show that at most {risk:.1%} of the accepted "
-        f"answers are wrong: at least {needed} are needed. Answers that are at least "
-        f"{threshold:.1%} sure are accepted: {seen}; more is not known."
+        f"answers are wrong: at least {needed} are needed."
     )
+    if threshold >= NEVER:
+        return f"{why} The model was wrong where it was surest, so no answer is accepted."
+    accepted = f"{why} Answers that are at least {_percent(threshold)} sure are accepted."
+    if not clean:
+        return (
+            f"{accepted} The model gave none of these slices such an answer, so it is not known "
+            "how often such answers are wrong."
+        )
+    had = "1 of these slices had such an answer, and it was not wrong"
+    if clean > 1:
+        had = f"{clean} of these slices had such an answer, and none of them was wrong"
+    return f"{accepted} {had}; how often such answers are wrong on other slices is not known."
 
 
 def _too_clustered(share: float, risk: float, threshold: float, clean: int) -> str:
     return (
         f"Of the {share:.0%} of answers that the model is surest of it could not be shown that at "
         f"most {risk:.1%} are wrong: too many were, and of too few patients. Answers that are at "
-        f"least {threshold:.1%} sure are accepted, since none of these {clean} was wrong; more is "
-        "not known."
+        f"least {_percent(threshold)} sure are accepted, since none of these {clean} was wrong; "
+        "how often such answers are wrong on other slices is not known."
     )
 
 

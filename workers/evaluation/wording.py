@@ -5,6 +5,8 @@ from typing import Final
 
 from core.datasets import Dataset
 from core.registry import SCORES, Evaluation
+from workers.evaluation.metrics import SplitSizes
+from workers.evaluation.selective import NEVER, digits_below_one
 
 DISCLAIMER: Final = (
     "Decision support for research and engineering. This is not a medical device and must not be "
@@ -52,6 +54,31 @@ def where_from(dataset: Dataset) -> str:
     return (
         f"{dataset.source}; {dataset.item_count} slices ({counts}) of {dataset.group_count} groups"
     )
+
+
+def slices_used(evaluation: Evaluation, own: SplitSizes | None) -> str:
+    """How many slices had which part. ``own``: the version's, where its folds were measured."""
+    chosen = "to choose the epoch, the temperature and the thresholds"
+    if own is None:
+        return (
+            f"{evaluation.train_size} slices to learn from, {evaluation.validation_size} {chosen}, "
+            f"{evaluation.test_size} to test, which nothing was chosen on."
+        )
+    return (
+        "The numbers are of the models of the cross-validation: each had about "
+        f"{evaluation.train_size} slices to learn from and {evaluation.validation_size} {chosen}, "
+        f"and together they were tested on {evaluation.test_size}, each by a model that had "
+        f"nothing to do with it. The version itself had {own.train} slices to learn from and "
+        f"{own.validation} {chosen}, which is all of them: none was left to test it on."
+    )
+
+
+def abstains(threshold: float) -> str:
+    """Which answers are not accepted, where they have to be at least as sure as this."""
+    if threshold >= NEVER:
+        return "Every answer is marked ABSTAINED: this version accepts none, however sure it is."
+    below = f"{threshold:.{digits_below_one(threshold, 3)}f}"
+    return f"An answer whose highest probability is below {below} is marked ABSTAINED."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,8 @@ class Judged:
     examples: Sequence[Example]
     out_of_fold: OutOfFold | None = None
     """Cross-validation's answers to every slice."""
+    own_sizes: SplitSizes | None = None
+    """What the model itself had, where the judgement is cross-validation's."""
 
 
 def learn(
@@ -182,6 +184,7 @@ def _judge(
             judgement=judgement,
             examples=pick_from_folds(folds, data, judgement),
             out_of_fold=out_of_fold(folds),
+            own_sizes=SplitSizes(train=len(plan.train), validation=len(plan.validation), test=0),
         )
     test = Part.of(plan.test, data, fitted.inference)
     judgement = judge_test(
@@ -225,6 +228,7 @@ def _assemble(
         flops=multiply_accumulates(graph, spec.image_size),
         ood=ood_facts(judged.doubt, judged.judgement),
         examples=judged.examples,
+        own_sizes=judged.own_sizes,
     )
     files = {
         GRAPH: graph,

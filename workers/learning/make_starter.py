@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from core.datasets import Dataset, OnBadFile
+from core.manifest import MANIFEST
 from core.messages import IngestRequest, IngestSource
 from core.settings import Settings
 from core.training import Backbone, Task, TrainingJob, TrainingSpec
@@ -28,7 +29,6 @@ from db.unit_of_work import SqlUnitOfWorkFactory
 from workers.context import SystemClock
 from workers.curation.gather import gather
 from workers.curation.ingest import ingest
-from workers.curation.manifest import MANIFEST
 from workers.learning.classifier import backbone_of, build_classifier
 from workers.learning.learn import learn
 from workers.learning.weights_file import halved, load_weights

@@ -53,7 +53,7 @@ def package_weights_for(backbone: Backbone) -> PackageWeights:
             set_layer_weights(network, layer_weights(_state()))
             _expect_lite_pixels(network)
             _open_gates(network)
-            how = ", squeeze-and-excitation from nothing with open gates"
+            how = "; layers that EfficientNet-Lite0 does not have begin with hardly any effect"
             return PackageWeights(source=_source(how), values=network.get_weights())
         case _:
             raise PretrainedWeightsUnavailable(

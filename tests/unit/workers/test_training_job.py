@@ -533,8 +533,13 @@ def test_models_that_know_too_little_do_not_check_labels(stack: Stack) -> None:
     stack.cross_validate(*(f"{number:03}.png" for number in range(0, 40, 3)))
 
     assert stack.audit.label_errors is None
+    why = "models were right about 65.0% of the slices that they had not seen, and it takes 75.0%"
+    assert why in stack.messages[1]
     assert stack.messages[1].startswith("labels were not checked")
     assert stack.job.state is JobState.SUCCEEDED
+    (told,) = (text for text in stack.audit.warnings if "Likely label errors" in text)
+    assert f"which could not tell: {why}" in told
+    assert f"could not tell: {why}" in page_of(stack.dataset, stack.audit, stack.store)
 
 
 def test_without_cross_validation_the_audit_stays(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Likely label errors as lines: not looked for, none, some, many."""
+"""Likely label errors as lines: not known, none, some, many."""
 
 import pytest
 
@@ -33,11 +33,11 @@ def errors(count: int, named: int) -> LabelErrors:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (None, ["not looked for yet: braintumor train --set folds=5 does"]),
+        (None, ["not known yet: braintumor train --set folds=5 looks for them"]),
         (errors(0, 0), ["none"]),
         (errors(1, 1), ["1", "0.png: glioma, the model says no_tumor (91%)"]),
     ],
-    ids=["not looked for", "none", "one"],
+    ids=["not known", "none", "one"],
 )
 def test_what_was_found_is_told(found: LabelErrors | None, told: list[str]) -> None:
     assert facts(found) == told

@@ -136,3 +136,27 @@ def test_an_upload_is_a_header_then_each_file_with_its_hash_and_chunks(tmp_path:
 def test_an_archive_is_sent_as_it_is(tmp_path: Path) -> None:
     archive = touch(tmp_path / "a.zip")
     assert plan_upload(archive).files == (("a.zip", archive),)
+
+
+@pytest.mark.parametrize("top", ["", "set/"])
+def test_pictures_that_a_manifest_passes_over_are_known_before_they_are_sent(
+    top: str, tmp_path: Path
+) -> None:
+    for name in ("a/1.jpg", "a/2.jpg", "masks/1.png"):
+        touch(tmp_path / top / name)
+    touch(tmp_path / top / "manifest.csv", b"path,label,mask\na/1.jpg,glioma,./masks/1.png\n")
+    assert plan_upload(tmp_path).unnamed == (f"{top}a/2.jpg",)
+    elsewhere = touch(tmp_path / "other" / "3.jpg").relative_to(tmp_path).as_posix()
+    plan = plan_upload(tmp_path)
+    assert set(plan.unnamed) == {f"{top}a/2.jpg", elsewhere}
+    assert elsewhere in dict(plan.files)
+
+
+def test_of_a_manifest_that_the_server_will_refuse_nothing_is_said(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    assert plan_upload(tmp_path).unnamed == ()
+    touch(tmp_path / "manifest.csv", b"file,label\n")
+    assert plan_upload(tmp_path).unnamed == ()
+    touch(tmp_path / "manifest.csv", b"path,label\n")
+    touch(tmp_path / "set" / "manifest.csv", b"path,label\n")
+    assert plan_upload(tmp_path).unnamed == ()

@@ -97,7 +97,8 @@ def test_copies_share_a_component_and_are_shown() -> None:
     (pair,) = audit.near_duplicate_examples
     assert {pair.first, pair.second} == {"glioma/0.png", "glioma/copy.jpg"}
     assert audit.contradictory_examples == ()
-    assert warned(found, "3 slices are near-duplicates of others, in 1 set.")
+    (copies,) = warned(found, "3 slices are near-duplicates of others, in 1 set.")
+    assert "each set stays on one side; it still counts" in copies
     assert warned(found, "1 slice is an exact copy of another")
 
 
@@ -161,6 +162,8 @@ def test_leakage_is_counted_by_class_and_cause() -> None:
         PITUITARY: ClassLeakage(test_count=1, leaked_count=0),
     }
     assert warned(found, "The Testing part leaks: 3 of 5 glioma slices")
+    (copies,) = warned(found, "near-duplicates of others")
+    assert "each set stays on one side, but for what its own Testing folder has" in copies
 
 
 def test_a_layout_that_does_not_leak_is_reported_as_such() -> None:
@@ -246,8 +249,33 @@ def test_what_is_the_matter_with_masks_is_told() -> None:
 def test_without_masks_nothing_is_said_of_them() -> None:
     made = heads()
     assert not warned(made.audited(), "mask")
-    unaudited = with_warnings(an_audit(masks=None), made.items)
+    unaudited = with_warnings(an_audit(masks=None, unnamed_count=0), made.items)
     assert not [text for text in unaudited.warnings if "mask" in text]
+
+
+def test_a_picture_that_no_manifest_names_is_still_told_after_a_cross_validation() -> None:
+    audit = with_warnings(an_audit(), heads().items)
+    (told,) = (text for text in audit.warnings if "does not name" in text)
+    assert told.startswith(
+        "1 picture was left out, because manifest.csv does not name it: glioma/8.png. Name there"
+    )
+
+
+def test_labels_that_contradict_their_folder_are_told_with_an_example() -> None:
+    made = heads()
+    for number, path in enumerate(("Glioma_Tumor/axial/x.png", "gliomas/y.png")):
+        made.add(path, PITUITARY, png(a_head(20 + number)))
+    made.add("healthy/glioma/z.png", GLIOMA, png(a_head(30)))
+    made.add("scans/glioma.png", PITUITARY, png(a_head(31)))
+    (told,) = warned(made.audited(), "folders of another class")
+    assert told.startswith("2 slices lie in folders of another class than manifest.csv says: ")
+    assert "Glioma_Tumor/axial/x.png is labelled pituitary" in told
+
+
+def test_one_label_that_contradicts_its_folder_is_told() -> None:
+    made = heads()
+    made.add("glioma/x.png", PITUITARY, png(a_head(20)))
+    assert warned(made.audited(), "1 slice lies in a folder of another class")
 
 
 def test_an_imbalance_is_told() -> None:

@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
+from core.manifest import MANIFEST
 from workers.curation.gather import gather
-from workers.curation.manifest import MANIFEST
 
 
 def a_source(folder: Path, *rows: tuple[str, str, str]) -> Path:

@@ -525,6 +525,27 @@ def test_what_lies_outside_the_manifests_folder_is_no_part_of_the_set(world: Wor
     dataset = world.upload(inside | outside | {"data/manifest.csv": text})
     found = {path: item.sha256 for path, item in world.items(dataset).items()}
     assert found == {path: sha256(data).hexdigest() for path, data in files.items()}
+    assert dataset.audit is not None
+    assert (dataset.audit.unnamed_count, dataset.audit.unnamed_example) == (6, "glioma/0.png")
+
+
+def test_pictures_that_the_manifest_passes_over_are_told(world: World) -> None:
+    files = some_pictures(each=5)
+    rows = rows_for({path: data for path, data in files.items() if path < "no_tumor/3"})
+    dataset = world.upload(with_manifest(files | {"glioma/x.jpg": b"broken"}, rows))
+    assert dataset.item_count == 8
+    assert dataset.audit is not None
+    (told,) = (text for text in dataset.audit.warnings if "manifest.csv does not name" in text)
+    assert told.startswith("3 pictures were left out, because manifest.csv does not name them: ")
+    assert "glioma/x.jpg and others" in told
+
+
+def test_a_manifest_that_names_everything_is_no_warning(world: World) -> None:
+    files = some_pictures()
+    for placed in (files, with_manifest(files, rows_for(files))):
+        audit = world.upload(placed, dataset_id=f"d{len(placed)}").audit
+        assert audit is not None
+        assert not [text for text in audit.warnings if "does not name" in text]
 
 
 def test_a_staging_folder_that_stays_behind_spoils_nothing(

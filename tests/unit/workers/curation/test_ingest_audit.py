@@ -82,6 +82,7 @@ def test_every_data_set_is_audited_at_arrival(worker: Worker) -> None:
     assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
     assert "Near-duplicates with different labels" in page
+    assert "Splits keep each set\non one side.</p>" in page
     assert "Likely label errors" in page
     assert "Not looked for yet" in page
 
@@ -179,7 +180,9 @@ def test_a_given_layout_has_its_leakage_measured(worker: Worker) -> None:
         "glioma": 0,
         "pituitary": 1,
     }
-    assert "Testing slices that Training knows" in worker.page(dataset)
+    page = worker.page(dataset)
+    assert "Testing slices that Training knows" in page
+    assert "on one side, but for what the data set's own Testing folder has" in page
 
 
 @pytest.mark.parametrize("level", [0, 90])
@@ -200,6 +203,38 @@ def test_a_class_that_shows_nothing_is_refused_by_name(worker: Worker) -> None:
         worker.take({**clean(), **black})
     assert worker.uow_factory.state.datasets == {}
     assert worker.take({**clean(), **black, "no/head.png": png(a_head(9))}, "seen").item_count == 12
+
+
+@pytest.mark.parametrize("on_bad", OnBadFile)
+def test_equal_blank_pictures_in_two_classes_are_told_to_be_blank(
+    worker: Worker, on_bad: OnBadFile
+) -> None:
+    black = png(np.zeros((64, 64), np.uint8))
+    files = {f"{label}/{n}.png": black for label in ("glioma", "no") for n in range(3)}
+    with pytest.raises(DatasetRefused, match="All of its pictures are blank"):
+        worker.take(files, on_bad=on_bad)
+
+
+def test_a_blank_picture_among_others_in_two_classes_is_told_to_be_blank(worker: Worker) -> None:
+    black = png(np.zeros((64, 64), np.uint8))
+    files = {"glioma/black.png": black, "pituitary/black.png": black}
+    with pytest.raises(DatasetRefused, match="2 of its files cannot be used") as caught:
+        worker.take({**clean(), **files})
+    told = {file.path: file.problem for file in caught.value.rejected}
+    assert told.keys() == files.keys()
+    assert set(told.values()) == {
+        "it is blank: one shade all over, such as black, and labelled glioma and pituitary; "
+        "check how it was exported"
+    }
+
+
+def test_a_file_that_cannot_be_read_is_named_before_anything_is_called_blank(
+    worker: Worker,
+) -> None:
+    black = png(np.zeros((64, 64), np.uint8))
+    files = {"no/black.png": black, "no/broken.png": b"x"}
+    with pytest.raises(DatasetRefused, match="1 of its files cannot be used"):
+        worker.take({**clean(), **files})
 
 
 def test_some_blank_slices_are_a_warning(worker: Worker) -> None:

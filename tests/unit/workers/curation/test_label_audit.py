@@ -15,7 +15,7 @@ from tests.fakes.audited import (
 )
 from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import blob_key
-from workers.curation.label_audit import audit_labels
+from workers.curation.label_audit import audit_labels, audit_unjudged
 
 
 class World:
@@ -33,6 +33,9 @@ class World:
     def audited(self, *doubted: str) -> DatasetAudit:
         answers = answers_out_of_fold(self.dataset, self.store, doubted)
         return audit_labels(self.dataset, self.before, answers, self.store)
+
+    def unjudged(self) -> DatasetAudit:
+        return audit_unjudged(self.dataset, self.before, "models were poor", self.store)
 
     def page(self, audit: DatasetAudit) -> str:
         return page_of(self.dataset, audit, self.store)
@@ -104,6 +107,28 @@ def test_a_later_result_takes_the_place_of_an_earlier_one(world: World) -> None:
     assert audit.label_errors is not None
     assert [s.path for s in audit.label_errors.suspects] == ["007.png"]
     assert sum("likely mislabelled" in text for text in audit.warnings) == 1
+
+
+def test_a_cross_validation_that_could_not_tell_is_told(world: World) -> None:
+    audit = world.unjudged()
+    assert (audit.label_errors, audit.labels_unjudged) == (None, "models were poor")
+    (told,) = (text for text in audit.warnings if "cross-validation" in text)
+    assert told.startswith("Likely label errors were looked for in a cross-validation, which could")
+    page = world.page(audit)
+    assert "which could not tell: models were poor.</p>" in page
+    assert "Not looked for yet" not in page
+
+
+def test_a_cross_validation_that_can_tell_takes_its_place(world: World) -> None:
+    world.dataset = replace(world.dataset, audit=world.unjudged())
+    audit = world.audited("004.png")
+    assert audit.labels_unjudged == ""
+    assert not any("could not tell" in text for text in audit.warnings)
+
+
+def test_what_an_earlier_cross_validation_told_stays(world: World) -> None:
+    world.dataset = replace(world.dataset, audit=world.audited("004.png"))
+    assert world.unjudged() == world.before
 
 
 def test_a_picture_that_is_gone_is_told(world: World) -> None:

@@ -101,8 +101,15 @@ def test_a_manifest_outranks_folders_and_keeps_their_split() -> None:
     assert (found.label, found.split) == (TumourLabel.NO_TUMOR, Split.TEST)
 
 
-def test_what_a_manifest_does_not_name_is_no_slice() -> None:
-    assert [found.path for found in by_manifest("path,label", "b.png,me").slices] == ["b.png"]
+def test_what_a_manifest_does_not_name_is_no_slice_and_is_told() -> None:
+    found = by_manifest("path,label", "b.png,me")
+    assert [described.path for described in found.slices] == ["b.png"]
+    assert found.unnamed == ("a.png", "masks/a.png")
+
+
+def test_masks_and_slices_that_cannot_be_used_are_named_too() -> None:
+    rows = ("./a.png,glioma,masks\\a.png", "b.png,lymphoma,")
+    assert by_manifest("path,label,mask", *rows).unnamed == ()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,10 @@ def test_what_a_manifest_does_not_name_is_no_slice() -> None:
     ids=["Excel", "columns", "short row", "long row", "quotes", "dot", "more columns"],
 )
 def test_a_manifest_may_be_written_in_many_ways(text: str) -> None:
-    expected = Description(slices=(Described(path="a.png", label=TumourLabel.GLIOMA),))
+    expected = Description(
+        slices=(Described(path="a.png", label=TumourLabel.GLIOMA),),
+        unnamed=("b.png", "masks/a.png"),
+    )
     assert describe(PATHS, text.encode()) == expected
 
 
@@ -173,7 +183,7 @@ def test_a_manifest_that_cannot_be_read_is_refused(manifest: bytes, problem: str
 
 
 def test_a_manifest_without_rows_describes_nothing() -> None:
-    assert by_manifest("path,label") == Description(slices=())
+    assert by_manifest("path,label") == Description(slices=(), unnamed=PATHS)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,30 @@ def test_too_few_slices_promise_nothing_and_call_for_caution() -> None:
     assert chosen.abstain_below == CAUTIOUS
     assert "58 validation slices are too few" in chosen.note
     assert "at least 59 are needed" in chosen.note
+    assert "at least 80.0% sure are accepted. 58 of these slices had such an answer" in chosen.note
+
+
+def test_where_no_slice_had_an_answer_that_is_accepted_nothing_is_said_to_be_known() -> None:
+    chosen = choose_threshold(*answers(np.full(20, 0.7), np.zeros(20, bool)))
+    assert chosen.abstain_below == CAUTIOUS
+    assert chosen.note.endswith(
+        "sure are accepted. The model gave none of these slices such an answer, so it is not known "
+        "how often such answers are wrong."
+    )
+
+
+def test_a_model_that_is_wrong_where_it_is_surest_accepts_nothing_and_says_so() -> None:
+    chosen = choose_threshold(*answers(np.ones(20), np.arange(20) == 3))
+    assert chosen.abstain_below == NEVER
+    assert chosen.note.endswith("wrong where it was surest, so no answer is accepted.")
+    assert "100" not in chosen.note
+
+
+def test_a_threshold_that_can_be_reached_does_not_look_like_certainty() -> None:
+    confidence = np.full(20, 0.9999)
+    confidence[:2] = 0.99972
+    chosen = choose_threshold(*answers(confidence, confidence < 0.9999))
+    assert "at least 99.97% sure are accepted. 18 of these slices had" in chosen.note
 
 
 def test_too_few_slices_accept_nothing_below_an_error_that_was_seen() -> None:

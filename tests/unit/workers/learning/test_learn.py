@@ -1,6 +1,7 @@
 """A whole job on the tiny network: from stored slices to a model with all that belongs to it."""
 
 import io
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,17 @@ def test_a_cross_validations_report_shows_slices_that_its_folds_answered(job: Jo
     assert "of the held-out ones" in page
 
 
+def test_a_cross_validations_report_tells_the_folds_slices_from_the_versions(job: Job) -> None:
+    learned = job.run(folds=2, epochs=1)
+    parts = json.loads(learned.files[SPLIT])["final"]
+
+    train, validation = len(parts["train"]), len(parts["validation"])
+    own = f"The version itself had {train} slices to learn from and {validation} to choose"
+    assert own in learned.files[REPORT].decode()
+    assert own in learned.files[MODEL_CARD].decode()
+    assert train > classifying(learned.evaluation).train_size
+
+
 def test_a_report_without_examples_has_none_from_folds_either(job: Job) -> None:
     learned = job.run(folds=2, epochs=1, show_examples=False)
 
@@ -248,7 +260,9 @@ def test_a_report_without_examples_has_none_from_folds_either(job: Job) -> None:
 
 
 def test_without_folds_nothing_is_answered_out_of_fold(job: Job) -> None:
-    assert job.run(epochs=1).out_of_fold is None
+    learned = job.run(epochs=1)
+    assert learned.out_of_fold is None
+    assert b"The version itself" not in learned.files[REPORT]
 
 
 def test_a_segmenter_needs_masks(job: Job) -> None:

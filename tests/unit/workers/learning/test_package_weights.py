@@ -50,6 +50,14 @@ def test_b0_starts_from_the_same_convolutions_with_open_gates() -> None:
     assert float(keras.ops.sigmoid(gate[0])) > 0.95
 
 
+def test_where_b0_starts_from_is_told_in_plain_words() -> None:
+    source = package_weights_for(Backbone.EFFICIENTNET_B0).source
+    assert source.startswith(f"package {package_weights.PACKAGE} (ImageNet, EfficientNet-Lite0); ")
+    assert source.endswith(
+        "layers that EfficientNet-Lite0 does not have begin with hardly any effect"
+    )
+
+
 def test_b0_gives_its_first_convolution_the_pixels_of_lite0() -> None:
     b0 = started(Backbone.EFFICIENTNET_B0)
     (normalisation,) = (x for x in b0.layers if isinstance(x, keras.layers.Normalization))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,9 +143,6 @@ async def serve(settings: Settings) -> None:
 async def _serve(deps: Deps, stop: asyncio.Event) -> None:
     server, port = build_server(deps)
     await server.start()
-    # What has been imported and built stays: the collector need not look at it time and again.
-    gc.collect()
-    gc.freeze()
     sweeping = asyncio.create_task(make_sweeper(deps).run(), name="sweeper")
     log.info("gateway_started", address=deps.settings.address, port=port)
     try:

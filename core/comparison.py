@@ -54,7 +54,7 @@ class PairedComparison:
     def in_words(self) -> str:
         """How the second's score is to the first's.
 
-        Such as ``0.012 higher (95 % interval -0.003 to 0.027) than``.
+        Such as ``0.012 higher (95 % interval of the difference -0.003 to 0.027) than``.
         """
         found = self.decisive
         interval = f"(95 % interval of the difference {ends(found.interval)})"

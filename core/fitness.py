@@ -31,8 +31,8 @@ def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
     control = evaluation.control_accuracy
     if evaluation.accuracy <= commonest:
         yield f"{named}, no more than always naming the commonest class would ({commonest:.1%})"
-    elif control is not None and evaluation.accuracy <= control:
-        yield f"{named}, no more than a control that sees the file but no picture ({control:.1%})"
+    elif control is not None and _at_best(evaluation) < control:
+        yield f"{named}, less than a control that sees the file but no picture ({control:.1%})"
     absent = [str(label) for label, count in zip(LABELS, tested, strict=True) if not count]
     if absent:
         yield f"none of its held-out slices was of the class {' or '.join(absent)}"
@@ -40,3 +40,9 @@ def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
         yield "it accepts none of its own answers to held-out slices"
     elif evaluation.coverage is not None and evaluation.coverage < FEWEST_ACCEPTED:
         yield f"it accepts only {evaluation.coverage:.1%} of its own answers to held-out slices"
+
+
+def _at_best(evaluation: Evaluation) -> float:
+    """The end of the accuracy's interval: the control was measured on other slices of the set."""
+    interval = evaluation.intervals.get("accuracy")
+    return evaluation.accuracy if interval is None else interval.high

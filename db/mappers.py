@@ -91,7 +91,7 @@ def dataset_values(dataset: Dataset) -> dict[str, Any]:
         "has_given_split": dataset.has_given_split,
         "duplicate_count": dataset.duplicate_count,
         "rejected": [asdict(file) for file in dataset.rejected],
-        "audit": asdict(dataset.audit) if dataset.audit else None,
+        "audit": _audit_to_json(dataset.audit) if dataset.audit else None,
     }
 
 
@@ -115,7 +115,19 @@ def dataset_from_row(row: tables.DatasetRow) -> Dataset:
     )
 
 
+_LATE_IN_AUDITS: Final = frozenset({"unnamed_count", "unnamed_example", "labels_unjudged"})
+"""What gateways of before do not know, and are spared where it says nothing."""
+
+
+def _audit_to_json(audit: DatasetAudit) -> dict[str, Any]:
+    values = asdict(audit)
+    return {name: v for name, v in values.items() if v or name not in _LATE_IN_AUDITS}
+
+
 def _audit_from_json(values: Mapping[str, Any]) -> DatasetAudit:
+    """Fields that this version does not know are left out."""
+    known = {field.name for field in fields(DatasetAudit)}
+    values = {name: value for name, value in values.items() if name in known}
     control, errors = values["shortcut_control"], values["label_errors"]
     masks = values.get("masks")  # audits from before have none
     return DatasetAudit(

@@ -17,13 +17,20 @@ class Rounds(Generic[Asked, Told]):
     So a single caller waits for nobody, and under load there are as many rounds as the thread can
     do, not as many as there are callers. ``work`` runs on a thread of its own, with at most
     ``most`` questions. It returns what to tell for each, in their order; an exception among these
-    is raised where that was asked, one that it raises itself wherever any of them was.
+    is raised where that was asked, one that it raises itself wherever any of them was. What nobody
+    waits for any more is asked all the same, unless it ``spares_the_gone``.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Asked]], Sequence[Told | Exception]], *, name: str, most: int
+        self,
+        work: Callable[[Sequence[Asked]], Sequence[Told | Exception]],
+        *,
+        name: str,
+        most: int,
+        spares_the_gone: bool = False,
     ) -> None:
         self._work = work
+        self._spares_the_gone = spares_the_gone
         self._most = most
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._waiting: deque[tuple[Asked, asyncio.Future[Told]]] = deque()
@@ -33,7 +40,7 @@ class Rounds(Generic[Asked, Told]):
         self._alarm: asyncio.TimerHandle | None = None
 
     def ask(self, asked: Asked, *, patience: float = 0.0) -> asyncio.Future[Told]:
-        """What to await. The work is done even if nobody does any more.
+        """What to await.
 
         With ``patience`` it waits so many seconds for a round that others want, before it wants
         one of its own.
@@ -77,9 +84,24 @@ class Rounds(Generic[Asked, Told]):
         self._wanted = bool(self._waiting)  # who has not found room waits no second time
         if not self._waiting:
             self._silence()
+        if self._spares_the_gone:
+            group = [(asked, answer) for asked, answer in group if not answer.done()]
+        answers = [answer for _, answer in group]
         loop = asyncio.get_running_loop()
-        self._round = loop.run_in_executor(self._thread, self._work, [asked for asked, _ in group])
-        self._round.add_done_callback(partial(self._ended, [answer for _, answer in group]))
+        try:
+            self._round = loop.run_in_executor(self._thread, self._done, [a for a, _ in group])
+        except RuntimeError as error:  # no thread can be started, or none any more
+            _tell(answers, [error] * len(answers))
+            if self._wanted:
+                self._begin()
+            return
+        self._round.add_done_callback(partial(self._ended, answers))
+
+    def _done(self, questions: Sequence[Asked]) -> Sequence[Told | Exception]:
+        told = self._work(questions) if questions else ()
+        if len(told) != len(questions):
+            raise ValueError(f"{len(told)} answers to {len(questions)} questions")
+        return told
 
     def _ended(
         self,
@@ -88,12 +110,15 @@ class Rounds(Generic[Asked, Told]):
     ) -> None:
         self._round = None
         error = ended.exception()
-        results = ended.result() if error is None else [error] * len(answers)
-        for answer, result in zip(answers, results, strict=True):
-            if answer.done():  # whoever asked went away
-                continue
-            if isinstance(result, BaseException):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
+        _tell(answers, ended.result() if error is None else [error] * len(answers))
         self._next_round()
+
+
+def _tell(answers: Sequence[asyncio.Future[Told]], results: Sequence[Told | BaseException]) -> None:
+    for answer, result in zip(answers, results, strict=True):
+        if answer.done():  # whoever asked went away
+            continue
+        if isinstance(result, BaseException):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)

@@ -289,12 +289,14 @@ class JobLease:
 
     def _on_progress(self, share: float, stage: str) -> None:
         self._progress, self._stage = min(max(share, 0.0), 1.0), stage
-        if self._begun is None:
-            self._begun = self._monotonic(), self._progress
 
     def _seconds_left(self) -> float:
-        """Of the whole job, by how long what is done of it took."""
+        """Of the whole job, by how long what was done since the first epoch took.
+
+        What is before that may have been done by an earlier attempt.
+        """
         if self._begun is None:
+            self._begun = self._monotonic(), self._progress
             return 0.0
         since, share = self._begun
         done = self._progress - share

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,10 +35,13 @@ log = logging.getLogger(__name__)
 
 _ID_DIGITS: Final = 12
 _KILLED_STATUS: Final = 70
+_TEMPORARY: Final = "braintumor-training-"
 
 
 def end_process() -> None:
-    """End this process at once, whatever its other threads do."""
+    """End this process at once, whatever its other threads do, and leave no temporary files."""
+    if _TEMPORARY in (tempfile.tempdir or ""):
+        shutil.rmtree(tempfile.tempdir or "", ignore_errors=True)
     os._exit(_KILLED_STATUS)
 
 
@@ -65,7 +69,8 @@ def temporary_files_of_its_own() -> Iterator[None]:
     does: it is ended.
     """
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="braintumor-training-") as folder:
+    # A file that is still open cannot be deleted everywhere: no training is lost for it.
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, ignore_cleanup_errors=True) as folder:
         tempfile.tempdir = folder
         try:
             yield
@@ -258,11 +263,22 @@ def _register(
         uow.models.get(version.id)  # the same recipe may have given the same bytes before
     except NotFound:
         uow.models.add(version)
-    if audited is not None and not uow.datasets.save_audit(audited):
+    if audited is not None and _tells_more(uow, audited) and not uow.datasets.save_audit(audited):
         log.info("audit_not_kept job=%s dataset=%s: it was deleted", job.id, audited.id)
     return job.moved_to(
         JobState.SUCCEEDED, clock.now(), progress=1.0, stage="done", model_version=version.id
     )
+
+
+def _tells_more(uow: UnitOfWork, audited: Dataset) -> bool:
+    """False if it could not judge labels, and another job did so meanwhile."""
+    if audited.audit is None or not audited.audit.labels_unjudged:
+        return True
+    try:
+        audit = uow.datasets.get(audited.id).audit
+    except NotFound:
+        return True
+    return audit is None or audit.label_errors is None
 
 
 def _promote(result: TrainingJob, clock: Clock, uow: UnitOfWork, job: TrainingJob) -> TrainingJob:

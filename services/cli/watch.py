@@ -1,7 +1,7 @@
 """Following a training job until it ends."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
@@ -92,7 +92,9 @@ def _ended(connected: Session, job: Row) -> int:
         )
         return ALL_ANSWERED
     if job["state"] == "SUCCEEDED":
-        out.note(f"{job['name']} made {job['model_version']}. {_what_next(connected, job)}")
+        out.note(f"{job['name']} made {job['model_version']}.")
+        if not out.as_json:
+            out.note(_what_next(connected, job))
         return ALL_ANSWERED
     error = job["error"]
     why = f": {error['reason']}: {error['message']}" if error else "."
@@ -101,15 +103,21 @@ def _ended(connected: Session, job: Row) -> int:
 
 
 def _what_next(connected: Session, job: Row) -> str:
-    client = connected.client
-    request = models_pb2.GetModelVersionRequest(name=job["model_version"])
     short = job["model_version"].removeprefix("modelVersions/")
-    if why := client.call(client.models.GetModelVersion, request).model_version.shortcomings:
+    if why := _shortcomings(connected, job["model_version"]):
         return (
             f"It is not fit to serve: {'; '.join(why)}. Look at its report: braintumor models "
             f"report {short} --output report.html"
         )
     return f"Serve it with: braintumor models promote {short}"
+
+
+def _shortcomings(connected: Session, version: str) -> Sequence[str]:
+    client, request = connected.client, models_pb2.GetModelVersionRequest(name=version)
+    try:
+        return client.call(client.models.GetModelVersion, request).model_version.shortcomings
+    except ServerRefused:  # the job has ended well, whatever became of the server since
+        return ()
 
 
 def _watcher(out: Output) -> AbstractContextManager[Watcher]:

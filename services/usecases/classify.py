@@ -160,7 +160,7 @@ class ClassifyUseCase:
         self._in_flight = 0
         self._bytes_in_flight = 0
         self._look_ups: Rounds[_Attempt, AuditRecord | Question] = Rounds(
-            self._look_up_all, name="look-up", most=_LOOK_UPS_AT_ONCE
+            self._look_up_all, name="look-up", most=_LOOK_UPS_AT_ONCE, spares_the_gone=True
         )
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
         self._afterwards: set[asyncio.Task[None]] = set()
@@ -275,6 +275,8 @@ class ClassifyUseCase:
             raise InvalidArgument.of("request_id", "must be a UUID")
         if command.problem is not None:
             raise command.problem
+        if not command.model_version.isprintable():
+            raise InvalidArgument.of("model_version", "is no name of a version")
         if command.mask_format is not None and not command.include_regions:
             raise InvalidArgument.of("mask_format", "needs include_regions")
         check_spacing(command.pixel_spacing)
@@ -301,7 +303,7 @@ class ClassifyUseCase:
             for attempt in attempts:
                 try:
                     found.append(_look_up(uow, serving, attempt))
-                except Exception as error:  # it is this attempt's alone
+                except BrainTumorError as error:  # it is this attempt's alone
                     found.append(error)
         return found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from braintumor.v1 import (
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from sqlalchemy.exc import OperationalError
 
 from core.datasets import audit_page_key
 from core.errors import (
@@ -46,6 +48,7 @@ from core.settings import MIB, Settings
 from core.training import Task
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
+from db.repositories import SqlModels
 from db.unit_of_work import SqlUnitOfWorkFactory
 from services import server
 from services.adapters.audit_writer import GroupCommitAuditWriter
@@ -1126,3 +1129,22 @@ async def test_no_task_awaits_the_next_call_of_one_method(gateway: Gateway) -> N
     assert await gateway.log() == []
     tasks = [repr(task) for task in asyncio.all_tasks()]
     assert [task for task in tasks if "registered" in task] == []
+
+
+async def test_a_database_that_fails_while_it_is_read_is_away_for_all_of_the_round(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = sqlite3.OperationalError("disk I/O error")
+    broken.sqlite_errorcode = sqlite3.SQLITE_IOERR
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, broken)
+
+    monkeypatch.setattr(SqlModels, "aliased", fail)
+    refusals = await asyncio.gather(*(refused(gateway.classify()) for _ in range(3)))
+    assert [refusal.reason for refusal in refusals] == ["STORE_UNAVAILABLE"] * 3
+
+
+async def test_a_version_with_no_name_costs_nobody_else_anything(gateway: Gateway) -> None:
+    refusal = await refused(gateway.classify(model_version="modelVersions/a\0b"))
+    assert refusal.code in {"INVALID_ARGUMENT", "NOT_FOUND"}

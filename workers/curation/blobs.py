@@ -1,9 +1,10 @@
 """Pictures and item lists in the artefact store, by content."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
+from typing import Any
 
 from core.datasets import DatasetItem, Split, audit_page_key, dataset_digest
 from core.errors import ArtefactCorrupt, NotFound
@@ -36,9 +37,14 @@ def read_blob(store: ArtefactStore, digest: str) -> bytes:
 
 
 def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
-    """Store a data set's list of items; its digest. An equal list is stored over the old one."""
+    """Store a data set's list of items; its digest. An equal list is stored over the old one.
+
+    Looks have a file of their own: workers of before, which have no use for them, read the list.
+    """
     digest = dataset_digest(items)
-    lines = [json.dumps(asdict(item), sort_keys=True) for item in items]
+    lines = [json.dumps(_values(item), sort_keys=True) for item in items]
+    if looks := {item.sha256: item.look for item in items if item.look}:
+        store.put(_looks_key(digest), json.dumps(looks, sort_keys=True).encode())
     store.put(_items_key(digest), "\n".join(lines).encode())
     return digest
 
@@ -46,8 +52,8 @@ def write_items(store: ArtefactStore, items: Sequence[DatasetItem]) -> str:
 def read_items(store: ArtefactStore, digest: str) -> tuple[DatasetItem, ...]:
     """A data set's items. Raises ``ArtefactCorrupt`` if they are missing or were changed."""
     try:
-        text = store.get(_items_key(digest))
-        items = tuple(_item(line) for line in text.decode().split("\n"))
+        text, looks = store.get(_items_key(digest)), _read_looks(store, digest)
+        items = tuple(_item(line, looks) for line in text.decode().split("\n"))
     except NotFound as exc:
         raise ArtefactCorrupt(_items_key(digest), "the file is missing") from exc
     except (ValueError, TypeError, KeyError) as exc:
@@ -68,8 +74,24 @@ def _items_key(digest: str) -> str:
     return f"datasets/{digest}/items.jsonl"
 
 
-def _item(line: str) -> DatasetItem:
+def _looks_key(digest: str) -> str:
+    return f"datasets/{digest}/looks.json"
+
+
+def _read_looks(store: ArtefactStore, digest: str) -> Mapping[str, str]:
+    """By picture; nothing for a data set from before looks were kept."""
+    key = _looks_key(digest)
+    looks: Mapping[str, str] = json.loads(store.get(key)) if store.exists(key) else {}
+    return looks
+
+
+def _values(item: DatasetItem) -> dict[str, Any]:
+    return {name: value for name, value in asdict(item).items() if name != "look"}
+
+
+def _item(line: str, looks: Mapping[str, str]) -> DatasetItem:
     values = json.loads(line)
+    values["look"] = looks.get(values["sha256"], "")
     values["label"] = TumourLabel(values["label"])
     values["split"] = Split(values["split"]) if values["split"] else None
     return DatasetItem(**values)

@@ -6,14 +6,15 @@ ancestors', by the hashes of slices and of the names of their groups, and a spli
 the part it had: what was held out once stays held out, and the new model and the old one can be
 compared by it.
 
-A slice is known by its bytes or by its look, its group by its name. Looks are perceptual hashes: a
-picture that was encoded anew has the same one or nearly so (``benchmarks/near_duplicates.py``). No
-pixels are kept that could confirm it, since they would be the patient's; so now and then a slice
-that resembles a known one has its part, and is judged by no number that it could have falsified.
+A slice is known by its bytes or, where these are new, by its look, its group by its name. Looks are
+perceptual hashes: a picture that was encoded anew has the same one or nearly so
+(``benchmarks/near_duplicates.py``). No pixels are kept that could confirm it, since they would be
+the patient's; so now and then a slice that resembles a known one has its part, and is judged by no
+number that it could have falsified.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
@@ -48,10 +49,12 @@ class Lineage:
 
     def part_of(self, group: Iterable[DatasetItem]) -> Part | None:
         """The part of slices that stay together: the lowest of them; None if all are new."""
-        keys = _keys(group)
-        known = {self.parts[key] for key in keys if key in self.parts}
-        known.update(*(self._parts_like(key) for key in keys if key.startswith(_LOOK)))
-        return min(known, default=None)
+        return min((part for item in group for part in self._parts_of(item)), default=None)
+
+    def _parts_of(self, item: DatasetItem) -> set[Part]:
+        """By its bytes and its group; by its look only where these are new."""
+        exact = {self.parts[key] for key in _exact_keys(item) if key in self.parts}
+        return exact or (self._parts_like(_LOOK + item.look) if item.look else set())
 
     @cached_property
     def _looks(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -102,12 +105,16 @@ class Lineage:
 def _keys(group: Iterable[DatasetItem]) -> set[str]:
     keys: set[str] = set()
     for item in group:
-        keys.add(item.sha256)
-        if item.group:
-            keys.add(f"group-{sha256(item.group.encode()).hexdigest()}")
+        keys.update(_exact_keys(item))
         if item.look:
             keys.add(_LOOK + item.look)
     return keys
+
+
+def _exact_keys(item: DatasetItem) -> Iterator[str]:
+    yield item.sha256
+    if item.group:
+        yield f"group-{sha256(item.group.encode()).hexdigest()}"
 
 
 def _bits(look: str) -> int:

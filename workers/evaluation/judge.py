@@ -37,7 +37,7 @@ class HeldOut:
     ``sha256`` are hex hashes of the encoded pictures, ``groups`` name the patient or the nearest
     thing known. ``labels``: (n,), places in ``LABELS``. ``probabilities``: (n, classes),
     calibrated; ``uncalibrated``: the same before the temperature, where that is to be shown.
-    ``control_accuracy`` is that of a control without pictures on the same slices, 0..1.
+    ``control_accuracy`` is that of a control without pictures on the whole data set, 0..1.
 
     Out-of-fold answers of a cross-validation are given as one, each slice once. Raises
     ``ValueError`` if the parts do not fit together.

@@ -76,3 +76,32 @@ async def test_whoever_stops_waiting_holds_up_nobody(
     counted.gate.set()
     assert (await stays, await late) == (4, 6)
     assert counted.rounds == [[1, 2], [3]]
+
+
+async def test_those_who_left_can_be_spared(counted: Counted) -> None:
+    rounds: Rounds[int, int] = Rounds(counted, name="spare", most=4, spares_the_gone=True)
+    counted.gate.clear()
+    first = rounds.ask(1)
+    await asyncio.sleep(0.01)
+    gone, stays = rounds.ask(2), rounds.ask(3)
+    gone.cancel()
+    counted.gate.set()
+    assert (await first, await stays) == (2, 6)
+    assert counted.rounds == [[1], [3]]
+    await rounds.close()
+
+
+async def test_a_round_that_cannot_begin_is_told_to_those_who_asked(
+    doubled: Rounds[int, int],
+) -> None:
+    await doubled.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await doubled.ask(1)
+
+
+async def test_a_wrong_number_of_answers_leaves_nobody_waiting() -> None:
+    rounds: Rounds[int, int] = Rounds(lambda _: [1], name="wrong", most=4)
+    told = await asyncio.gather(rounds.ask(1), rounds.ask(2), return_exceptions=True)
+    assert [type(one) for one in told] == [ValueError, ValueError]
+    assert await rounds.ask(3) == 1
+    await rounds.close()

@@ -128,8 +128,8 @@ def test_an_epoch_is_written_at_once_and_once(stack: Stack) -> None:
 
 def test_what_is_left_is_that_of_the_job_and_not_of_its_first_fold(stack: Stack) -> None:
     hooks = stack.lease.hooks
+    hooks.on_progress(0.05, "fold 1")  # by an earlier attempt
     hooks.on_epoch(replace(EPOCH, seconds_left=7.0))
-    hooks.on_progress(0.05, "fold 1")
     stack.watch.seconds += 60
     hooks.on_progress(0.25, "fold 1")
     hooks.on_epoch(replace(EPOCH, seconds_left=0.0))

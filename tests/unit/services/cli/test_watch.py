@@ -43,14 +43,19 @@ class FakeClient:
     class models:  # noqa: N801
         GetModelVersion = None
 
-    def __init__(self, *streams: list[Any], shortcomings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *streams: list[Any], shortcomings: Sequence[str] = (), away: bool = False
+    ) -> None:
         self._streams = list(streams)
+        self._away = away
         self._shortcomings = shortcomings
         self.after: list[int] = []
 
     def call(
         self, _method: None, request: models_pb2.GetModelVersionRequest
     ) -> models_pb2.GetModelVersionResponse:
+        if self._away:
+            raise ServerRefused(GONE)
         version = models_pb2.ModelVersion(name=request.name, shortcomings=self._shortcomings)
         return models_pb2.GetModelVersionResponse(model_version=version)
 
@@ -121,6 +126,14 @@ def test_what_is_not_fit_to_serve_is_not_recommended(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert "It is not fit to serve: it found nothing; it is empty." in said
     assert "promote" not in said
+
+
+def test_a_server_that_goes_away_after_the_end_takes_nothing_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = [update("SUCCEEDED", 1, model_version="modelVersions/m")]
+    assert watch_job(connected(FakeClient(made, away=True)), NAME) == 0
+    assert "made modelVersions/m." in capsys.readouterr().err
 
 
 def test_a_search_names_the_job_that_follows(capsys: pytest.CaptureFixture[str]) -> None:

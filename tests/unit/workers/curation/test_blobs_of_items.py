@@ -1,6 +1,7 @@
 """Item lists survive the store, also those from before there were components."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_a_list_from_before_components_is_read() -> None:
     store.files[key] = json.dumps(values).encode()
     (item,) = read_items(store, digest)
     assert (item.component, item.path) == ("", ITEM.path)
+
+
+def test_looks_are_kept_where_older_workers_do_not_read() -> None:
+    store = FakeArtefactStore()
+    item = replace(ITEM, look="0123456789abcdef")
+    digest = write_items(store, [item])
+    assert digest == dataset_digest([ITEM])
+    assert b"look" not in store.get(f"datasets/{digest}/items.jsonl")
+    assert read_items(store, digest) == (item,)
+    write_items(store, [ITEM])  # by an older worker, over the same list
+    assert read_items(store, digest) == (item,)
+    store.put(f"datasets/{digest}/looks.json", b"{")
+    with pytest.raises(ArtefactCorrupt):
+        read_items(store, digest)
 
 
 def test_a_label_that_was_changed_is_noticed() -> None:

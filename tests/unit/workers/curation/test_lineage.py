@@ -59,6 +59,18 @@ def test_a_slice_that_was_encoded_anew_is_known_by_its_look() -> None:
     assert known.part_of([an_item(5000, GLIOMA)]) is None
 
 
+def test_what_is_known_by_its_bytes_or_group_is_not_asked_by_its_look() -> None:
+    look = "0123456789abcdef"
+    seen = replace(an_item(1, GLIOMA), look=look)
+    tested = replace(an_item(2, GLIOMA, group="one patient"), look=look)
+    parts = {Part.TRAIN: [seen], Part.TEST: [tested]}
+    lineage = Lineage().followed_by(parts, [[seen], [tested]])
+    later = replace(an_item(3, GLIOMA, group="one patient"), look=look)
+    assert lineage.part_of([tested]) is Part.TEST
+    assert lineage.part_of([tested, later]) is Part.TEST
+    assert lineage.part_of([replace(later, group="")]) is Part.TRAIN
+
+
 def test_a_look_that_two_slices_share_has_the_lower_part() -> None:
     seen, tested = (replace(an_item(n, GLIOMA), look="0" * 16) for n in (2, 1))
     both = [[seen], [tested]]

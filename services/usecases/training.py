@@ -171,7 +171,7 @@ class TrainingUseCases:
             earlier = _earlier(uow, job)
             if earlier is not None:
                 return earlier
-            check_fits(uow.datasets.get(job.dataset), job.spec)
+            check_fits(uow.datasets.get(job.dataset), job.spec, job.search)
             uow.jobs.add(job)
             uow.jobs.add_event(job.id, job.create_time, job.state, "waiting for a worker")
             uow.commit()
@@ -241,7 +241,7 @@ def _check_together(search: SearchSpec, spec: TrainingSpec) -> None:
         )
 
 
-def check_fits(dataset: Dataset, spec: TrainingSpec) -> None:
+def check_fits(dataset: Dataset, spec: TrainingSpec, search: SearchSpec | None = None) -> None:
     """Raise ``InvalidArgument`` for a recipe that needs what the data set does not have.
 
     What is counted is known at once; the rest a worker finds out.
@@ -252,7 +252,8 @@ def check_fits(dataset: Dataset, spec: TrainingSpec) -> None:
             f"{dataset.name} has no tumour masks, which a segmenter learns from. Name them in the "
             "column mask of its manifest.csv, or use task=classification.",
         )
-    if spec.counterfactuals and not dataset.mask_count:
+    varied = search.space if search else {}
+    if (spec.counterfactuals or "counterfactuals" in varied) and not dataset.mask_count:
         raise InvalidArgument.of(
             "training_job.spec.counterfactuals",
             f"{dataset.name} has no tumour masks, so no tumour can be taken away or given. Name "

@@ -19,7 +19,7 @@ from core.errors import (
 )
 from core.paging import PageRequest
 from core.registry import artefact_prefix
-from core.search import Range
+from core.search import Range, SearchSpec
 from core.training import EpochProgress, JobState, Task, TrainingJob, TrainingSpec
 from services.drain import Drain
 from services.usecases.training import JobUpdate, TrainingUseCases
@@ -244,6 +244,13 @@ def test_bad_jobs_are_refused(
         world.use_cases.create(dataset, spec, caller="ann", request_id=request_id)
     assert world.queue.sent == []
     assert world.use_cases.list(PageRequest()).items == ()
+
+
+def test_a_search_for_what_takes_masks_needs_some(world: World) -> None:
+    search = SearchSpec.validated({"space": {"counterfactuals": {"low": 0.0, "high": 0.5}}})
+    with pytest.raises(InvalidArgument, match="no tumour masks"):
+        world.use_cases.create("no-masks", SPEC, caller="ann", search=search)
+    assert world.use_cases.create("brains", SPEC, caller="ann", search=search).search == search
 
 
 def test_a_queued_job_is_cancelled_at_once(world: World) -> None:

@@ -2,10 +2,7 @@
 
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -22,6 +19,7 @@ from core.training import JobState, TrainingJob
 from workers.job_lease import Ending, JobLease
 from workers.label_check import check_labels
 from workers.model_artefact import GRAPH, store_model
+from workers.temporary_files import delete_temporary_files, temporary_files_of_its_own
 from workers.training_hooks import (
     Learn,
     LearnedModel,
@@ -35,13 +33,11 @@ log = logging.getLogger(__name__)
 
 _ID_DIGITS: Final = 12
 _KILLED_STATUS: Final = 70
-_TEMPORARY: Final = "braintumor-training-"
 
 
 def end_process() -> None:
     """End this process at once, whatever its other threads do, and leave no temporary files."""
-    if _TEMPORARY in (tempfile.tempdir or ""):
-        shutil.rmtree(tempfile.tempdir or "", ignore_errors=True)
+    delete_temporary_files()
     os._exit(_KILLED_STATUS)
 
 
@@ -59,23 +55,6 @@ class TrainingDeps:
     search: Search
     kill: Callable[[], None] = end_process
     is_leaving: Callable[[], bool] = lambda: False
-
-
-@contextmanager
-def temporary_files_of_its_own() -> Iterator[None]:
-    """A folder for temporary files that goes with the block.
-
-    TensorFlow deletes what it has generated when its process exits, and a child of Celery's never
-    does: it is ended.
-    """
-    before = tempfile.tempdir
-    # A file that is still open cannot be deleted everywhere: no training is lost for it.
-    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = folder
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before
 
 
 def learn_with_tensorflow(store: ArtefactStore, settings: Settings) -> Learn:

@@ -10,7 +10,7 @@ from braintumor.v1 import models_pb2, training_pb2
 from core.training import Task
 from services.cli.client import ATTEMPTS
 from services.cli.jobs import task_of
-from services.cli.output import Output, Row, when
+from services.cli.output import Output, Row, short, when
 from services.cli.refusals import ServerRefused
 from services.cli.rows import row
 from services.cli.session import ALL_ANSWERED, SOME_REFUSED, Session
@@ -39,10 +39,10 @@ def watch_job(connected: Session, name: str) -> int:
             for last in job_rows(connected, name):
                 watcher.show(last)
     except KeyboardInterrupt:
-        short = name.removeprefix("trainingJobs/")
+        job_id = short(name)
         connected.out.problem(
-            f"{name} goes on. Follow it with: braintumor jobs watch {short}; "
-            f"end it with: braintumor jobs cancel {short}"
+            f"{name} goes on. Follow it with: braintumor jobs watch {job_id}; "
+            f"end it with: braintumor jobs cancel {job_id}"
         )
         return INTERRUPTED
     return _ended(connected, last)
@@ -85,10 +85,9 @@ def _watch_row(update: training_pb2.WatchTrainingJobResponse) -> Row:
 def _ended(connected: Session, job: Row) -> int:
     out = connected.out
     if job["state"] == "SUCCEEDED" and job["result_job"]:
-        short = job["result_job"].removeprefix("trainingJobs/")
         out.note(
             f"{job['name']} found a recipe, and {job['result_job']} trains by it. "
-            f"Follow that with: braintumor jobs watch {short}"
+            f"Follow that with: braintumor jobs watch {short(job['result_job'])}"
         )
         return ALL_ANSWERED
     if job["state"] == "SUCCEEDED":
@@ -103,13 +102,13 @@ def _ended(connected: Session, job: Row) -> int:
 
 
 def _what_next(connected: Session, job: Row) -> str:
-    short = job["model_version"].removeprefix("modelVersions/")
+    version = short(job["model_version"])
     if why := _shortcomings(connected, job["model_version"]):
         return (
             f"It is not fit to serve: {'; '.join(why)}. Look at its report: braintumor models "
-            f"report {short} --output report.html"
+            f"report {version} --output report.html"
         )
-    return f"Serve it with: braintumor models promote {short}"
+    return f"Serve it with: braintumor models promote {version}"
 
 
 def _shortcomings(connected: Session, version: str) -> Sequence[str]:

@@ -1,6 +1,5 @@
 """A job from its claim to its end, with a trainer that only pretends."""
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -43,7 +42,7 @@ from workers.training_hooks import (
     Trials,
     checkpoint_prefix,
 )
-from workers.training_job import TrainingDeps, run_training_job, temporary_files_of_its_own
+from workers.training_job import TrainingDeps, run_training_job
 
 FILES = {GRAPH: b"graph", REPORT: b"<html>"}
 
@@ -712,13 +711,3 @@ def test_a_trial_waits_for_a_database_that_is_away(stack: Stack) -> None:
     stack.search(search)
 
     assert stack.job.state is JobState.SUCCEEDED
-
-
-def test_temporary_files_go_with_the_training() -> None:
-    before = tempfile.gettempdir()
-    with pytest.raises(RuntimeError), temporary_files_of_its_own():
-        left = Path(tempfile.mkdtemp())
-        raise RuntimeError
-    assert not left.exists()
-    assert before in str(left)
-    assert tempfile.gettempdir() == before

@@ -6,9 +6,7 @@ import pytest
 
 from core.labels import LABELS
 from tests.fakes.evaluation import some_facts
-from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.model_card import escaped, render_model_card
-from workers.evaluation.selective import NEVER
 from workers.evaluation.wording import DISCLAIMER, INTENDED_USE, LIMITS
 
 FACTS = some_facts()
@@ -73,26 +71,3 @@ def test_what_there_is_not_is_said() -> None:
     assert "Where it is from" not in card
     assert "no out-of-distribution score" in card
     assert "multiply-accumulates" not in card
-
-
-def test_what_a_fold_had_is_told_from_what_the_version_itself_had() -> None:
-    own = SplitSizes(train=560, validation=140, test=0)
-    card = render_model_card(replace(FACTS, own_sizes=own)).decode()
-
-    assert "each had about 400 slices to learn from and 100 to choose" in card
-    assert "they were tested on 200" in card
-    assert "The version itself had 560 slices to learn from and 140 to choose" in card
-
-
-@pytest.mark.parametrize(
-    ("threshold", "said"),
-    [
-        (NEVER, "Every answer is marked ABSTAINED: this version accepts none, however sure it is."),
-        (0.99972, "An answer whose highest probability is below 0.9997 is marked ABSTAINED."),
-    ],
-)
-def test_a_threshold_that_is_hardly_reached_is_told(threshold: float, said: str) -> None:
-    calibration = replace(FACTS.calibration, abstain_below=threshold)
-    card = render_model_card(replace(FACTS, calibration=calibration)).decode()
-
-    assert said in card

@@ -11,9 +11,7 @@ from core.prediction import Decision
 from core.registry import Evaluation
 from tests.fakes.evaluation import some_facts, some_held_out
 from workers.evaluation.judge import judge
-from workers.evaluation.metrics import SplitSizes
 from workers.evaluation.report import render_report
-from workers.evaluation.selective import NEVER
 from workers.evaluation.wording import DISCLAIMER, INTENDED_USE, LIMITS
 
 FACTS = some_facts()
@@ -141,26 +139,3 @@ def test_tags_are_balanced(page: str) -> None:
     parser = Balance()
     parser.feed(page)
     assert parser.open_tags == []
-
-
-def test_what_a_fold_had_is_told_from_what_the_version_itself_had() -> None:
-    own = SplitSizes(train=560, validation=140, test=0)
-    page = render_report(replace(FACTS, own_sizes=own)).decode()
-
-    assert "each had about 400 slices to learn from and 100 to choose" in page
-    assert "they were tested on 200" in page
-    assert "The version itself had 560 slices to learn from and 140 to choose" in page
-
-
-@pytest.mark.parametrize(
-    ("threshold", "said"),
-    [
-        (NEVER, "Every answer is marked ABSTAINED: this version accepts none, however sure it is."),
-        (0.99972, "An answer whose highest probability is below 0.9997 is marked ABSTAINED."),
-    ],
-)
-def test_a_threshold_that_is_hardly_reached_is_told(threshold: float, said: str) -> None:
-    calibration = replace(FACTS.calibration, abstain_below=threshold)
-    page = render_report(replace(FACTS, calibration=calibration)).decode()
-
-    assert said in page

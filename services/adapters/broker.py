@@ -9,7 +9,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
@@ -44,6 +43,7 @@ from core.task_names import (
     parcel_key,
     reply_key,
 )
+from services.adapters.celery_message import NO_REPR, celery_message
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,6 @@ _POP_SECONDS: Final = 5.0
 _POP_COUNT: Final = 64
 _RECONNECT_SECONDS: Final = 0.25
 _CANCEL_SECONDS: Final = 0.1
-_NO_REPR: Final = "..."
-"""Celery would else describe the payload in a header that nobody reads."""
-_PUBLISHERS: Final = 4
 _BROKER_ERRORS: Final = (RedisError, KombuError, OSError)
 _PARCEL_SPARE_SECONDS: Final = 1.0
 """How long a parcel outlives its callers' patience: a worker's clock runs differently."""
@@ -63,9 +60,10 @@ _READ_SECONDS: Final = _POP_SECONDS + 3
 _LEAVE: Final = """
 if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('LPUSH', KEYS[1], ARGV[4])
 return 1
 """
-"""Keeps what belongs to a message until a worker takes it, unless too many messages wait."""
+"""Puts a message into its queue, and beside it what belongs to it, unless too many messages wait."""
 
 _WITHDRAW: Final = """
 redis.call('DEL', KEYS[2])
@@ -90,16 +88,15 @@ def make_producer(settings: Settings) -> Celery:
     return app
 
 
-def send(app: Celery, task: str, payload: Any, task_id: str | None = None) -> None:
+def send(app: Celery, task: str, payload: Any) -> None:
     """Publish one task. Blocks for a round trip; raises ``BrokerUnavailable``."""
     try:
         # One immediate second try: a pooled connection may be stale after a broker restart.
         app.send_task(
             task,
             args=[payload],
-            task_id=task_id,
-            argsrepr=_NO_REPR,
-            kwargsrepr=_NO_REPR,
+            argsrepr=NO_REPR,
+            kwargsrepr=NO_REPR,
             retry=True,
             retry_policy={"max_retries": 1, "interval_start": 0},
         )
@@ -144,7 +141,6 @@ class WorkChannel:
     def __init__(self, settings: Settings, *, producer: Celery | None = None) -> None:
         self._settings = settings
         self._producer = producer or make_producer(settings)
-        self._publishers = ThreadPoolExecutor(_PUBLISHERS, thread_name_prefix="publish")
         self._calls: dict[str, _Call] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._withdrawals: set[asyncio.Task[None]] = set()
@@ -174,8 +170,6 @@ class WorkChannel:
         self._closed = True
         await asyncio.gather(*self._withdrawals, return_exceptions=True)
         await self._redis.aclose()
-        self._publishers.shutdown(wait=False)
-        await asyncio.to_thread(self._producer.close)
 
     async def call(
         self,
@@ -202,44 +196,55 @@ class WorkChannel:
         try:
             async with asyncio.timeout(timeout):
                 async with self._one_large if large else contextlib.nullcontext():
-                    if call.queue == INFERENCE_QUEUE:
-                        message = await self._leave_parcel(call.queue, message, timeout)
-                    call.sent = True
-                    await self._publish(task, message)
+                    call.sent = True  # even if the broker's word of it is lost
+                    await self._send(task, call.queue, message, timeout)
                 return await call.answer
         except TimeoutError as exc:
             raise DeadlinePassed() from exc
+        except Overloaded:
+            call.sent = False
+            raise
         finally:
             del self._calls[message["id"]]
             if call.sent and call.worker is None and not call.answered:
                 self._withdraw_later(call.queue, message["id"])
             call.answer.cancel()
 
-    async def _leave_parcel(
-        self, queue: str, message: Mapping[str, Any], timeout: float
-    ) -> Mapping[str, Any]:
-        """Put the message where its worker takes it from; what is to be published instead.
+    async def _send(
+        self, task: str, queue: str, message: Mapping[str, Any], timeout: float
+    ) -> None:
+        try:
+            if queue == INFERENCE_QUEUE:
+                await self._send_with_parcel(task, queue, message, timeout)
+            else:
+                await self._redis.lpush(queue, self._message(task, queue, message))
+        except _BROKER_ERRORS as exc:
+            raise BrokerUnavailable() from exc
+
+    async def _send_with_parcel(
+        self, task: str, queue: str, message: Mapping[str, Any], timeout: float
+    ) -> None:
+        """Send a slip that names the message, which its worker takes from beside the queue.
 
         Pictures would be written as text, twice, in a message of their own. Raises ``Overloaded``:
         the broker's memory is bounded.
         """
+        slip = {name: message[name] for name in ("id", "reply_to")}
         keys = (queue, parcel_key(message["id"]))
-        milliseconds = round((timeout + _PARCEL_SPARE_SECONDS) * 1000)
-        most = self._settings.max_messages_waiting
-        try:
-            left = await self._redis.eval(
-                _LEAVE, len(keys), *keys, most, msgpack.packb(message), milliseconds
-            )
-        except _BROKER_ERRORS as exc:
-            raise BrokerUnavailable() from exc
+        left = await self._redis.eval(
+            _LEAVE,
+            len(keys),
+            *keys,
+            self._settings.max_messages_waiting,
+            msgpack.packb(message),
+            round((timeout + _PARCEL_SPARE_SECONDS) * 1000),
+            self._message(task, queue, slip),
+        )
         if not left:
             raise Overloaded()
-        return {name: message[name] for name in ("id", "reply_to")}
 
-    async def _publish(self, task: str, message: Mapping[str, Any]) -> None:
-        await asyncio.get_running_loop().run_in_executor(
-            self._publishers, send, self._producer, task, dict(message), message["id"]
-        )
+    def _message(self, task: str, queue: str, payload: Mapping[str, Any]) -> bytes:
+        return celery_message(self._producer, task, dict(payload), payload["id"], queue)
 
     def _withdraw_later(self, queue: str, message_id: str) -> None:
         if self._closed:

@@ -5,7 +5,6 @@ import io
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -181,14 +180,11 @@ async def test_where_too_many_messages_wait_callers_are_told_to_come_back(
 async def test_a_message_that_was_sent_twice_is_answered_once(
     client: Client, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def twice(*arguments: Any) -> None:
-        for _ in range(2):
-            send(*arguments)
-
+    push = "redis.call('LPUSH', KEYS[1], ARGV[4])\n"
     await asyncio.to_thread(workers.start)
     await client.ask(png(1))
-    send = broker_adapter.send
-    monkeypatch.setattr(broker_adapter, "send", twice)
+    assert push in broker_adapter._LEAVE
+    monkeypatch.setattr(broker_adapter, "_LEAVE", broker_adapter._LEAVE.replace(push, 2 * push))
     answers = await asyncio.gather(*(client.ask(png(n)) for n in range(6)))
     assert all(isinstance(answer, Prediction) for answer in answers)
 
@@ -203,20 +199,20 @@ async def test_nothing_of_an_answered_message_stays_with_the_broker(
 
 
 @pytest.mark.parametrize(("large", "at_a_time"), [(True, 1), (False, 3)])
-async def test_large_messages_are_published_one_at_a_time(
+async def test_large_messages_are_sent_one_at_a_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, large: bool, at_a_time: int
 ) -> None:
-    publishing: list[None] = []
+    sending: list[None] = []
     most = 0
 
-    def slowly(*_: object) -> None:
+    async def slowly(*_: object) -> None:
         nonlocal most
-        publishing.append(None)
-        most = max(most, len(publishing))
-        time.sleep(0.2)
-        publishing.pop()
+        sending.append(None)
+        most = max(most, len(sending))
+        await asyncio.sleep(0.2)
+        sending.pop()
 
-    monkeypatch.setattr(broker_adapter, "send", slowly)
+    monkeypatch.setattr(WorkChannel, "_send", slowly)
     client = Client(settings, pickup=0.5)
     await client.channel.start()
     image = bytes(LARGE_BYTES + 1) if large else b"x"

@@ -63,7 +63,7 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('LPUSH', KEYS[1], ARGV[4])
 return 1
 """
-"""Puts a message into its queue, and beside it what belongs to it, unless too many messages wait."""
+"""Puts a message into its queue and what belongs to it beside it, unless too many wait there."""
 
 _WITHDRAW: Final = """
 redis.call('DEL', KEYS[2])

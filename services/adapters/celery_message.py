@@ -1,8 +1,8 @@
 """A Celery message as Kombu's Redis transport puts it in a list, ready to be pushed.
 
-Kombu itself only talks to Redis from threads, in a round trip of its own; the gateway puts a message
-into its queue from the event loop, together with what belongs to it. What Celery says in a message is
-still made by Celery; ``tests/contract/test_celery_message.py`` holds the rest to what Kombu writes.
+Kombu talks to Redis from a thread and in a round trip of its own; the gateway puts a message into
+its queue from the event loop, together with what belongs to it. What a message says is made by
+Celery all the same; ``tests/contract/test_celery_message.py`` holds the rest to what Kombu writes.
 """
 
 import base64
@@ -29,7 +29,9 @@ def celery_message(app: Celery, task: str, payload: Any, message_id: str, queue:
         kwargsrepr=NO_REPR,
         ignore_result=True,
     )
-    content_type, encoding, body = dumps(content.body, app.conf.task_serializer)
+    content_type, encoding, body = dumps(  # type: ignore[no-untyped-call]
+        content.body, app.conf.task_serializer
+    )
     properties = {
         **content.properties,
         "reply_to": app.thread_oid,

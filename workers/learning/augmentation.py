@@ -6,14 +6,30 @@ the same batch, whichever thread makes it and however often the job was interrup
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import tensorflow as tf
 
-MAX_TURN: Final = math.radians(15)
-MAX_SHIFT: Final = 0.1
-"""Share of the side."""
-MAX_ZOOM: Final = 0.15
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How far a slice is moved at most.
+
+    ``turn`` is an angle in radians, ``shift`` a share of the side; ``zoom`` and ``stretch`` (of one
+    side of the head against the other) are shares of a length.
+    """
+
+    turn: float
+    shift: float
+    zoom: float
+    stretch: float = 0.0
+
+
+NEAR: Final = Reach(turn=math.radians(15), shift=0.1, zoom=0.15)
+"""For whole slices: they come upright."""
+FAR: Final = Reach(turn=math.radians(30), shift=0.1, zoom=0.25, stretch=0.2)
+"""For outlines, which are learned from fewer slices and in which more can be got by heart."""
 MAX_BRIGHTNESS: Final = 0.15
 """Share of 255."""
 MAX_CONTRAST: Final = 0.25
@@ -41,10 +57,12 @@ def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return _change_looks(move(images, seeds[0]), seeds[1:])
 
 
-def augment_with_masks(images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor) -> Batch:
+def augment_with_masks(
+    images: tf.Tensor, masks: tf.Tensor, seed: tf.Tensor, reach: Reach = NEAR
+) -> Batch:
     """As :func:`augment`, with masks (n, size, size, 1) of 0..1 that move as their slices do."""
     seeds = tf.unstack(tf.random.split(seed, 4))
-    moved = move(tf.concat([images, masks], axis=3), seeds[0])
+    moved = move(tf.concat([images, masks], axis=3), seeds[0], reach)
     return _change_looks(moved[..., :1], seeds[1:]), moved[..., 1:]
 
 
@@ -97,14 +115,13 @@ def _through_jpeg(image: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(decoded[:, :, :1], tf.float32), image.shape)
 
 
-def move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Each picture, float32 (n, size, size, channels), flipped or not, turned, shifted and zoomed.
-
-    ``seed`` is two integers.
+def move(images: tf.Tensor, seed: tf.Tensor, reach: Reach = NEAR) -> tf.Tensor:
+    """Each picture, float32 (n, size, size, channels), flipped or not, turned, shifted, zoomed,
+    and stretched if that is in reach. ``seed`` is two integers.
     """
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=_transforms(tf.shape(images)[0], tf.shape(images)[1], seed),
+        transforms=_transforms(tf.shape(images)[0], tf.shape(images)[1], seed, reach),
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -113,18 +130,21 @@ def move(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(moved, images.shape)
 
 
-def _transforms(count: tf.Tensor, size: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _transforms(count: tf.Tensor, size: tf.Tensor, seed: tf.Tensor, reach: Reach) -> tf.Tensor:
     """Maps from output to input pixels about the centre: (n, 8), as the operation wants them."""
     side = tf.cast(size, tf.float32)
-    flip, turn, zoom, across, down = _uniforms(seed, 5, (count,))
-    angle = turn * MAX_TURN
-    scale = tf.exp(zoom * math.log1p(MAX_ZOOM))
-    mirror = tf.where(flip > 0, 1.0, -1.0)
-    a, b = tf.cos(angle) * scale * mirror, -tf.sin(angle) * scale
-    c, d = tf.sin(angle) * scale * mirror, tf.cos(angle) * scale
+    # A sixth number only where it is used: the others are the same without it.
+    drawn = _uniforms(seed, 6 if reach.stretch else 5, (count,))
+    flip, turn, zoom, across, down = drawn[:5]
+    angle = turn * reach.turn
+    scale = tf.exp(zoom * math.log1p(reach.zoom))
+    stretch = tf.exp(drawn[5] * math.log1p(reach.stretch) / 2) if reach.stretch else 1.0
+    wide, high = scale * stretch * tf.where(flip > 0, 1.0, -1.0), scale / stretch
+    a, b = tf.cos(angle) * wide, -tf.sin(angle) * high
+    c, d = tf.sin(angle) * wide, tf.cos(angle) * high
     centre = (side - 1) / 2
-    right = centre * (1 - a - b) + across * MAX_SHIFT * side
-    below = centre * (1 - c - d) + down * MAX_SHIFT * side
+    right = centre * (1 - a - b) + across * reach.shift * side
+    below = centre * (1 - c - d) + down * reach.shift * side
     nothing = tf.zeros_like(a)
     return tf.stack([a, b, right, c, d, below, nothing, nothing], axis=1)
 

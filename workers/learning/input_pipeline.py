@@ -23,7 +23,7 @@ from workers.imaging.blank import is_blank
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.masks import decode_mask, prepare_mask
 from workers.imaging.preprocess import SquareGeometry, prepare
-from workers.learning.augmentation import Batch, augment, augment_with_masks, mix
+from workers.learning.augmentation import FAR, Batch, augment, augment_with_masks, mix
 from workers.learning.counterfactuals import change_some
 from workers.learning.memory import GIB, available_memory
 
@@ -251,7 +251,8 @@ def mask_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> t
     def prepared(step: tf.Tensor, batch: Batch) -> Batch:
         images, masks = (_resized(part, size) for part in batch)
         if spec.augmentation:
-            images, masks = augment_with_masks(images, masks, _seed(spec.seed, epoch, step))
+            seed = _seed(spec.seed, epoch, step)
+            images, masks = augment_with_masks(images, masks, seed, FAR)
         return images, tf.clip_by_value(masks, 0.0, 1.0)
 
     data = _masked_batches(slices, spec.batch_size, order).enumerate()

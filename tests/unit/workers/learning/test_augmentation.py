@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.fakes.learning import SIZE, some_slices
 from workers.learning import augmentation
-from workers.learning.augmentation import augment, augment_with_masks
+from workers.learning.augmentation import FAR, NEAR, Reach, augment, augment_with_masks, move
 
 
 @pytest.fixture
@@ -71,13 +71,26 @@ def test_moves_keep_the_middle_in_sight() -> None:
     rows, columns = np.mgrid[:32, :32]
     down = (weight * rows).sum((1, 2)) / weight.sum((1, 2)) - 15.5
     across = (weight * columns).sum((1, 2)) / weight.sum((1, 2)) - 15.5
-    limit = 32 * augmentation.MAX_SHIFT * (1 + augmentation.MAX_ZOOM) * 2**0.5 + 1
+    limit = 32 * NEAR.shift * (1 + NEAR.zoom) * 2**0.5 + 1
     assert np.abs(down).max() < limit
     assert np.abs(across).max() < limit
     assert np.abs(down).max() > 1.5, "some are moved"
 
 
-def test_a_mask_moves_as_its_slice_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_in_reach_is_stretched() -> None:
+    square = np.zeros((64, 48, 48, 1), np.float32)
+    square[:, 16:32, 16:32] = 1
+    only = Reach(turn=0.0, shift=0.0, zoom=0.0, stretch=0.5)
+
+    moved = move(tf.constant(square), tf.constant([1, 2], tf.int64), only).numpy()
+
+    ratios = moved.max(1).sum((1, 2)) / moved.max(2).sum((1, 2))
+    assert 1.4 < ratios.max() < 1.6
+    assert 1.4 < (1 / ratios).max() < 1.6
+
+
+@pytest.mark.parametrize("reach", [NEAR, FAR])
+def test_a_mask_moves_as_its_slice_does(monkeypatch: pytest.MonkeyPatch, reach: Reach) -> None:
     for name in ("MAX_BRIGHTNESS", "MAX_CONTRAST", "MAX_NOISE", "BLURRED"):
         monkeypatch.setattr(augmentation, name, 0.0)
     monkeypatch.setattr(augmentation, "MAX_GAMMA", 1.0)
@@ -85,7 +98,7 @@ def test_a_mask_moves_as_its_slice_does(monkeypatch: pytest.MonkeyPatch) -> None
     masks[:, 20:34, 12:30] = 1
 
     images, moved = augment_with_masks(
-        tf.constant(masks * 255), tf.constant(masks), tf.constant([3, 4], tf.int64)
+        tf.constant(masks * 255), tf.constant(masks), tf.constant([3, 4], tf.int64), reach
     )
 
     np.testing.assert_allclose(images.numpy() / 255, moved.numpy(), atol=1e-5)

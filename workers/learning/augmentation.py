@@ -46,7 +46,7 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 """Pictures and targets."""
 
 
-def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def augment(images: tf.Tensor, seed: tf.Tensor, reach: Reach = NEAR) -> tf.Tensor:
     """Each of ``images``, float32 (n, size, size, 1) of 0..255, changed in its own way.
 
     A left-right flip of every other one, turn, shift and zoom in a single resampling; then
@@ -54,7 +54,7 @@ def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     ``seed`` is two integers.
     """
     seeds = tf.unstack(tf.random.split(seed, 4))
-    return _change_looks(move(images, seeds[0]), seeds[1:])
+    return _change_looks(move(images, seeds[0], reach), seeds[1:])
 
 
 def augment_with_masks(

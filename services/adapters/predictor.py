@@ -69,7 +69,8 @@ class MicroBatchingPredictor:
 
     At most ``max_batches`` messages are unanswered at a time; what arrives meanwhile goes
     together in the next one. So a single caller waits for nobody, and under load batches fill
-    by themselves, with no timer to tune.
+    by themselves, with no timer to tune. Once a whole message waits it is sent as one more, so that
+    workers have it at hand while a busy gateway deals with their answers.
     """
 
     def __init__(
@@ -119,10 +120,14 @@ class MicroBatchingPredictor:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     def _pump(self) -> None:
-        while len(self._in_flight) < self._max_batches and (batch := self._next_batch()):
+        while self._may_send() and (batch := self._next_batch()):
             task = asyncio.create_task(self._run(batch))
             self._in_flight.add(task)
             task.add_done_callback(self._batch_ended)
+
+    def _may_send(self) -> bool:
+        is_whole = len(self._queue) >= self._max_batch_size
+        return len(self._in_flight) < self._max_batches + is_whole
 
     def _batch_ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)

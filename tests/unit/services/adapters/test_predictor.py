@@ -62,13 +62,27 @@ async def test_a_single_picture_is_sent_at_once() -> None:
 async def test_pictures_gather_while_every_message_is_unanswered() -> None:
     channel = held_channel()
     predictor = make(channel)
-    asked = [ask(predictor) for _ in range(9)]
+    asked = [ask(predictor) for _ in range(5)]
     await settle()
     assert [len(b.items) for b in channel.batches] == [1, 1]
+    for _ in range(5):
+        channel.gate.release()
+    await asyncio.gather(*asked)
+    assert [len(b.items) for b in channel.batches] == [1, 1, 3]
+
+
+async def test_one_more_message_is_sent_once_it_is_full() -> None:
+    channel = held_channel()
+    predictor = make(channel)
+    asked = [ask(predictor) for _ in range(2 + 4 + 4)]
+    await settle()
+    assert [len(b.items) for b in channel.batches] == [1, 1, 4]
+    channel.gate.release()
+    await settle()
+    assert [len(b.items) for b in channel.batches] == [1, 1, 4, 4], "no message was without answer"
     for _ in range(9):
         channel.gate.release()
     await asyncio.gather(*asked)
-    assert [len(b.items) for b in channel.batches] == [1, 1, 4, 3]
 
 
 async def test_each_caller_gets_its_own_answer() -> None:
@@ -175,7 +189,7 @@ async def test_those_who_wait_behind_are_told_at_once_that_nobody_is_there(
     channel = held_channel()
     channel.answer = nobody
     predictor = make(channel, batches=1)
-    asked = [ask(predictor) for _ in range(20)]
+    asked = [ask(predictor) for _ in range(4)]
     await settle()
     channel.gate.release()
     answers = await asyncio.gather(*asked, return_exceptions=True)

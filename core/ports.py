@@ -39,6 +39,10 @@ class DatasetRepository(Protocol):
 
     def find_by_request(self, caller: str, request_id: str) -> Dataset | None: ...
 
+    def same_as(self, dataset: Dataset) -> tuple[str, ...]:
+        """Ids of the others with its digest, oldest first."""
+        ...
+
     def list(self, page: PageRequest) -> Page[Dataset]: ...
 
     def save_audit(self, dataset: Dataset) -> bool:

@@ -96,6 +96,14 @@ class SqlDatasets:
         )
         return None if row is None else mappers.dataset_from_row(row)
 
+    def same_as(self, dataset: Dataset) -> tuple[str, ...]:
+        others = (
+            select(DatasetRow.id)
+            .where(DatasetRow.digest == dataset.digest, DatasetRow.id != dataset.id)
+            .order_by(DatasetRow.create_time, DatasetRow.id)
+        )
+        return tuple(self._session.scalars(others))
+
     def list(self, page: PageRequest) -> Page[Dataset]:
         return _mapped(*_page_of(self._session, DatasetRow, page), mappers.dataset_from_row)
 

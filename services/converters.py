@@ -232,8 +232,17 @@ def _explanation(prediction: Prediction | None) -> classifier_pb2.Explanation | 
 # --- data sets --------------------------------------------------------------------------------
 
 
-def dataset_message(dataset: Dataset, *, with_audit: bool = True) -> datasets_pb2.Dataset:
-    """Lists leave the audit out: a page of a thousand must fit into one message."""
+def dataset_message(dataset: Dataset, same_as: Sequence[str] = ()) -> datasets_pb2.Dataset:
+    """``same_as`` are ids of others that hold the same data."""
+    message = listed_dataset_message(dataset)
+    message.same_as.extend(f"datasets/{other}" for other in same_as)
+    if dataset.audit:
+        message.audit.CopyFrom(_dataset_audit(dataset.audit))
+    return message
+
+
+def listed_dataset_message(dataset: Dataset) -> datasets_pb2.Dataset:
+    """Without its audit: a page of a thousand must fit into one message."""
     return datasets_pb2.Dataset(
         name=dataset.name,
         create_time=timestamp(dataset.create_time),
@@ -255,7 +264,6 @@ def dataset_message(dataset: Dataset, *, with_audit: bool = True) -> datasets_pb
             datasets_pb2.RejectedFile(path=file.path, problem=file.problem)
             for file in dataset.rejected
         ],
-        audit=_dataset_audit(dataset.audit) if dataset.audit and with_audit else None,
     )
 
 

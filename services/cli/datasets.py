@@ -241,7 +241,15 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("digest", row["digest"]),
     ]
     left_out = [("left out", f"{r['path']}: {r['problem']}") for r in row["rejected_files"]]
-    return facts + left_out + audit_facts(row["audit"]) + _page_of(row)
+    return facts + _twins(row) + left_out + audit_facts(row["audit"]) + _page_of(row)
+
+
+def _twins(row: Row) -> list[tuple[str, str]]:
+    if not row["same_as"]:
+        return []
+    short = row["name"].removeprefix("datasets/")
+    others = ", ".join(row["same_as"])
+    return [("same data as", f"{others} (to remove it: braintumor datasets delete {short})")]
 
 
 def _page_of(row: Row) -> list[tuple[str, str]]:

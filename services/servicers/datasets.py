@@ -5,7 +5,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any, Final
 
 from braintumor.v1 import datasets_pb2, datasets_pb2_grpc
@@ -36,8 +35,7 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         caller = current_call().caller
         async with _read_to_the_end(request_iterator):
             dataset_id = await self._uploads.upload(_parts(request_iterator), caller)
-        dataset = await asyncio.to_thread(self._use_cases.get, dataset_id)
-        return datasets_pb2.UploadDatasetResponse(dataset=converters.dataset_message(dataset))
+        return datasets_pb2.UploadDatasetResponse(dataset=await self._described(dataset_id))
 
     async def ImportDataset(
         self, request: datasets_pb2.ImportDatasetRequest, context: Any
@@ -52,15 +50,15 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         )
         if isinstance(found, IngestRequest):
             dataset_id = await self._use_cases.ingest(found)
-            found = await asyncio.to_thread(self._use_cases.get, dataset_id)
-        return datasets_pb2.ImportDatasetResponse(dataset=converters.dataset_message(found))
+        else:
+            dataset_id = found.id
+        return datasets_pb2.ImportDatasetResponse(dataset=await self._described(dataset_id))
 
     async def GetDataset(
         self, request: datasets_pb2.GetDatasetRequest, context: Any
     ) -> datasets_pb2.GetDatasetResponse:
         dataset_id = parse_name(DATASETS, request.name)
-        dataset = await asyncio.to_thread(self._use_cases.get, dataset_id)
-        return datasets_pb2.GetDatasetResponse(dataset=converters.dataset_message(dataset))
+        return datasets_pb2.GetDatasetResponse(dataset=await self._described(dataset_id))
 
     async def ListDatasets(
         self, request: datasets_pb2.ListDatasetsRequest, context: Any
@@ -69,7 +67,7 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
             self._use_cases.list, page_request(request.page_size, request.page_token, DATASETS)
         )
         return datasets_pb2.ListDatasetsResponse(
-            datasets=map(partial(converters.dataset_message, with_audit=False), page.items),
+            datasets=map(converters.listed_dataset_message, page.items),
             next_page_token=next_page_token(page.next, DATASETS),
         )
 
@@ -85,6 +83,10 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         dataset_id = parse_name(DATASETS, request.name)
         page = await asyncio.to_thread(self._use_cases.audit_page, dataset_id)
         return datasets_pb2.GetDatasetAuditReportResponse(content_type=HTML, content=page)
+
+    async def _described(self, dataset_id: str) -> datasets_pb2.Dataset:
+        dataset, twins = await asyncio.to_thread(self._use_cases.get_with_twins, dataset_id)
+        return converters.dataset_message(dataset, twins)
 
 
 @asynccontextmanager

@@ -77,6 +77,12 @@ class DatasetUseCases:
         with self._uow_factory() as uow:
             return uow.datasets.get(dataset_id)
 
+    def get_with_twins(self, dataset_id: str) -> tuple[Dataset, tuple[str, ...]]:
+        """The data set, and ids of others that hold the same data. Raises ``NotFound``."""
+        with self._uow_factory() as uow:
+            dataset = uow.datasets.get(dataset_id)
+            return dataset, uow.datasets.same_as(dataset)
+
     def list(self, page: PageRequest) -> Page[Dataset]:
         with self._uow_factory() as uow:
             return uow.datasets.list(page)

@@ -133,6 +133,19 @@ def test_a_request_id_belongs_to_its_caller(store: UnitOfWorkFactory) -> None:
         assert uow.datasets.find_by_request("eve", REQUEST) is None
 
 
+def test_others_with_the_same_data_are_known(store: UnitOfWorkFactory) -> None:
+    later = NOW + timedelta(hours=1)
+    with store(write=True) as uow:
+        first, second = a_dataset("b"), a_dataset("a", create_time=later)
+        for dataset in (second, first, a_dataset("c", digest="e" * 64)):
+            uow.datasets.add(dataset)
+        uow.commit()
+    with store() as uow:
+        assert uow.datasets.same_as(first) == ("a",)
+        assert uow.datasets.same_as(a_dataset("new")) == ("b", "a")
+        assert uow.datasets.same_as(uow.datasets.get("c")) == ()
+
+
 def test_many_may_have_no_request_id(store: UnitOfWorkFactory) -> None:
     with store(write=True) as uow:
         uow.datasets.add(a_dataset("one"))

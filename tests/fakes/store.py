@@ -129,6 +129,10 @@ class FakeDatasets:
         rows = self._state.datasets.values()
         return next((d for d in rows if (d.caller, d.request_id) == (caller, request_id)), None)
 
+    def same_as(self, dataset: Dataset) -> tuple[str, ...]:
+        rows = sorted(self._state.datasets.values(), key=lambda d: (d.create_time, d.id))
+        return tuple(d.id for d in rows if d.digest == dataset.digest and d.id != dataset.id)
+
     def list(self, page: PageRequest) -> Page[Dataset]:
         return _page(self._state.datasets.values(), page, _by_time)
 

@@ -170,6 +170,7 @@ class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
             item_count=3,
             class_counts=counts,
             audit=dataset_message(a_dataset()).audit if dataset_id == "d0" else None,
+            same_as=["datasets/d0"] if dataset_id == "d2" else [],
         )
 
     def UploadDataset(self, request_iterator: Any, context: Any) -> Any:
@@ -1002,6 +1003,9 @@ def test_an_audit_is_shown_in_lines_and_whole_as_json(world: World) -> None:
     assert row["audit"]["leakage"] == {"glioma": {"test_count": 3, "leaked_count": 1}}
     assert row["audit"]["warnings"][0] == "The Testing part leaks."
     assert row["audit"]["contradictory_examples"][0]["second_label"] == "no_tumor"
+    assert "same data" not in world.run("datasets", "show", "d1").stdout
+    twin = world.run("datasets", "show", "d2").stdout
+    assert "datasets/d0 (to remove it: braintumor datasets delete d2)" in twin
     assert "none: accepted before" in world.run("datasets", "show", "d1").stdout
     assert world.rows("datasets", "show", "d1")[0]["audit"] is None
 

@@ -658,6 +658,15 @@ async def test_an_audit_is_shown_and_read_as_a_page(gateway: Gateway) -> None:
     assert (refusal.code, refusal.reason) == ("DATA_LOSS", "ARTEFACT_CORRUPT")
 
 
+async def test_a_data_set_that_was_there_already_says_so(gateway: Gateway) -> None:
+    for name in ("brains", "again"):
+        gateway.add_dataset(name)
+    shown = await gateway.datasets.GetDataset(datasets_pb2.GetDatasetRequest(name="datasets/again"))
+    assert shown.dataset.same_as == ["datasets/brains"]
+    listed = await gateway.datasets.ListDatasets(datasets_pb2.ListDatasetsRequest())
+    assert not any(dataset.same_as for dataset in listed.datasets)
+
+
 async def test_a_data_set_from_before_audits_has_no_page(gateway: Gateway) -> None:
     gateway.add_dataset("old", audit=None)
     shown = await gateway.datasets.GetDataset(datasets_pb2.GetDatasetRequest(name="datasets/old"))

@@ -64,6 +64,7 @@ class Dataset(_message.Message):
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     REJECTED_FILES_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
+    SAME_AS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datasets/{dataset}."""
     source: _builtins.str
@@ -100,6 +101,12 @@ class Dataset(_message.Message):
         before there were audits.
         """
 
+    @_builtins.property
+    def same_as(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of other data sets with this digest, oldest first: the same data taken in again. Left out
+        of lists.
+        """
+
     def __init__(
         self,
         *,
@@ -116,10 +123,11 @@ class Dataset(_message.Message):
         duplicate_count: _builtins.int = ...,
         rejected_files: _abc.Iterable[Global___RejectedFile] | None = ...,
         audit: Global___DatasetAudit | None = ...,
+        same_as: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "class_counts", b"class_counts", "create_time", b"create_time", "digest", b"digest", "duplicate_count", b"duplicate_count", "group_count", b"group_count", "has_given_split", b"has_given_split", "item_count", b"item_count", "mask_count", b"mask_count", "name", b"name", "rejected_files", b"rejected_files", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "class_counts", b"class_counts", "create_time", b"create_time", "digest", b"digest", "duplicate_count", b"duplicate_count", "group_count", b"group_count", "has_given_split", b"has_given_split", "item_count", b"item_count", "mask_count", b"mask_count", "name", b"name", "rejected_files", b"rejected_files", "same_as", b"same_as", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

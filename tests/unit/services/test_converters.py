@@ -222,6 +222,14 @@ def test_a_data_set_counts_every_class() -> None:
     assert message.create_time.ToDatetime(tzinfo=UTC) == NOW
 
 
+def test_a_data_set_names_others_with_the_same_data_and_a_list_does_not() -> None:
+    dataset = a_dataset()
+    assert converters.dataset_message(dataset, ("twin",)).same_as == ["datasets/twin"]
+    listed = converters.listed_dataset_message(dataset)
+    assert not listed.same_as
+    assert not listed.HasField("audit")
+
+
 def test_a_data_sets_audit_tells_of_its_masks() -> None:
     masks = converters.dataset_message(a_dataset()).audit.masks
     assert [(f.refused, f.count, len(f.examples)) for f in masks.findings] == [

@@ -305,6 +305,8 @@ class IllegalTransition(BrainTumorError):
 
     @property
     def message(self) -> str:
+        if self.state in {"SUCCEEDED", "FAILED", "CANCELLED"}:
+            return f"{self.name} has ended already, as {self.state}. Nothing was changed."
         return f"{self.name} is {self.state} and cannot become {self.wanted}."
 
     @property

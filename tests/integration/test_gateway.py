@@ -824,6 +824,7 @@ async def test_a_job_is_watched_and_cancelled(gateway: Gateway) -> None:
     assert rest[0].event.message == "cancelled by clinic@example.org"
     refusal = await refused(gateway.training.CancelTrainingJob(cancel))
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION")
+    assert "has ended already, as CANCELLED" in refusal.status.message
     assert [u.event.sequence async for u in watched(gateway, job.name, after_sequence=1)] == [2]
 
 

@@ -1,6 +1,7 @@
 """Celery names and the configuration that producer and consumer must share."""
 
 import math
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ TASK_ROUTES: Final = {
     INGEST_DATASET: {"queue": CURATION_QUEUE},
     RUN_TRAINING_JOB: {"queue": TRAINING_QUEUE},
 }
+
+_DATABASE: Final = re.compile(r"([?&])db=")
 
 HEARTBEAT_SECONDS: Final = 1.0
 """How often a worker refreshes its heartbeat key."""
@@ -65,8 +68,14 @@ def reply_key(gateway: str) -> str:
 
 
 def broker_for_celery(broker_url: str) -> str:
-    """Celery's spelling of a broker URL: redis-py says ``unix://``, kombu ``redis+socket://``."""
-    return broker_url.replace("unix://", "redis+socket://", 1)
+    """Celery's spelling of a broker URL: redis-py says ``unix://``, kombu ``redis+socket://``.
+
+    A numbered database behind a socket has another name, too.
+    """
+    if not broker_url.startswith("unix://"):
+        return broker_url
+    spelled = broker_url.replace("unix://", "redis+socket://", 1)
+    return _DATABASE.sub(r"\1virtual_host=", spelled)
 
 
 def worker_transport(queues: Collection[str], settings: Settings) -> dict[str, Any]:

@@ -58,12 +58,17 @@ _READ_SECONDS: Final = _POP_SECONDS + 3
 """A blocking pop that is not answered by then is not answered at all."""
 
 _LEAVE: Final = """
+if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then return 1 end
 if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('LPUSH', KEYS[1], ARGV[4])
 return 1
 """
-"""Puts a message into its queue and what belongs to it beside it, unless too many wait there."""
+"""Puts a message into its queue and what belongs to it beside it, unless too many wait there.
+
+A second time, after the answer to the first was lost on its way, it changes nothing: what belongs
+to the message still lies there, or a worker has left word that it has begun.
+"""
 
 _WITHDRAW: Final = """
 redis.call('DEL', KEYS[2])
@@ -150,14 +155,9 @@ class WorkChannel:
 
     async def start(self) -> None:
         """Begin to listen. Does not need the broker to be up."""
+        self._redis = self._client(self._settings.broker_timeout_seconds)
         # A blocking pop needs a client whose reads do not time out before it does.
-        self._redis = aioredis.Redis.from_url(
-            self._settings.broker_url,
-            socket_timeout=_READ_SECONDS,
-            # One immediate second try for a stale connection; the listener waits by itself.
-            retry=Retry(NoBackoff(), 1),
-            socket_connect_timeout=self._settings.broker_timeout_seconds,
-        )
+        self._popping = self._client(_READ_SECONDS)
         self._tasks = [
             asyncio.create_task(self._listen(), name="replies"),
             asyncio.create_task(self._watch_workers(), name="heartbeats"),
@@ -170,6 +170,7 @@ class WorkChannel:
         self._closed = True
         await asyncio.gather(*self._withdrawals, return_exceptions=True)
         await self._redis.aclose()
+        await self._popping.aclose()
 
     async def call(
         self,
@@ -182,7 +183,7 @@ class WorkChannel:
     ) -> tuple[Any, ...]:
         """The worker's results for the message, whose ``id`` and ``reply_to`` must be set.
 
-        Times are in seconds; of ``large`` messages one is published at a time. A message that
+        Times are in seconds; of ``large`` messages one is sent at a time. A message that
         its caller gives up before anybody took it is taken out of the queue again. Raises
         ``BrokerUnavailable``, ``NoWorker``, ``WorkerLost``, ``DeadlinePassed``, and
         ``Overloaded`` if too many messages wait already.
@@ -210,6 +211,15 @@ class WorkChannel:
                 self._withdraw_later(call.queue, message["id"])
             call.answer.cancel()
 
+    def _client(self, read_seconds: float) -> aioredis.Redis:
+        return aioredis.Redis.from_url(
+            self._settings.broker_url,
+            socket_timeout=read_seconds,
+            socket_connect_timeout=self._settings.broker_timeout_seconds,
+            # One immediate second try for a stale connection; the listener waits by itself.
+            retry=Retry(NoBackoff(), 1),
+        )
+
     async def _send(
         self, task: str, queue: str, message: Mapping[str, Any], timeout: float
     ) -> None:
@@ -230,7 +240,7 @@ class WorkChannel:
         the broker's memory is bounded.
         """
         slip = {name: message[name] for name in ("id", "reply_to")}
-        keys = (queue, parcel_key(message["id"]))
+        keys = (queue, parcel_key(message["id"]), begun_key(message["id"]))
         left = await self._redis.eval(
             _LEAVE,
             len(keys),
@@ -262,7 +272,7 @@ class WorkChannel:
     async def _listen(self) -> None:
         while True:
             try:
-                popped = await self._redis.blmpop(
+                popped = await self._popping.blmpop(
                     _POP_SECONDS, 1, self.reply_to, direction="LEFT", count=_POP_COUNT
                 )
             except _BROKER_ERRORS as exc:

@@ -23,7 +23,7 @@ from core.task_names import INFER_BATCH
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """A batch is closed above this, so that large pictures travel alone."""
 LARGE_BYTES: Final = 4 * 1024 * 1024
-"""Publishing takes several times a message's memory: those above this are sent one by one."""
+"""Sending takes several times a message's memory: those above this are sent one by one."""
 
 
 class Channel(Protocol):
@@ -120,14 +120,22 @@ class MicroBatchingPredictor:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     def _pump(self) -> None:
-        while self._may_send() and (batch := self._next_batch()):
+        while batch := self._sendable_batch():
             task = asyncio.create_task(self._run(batch))
             self._in_flight.add(task)
             task.add_done_callback(self._batch_ended)
 
-    def _may_send(self) -> bool:
-        is_whole = len(self._queue) >= self._max_batch_size
-        return len(self._in_flight) < self._max_batches + is_whole
+    def _sendable_batch(self) -> list[_Waiting]:
+        """The next one, if it may be sent: nothing in it otherwise."""
+        if len(self._in_flight) < self._max_batches:
+            return self._next_batch()
+        if len(self._in_flight) > self._max_batches or len(self._queue) < self._max_batch_size:
+            return []
+        batch = self._next_batch()
+        if len(batch) == self._max_batch_size:
+            return batch
+        self._queue.extendleft(reversed(batch))
+        return []
 
     def _batch_ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)

@@ -76,6 +76,7 @@ def upload(
             )
         dataset = send(connected, plan, dataset_id, skip_bad=skip_bad)
         show_dataset(connected.out, dataset)
+        _say_if_known(connected.out, dataset)
 
 
 @app.command("import")
@@ -103,6 +104,7 @@ def import_(
         client = connected.client
         response = client.call(client.datasets.ImportDataset, request, timeout=None)
         show_dataset(connected.out, response.dataset)
+        _say_if_known(connected.out, response.dataset)
 
 
 @app.command("list")
@@ -227,6 +229,14 @@ def show_dataset(out: Output, dataset: Any) -> None:
         out.fields(_facts(fields))
 
 
+def _say_if_known(out: Output, dataset: Any) -> None:
+    if dataset.same_as:
+        out.note(
+            f"{dataset.same_as[0]} held the same data before. To remove this one again: "
+            f"braintumor datasets delete {dataset.name.removeprefix('datasets/')}"
+        )
+
+
 def _facts(row: Row) -> list[tuple[str, str]]:
     facts = [
         ("name", row["name"]),
@@ -241,15 +251,9 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("digest", row["digest"]),
     ]
     left_out = [("left out", f"{r['path']}: {r['problem']}") for r in row["rejected_files"]]
-    return facts + _twins(row) + left_out + audit_facts(row["audit"]) + _page_of(row)
-
-
-def _twins(row: Row) -> list[tuple[str, str]]:
-    if not row["same_as"]:
-        return []
-    short = row["name"].removeprefix("datasets/")
-    others = ", ".join(row["same_as"])
-    return [("same data as", f"{others} (to remove it: braintumor datasets delete {short})")]
+    if row["same_as"]:
+        facts.append(("same data as", ", ".join(row["same_as"])))
+    return facts + left_out + audit_facts(row["audit"]) + _page_of(row)
 
 
 def _page_of(row: Row) -> list[tuple[str, str]]:

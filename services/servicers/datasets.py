@@ -85,8 +85,8 @@ class DatasetsServicer(datasets_pb2_grpc.DatasetsServicer):
         return datasets_pb2.GetDatasetAuditReportResponse(content_type=HTML, content=page)
 
     async def _described(self, dataset_id: str) -> datasets_pb2.Dataset:
-        dataset, twins = await asyncio.to_thread(self._use_cases.get_with_twins, dataset_id)
-        return converters.dataset_message(dataset, twins)
+        dataset, same_as = await asyncio.to_thread(self._use_cases.get_with_same_as, dataset_id)
+        return converters.dataset_message(dataset, same_as)
 
 
 @asynccontextmanager

@@ -77,7 +77,7 @@ class DatasetUseCases:
         with self._uow_factory() as uow:
             return uow.datasets.get(dataset_id)
 
-    def get_with_twins(self, dataset_id: str) -> tuple[Dataset, tuple[str, ...]]:
+    def get_with_same_as(self, dataset_id: str) -> tuple[Dataset, tuple[str, ...]]:
         """The data set, and ids of others that hold the same data. Raises ``NotFound``."""
         with self._uow_factory() as uow:
             dataset = uow.datasets.get(dataset_id)

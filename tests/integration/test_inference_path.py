@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,16 +178,43 @@ async def test_where_too_many_messages_wait_callers_are_told_to_come_back(
     assert broker.keys(parcel_key("*")) == []
 
 
-async def test_a_message_that_was_sent_twice_is_answered_once(
-    client: Client, workers: Workers, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_message_that_is_sent_twice_is_there_once(
+    settings: Settings, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
-    push = "redis.call('LPUSH', KEYS[1], ARGV[4])\n"
-    await asyncio.to_thread(workers.start)
-    await client.ask(png(1))
-    assert push in broker_adapter._LEAVE
-    monkeypatch.setattr(broker_adapter, "_LEAVE", broker_adapter._LEAVE.replace(push, 2 * push))
-    answers = await asyncio.gather(*(client.ask(png(n)) for n in range(6)))
-    assert all(isinstance(answer, Prediction) for answer in answers)
+    """As redis-py does if the answer to the first sending is lost on its way."""
+    client = Client(replace(settings, max_messages_waiting=1), pickup=0.5)
+    await client.channel.start()
+    send, sent = client.channel._redis.eval, []
+
+    async def twice(script: str, count: int, *values: Any) -> Any:
+        sent.append(await send(script, count, *values))
+        if script == broker_adapter._LEAVE:
+            if begun:
+                broker.set(values[2], "a worker")
+                assert broker.getdel(values[1])
+            sent.append(await send(script, count, *values))
+            assert broker.llen(INFERENCE_QUEUE) == 1
+            assert broker.exists(values[1]) == (not begun)
+        return sent[-1]
+
+    monkeypatch.setattr(client.channel._redis, "eval", twice)
+    with pytest.raises(WorkerLost if begun else NoWorker):
+        await client.ask(png(1))
+    await client.channel.close()
+    assert sent[:2] == [1, 1]
+    assert begun or broker.llen(INFERENCE_QUEUE) == 0
+
+
+async def test_a_broker_that_hangs_is_away(settings: Settings, valkey: Valkey) -> None:
+    client = Client(replace(settings, broker_timeout_seconds=0.5))
+    await client.channel.start()
+    await client.channel._redis.ping()
+    valkey.halt()
+    with pytest.raises(BrokerUnavailable):  # before the deadline
+        await client.ask(png(1), seconds=6.0)
+    valkey.halt(False)
+    await client.channel.close()
 
 
 async def test_nothing_of_an_answered_message_stays_with_the_broker(

@@ -16,8 +16,8 @@ import tensorflow as tf
 class Reach:
     """How far a slice is moved at most.
 
-    ``turn`` is an angle in radians, ``shift`` a share of the side; ``zoom`` and ``stretch`` (of one
-    side of the head against the other) are shares of a length.
+    ``turn`` is an angle in radians, ``shift`` a share of the side; ``zoom`` and ``stretch`` (of the
+    picture's width against its height, after the turn) are shares of a length.
     """
 
     turn: float

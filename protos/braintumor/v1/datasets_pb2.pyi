@@ -103,9 +103,7 @@ class Dataset(_message.Message):
 
     @_builtins.property
     def same_as(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of other data sets with this digest, oldest first: the same data taken in again. Left out
-        of lists.
-        """
+        """Data sets that have this digest under another name at the moment, oldest first. Left out of lists."""
 
     def __init__(
         self,

@@ -100,6 +100,8 @@ def test_each_call_gives_a_configuration_of_its_own(tmp_path: Path) -> None:
         ("redis://h:6379/0", "redis://h:6379/0"),
         ("rediss://h:6379/0", "rediss://h:6379/0"),
         ("unix:///run/v.sock", "redis+socket:///run/v.sock"),
+        ("unix:///run/v.sock?db=3", "redis+socket:///run/v.sock?virtual_host=3"),
+        ("redis://h?db=3", "redis://h?db=3"),
     ],
 )
 def test_celerys_spelling_of_a_broker(url: str, spelling: str) -> None:

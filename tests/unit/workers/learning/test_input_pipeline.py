@@ -3,7 +3,7 @@
 import io
 import shutil
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,12 +17,14 @@ from tests.fakes.store import FakeArtefactStore
 from workers.curation.blobs import blob_key, write_blob
 from workers.imaging.decode import ImageLimits, decode_grey
 from workers.imaging.preprocess import prepare
-from workers.learning import input_pipeline
+from workers.learning import augmentation, input_pipeline
 from workers.learning.input_pipeline import (
     Slices,
     allocate_pixels,
+    guided_batches,
     harder_batches,
     load_slices,
+    mask_batches,
     plain_batches,
     steps_per_epoch,
     training_batches,
@@ -178,6 +180,24 @@ def test_batches_of_an_epoch_are_augmented_differently(monkeypatch: pytest.Monke
     one, two = (batch.numpy() for batch, _ in training_batches(same, SPEC, 0, SIZE))
 
     assert (one != two).any()
+
+
+def test_outlines_alone_are_learned_from_slices_that_are_moved_far(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[augmentation.Reach] = []
+
+    def noted(images: Any, _seed: Any, reach: augmentation.Reach = augmentation.NEAR) -> Any:
+        asked.append(reach)
+        return images
+
+    monkeypatch.setattr(augmentation, "move", noted)
+    slices = some_slices(4)
+    slices = replace(slices, masks=np.zeros_like(slices.pixels))
+    mask_batches(slices, SPEC, 0, SIZE)
+    guided_batches(slices, SPEC, 0, SIZE)
+    training_batches(slices, SPEC, 0, SIZE)
+    assert asked == [augmentation.FAR, augmentation.NEAR, augmentation.NEAR]
 
 
 def test_plain_batches_are_in_order_and_unchanged() -> None:

@@ -53,8 +53,7 @@ class Settings:
     max_batch_size: int = 8
     """Most pictures in one Celery message."""
     max_batches_in_flight: int = 2
-    """Most inference messages of one gateway that are unanswered at a time; one more if it is full.
-    """
+    """Most inference messages of one gateway that are unanswered at a time."""
     max_requests_in_flight: int = 128
     """Most classifications a gateway holds; above it callers are told to come back."""
     max_bytes_in_flight: int = 64 * MIB

@@ -69,8 +69,7 @@ class MicroBatchingPredictor:
 
     At most ``max_batches`` messages are unanswered at a time; what arrives meanwhile goes
     together in the next one. So a single caller waits for nobody, and under load batches fill
-    by themselves, with no timer to tune. Once a whole message waits it is sent as one more, so that
-    workers have it at hand while a busy gateway deals with their answers.
+    by themselves, with no timer to tune.
     """
 
     def __init__(
@@ -120,22 +119,10 @@ class MicroBatchingPredictor:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     def _pump(self) -> None:
-        while batch := self._sendable_batch():
+        while len(self._in_flight) < self._max_batches and (batch := self._next_batch()):
             task = asyncio.create_task(self._run(batch))
             self._in_flight.add(task)
             task.add_done_callback(self._batch_ended)
-
-    def _sendable_batch(self) -> list[_Waiting]:
-        """The next one, if it may be sent: nothing in it otherwise."""
-        if len(self._in_flight) < self._max_batches:
-            return self._next_batch()
-        if len(self._in_flight) > self._max_batches or len(self._queue) < self._max_batch_size:
-            return []
-        batch = self._next_batch()
-        if len(batch) == self._max_batch_size:
-            return batch
-        self._queue.extendleft(reversed(batch))
-        return []
 
     def _batch_ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)

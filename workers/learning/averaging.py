@@ -27,7 +27,6 @@ class WeightAverage:
         self._model_values = [v.value for v in floats] if decay else []
         self._averages = [tf.Variable(value, trainable=False) for value in self._model_values]
         self._steps = tf.Variable(0.0, trainable=False)
-        self._follow = tf.function(self._move)
 
     @property
     def variables(self) -> list[Any]:
@@ -35,9 +34,13 @@ class WeightAverage:
         return [self._steps, *self._averages]
 
     def follow(self) -> None:
-        """Move towards the model's weights after a step."""
-        if self._averages:
-            self._follow()
+        """Move towards the model's weights after a step, best as the end of the step's graph."""
+        if not self._averages:
+            return
+        self._steps.assign_add(1.0)
+        decay = tf.minimum(self._decay, (1 + self._steps) / (_BEGINNING + self._steps))
+        for average, value in zip(self._averages, self._model_values, strict=True):
+            average.assign_add((1 - decay) * (value - average))
 
     def begin_at_model(self) -> None:
         """Start from the weights that the model has now."""
@@ -58,9 +61,3 @@ class WeightAverage:
     def _put(self, values: list[Any]) -> None:
         for variable, value in zip(self._model_values, values, strict=True):
             variable.assign(value)
-
-    def _move(self) -> None:
-        self._steps.assign_add(1.0)
-        decay = tf.minimum(self._decay, (1 + self._steps) / (_BEGINNING + self._steps))
-        for average, value in zip(self._averages, self._model_values, strict=True):
-            average.assign_add((1 - decay) * (value - average))

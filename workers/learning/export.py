@@ -67,7 +67,7 @@ def _converted(
     signature = [tf.TensorSpec(shape, tf.float32, name=INPUT_NAME)]
     with garbage_collected_soon():
         graph, _ = tf2onnx.convert.from_function(
-            tf.function(serve), input_signature=signature, opset=OPSET
+            tf.function(serve, autograph=False), input_signature=signature, opset=OPSET
         )
     inputs = {node.name for node in graph.graph.input}
     outputs = {node.name for node in graph.graph.output}

@@ -63,12 +63,12 @@ def swish(inputs: tf.Tensor) -> Any:
     return _swish(inputs), lambda upstream: _swish_gradient(inputs, upstream)
 
 
-@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def _swish(inputs: tf.Tensor) -> tf.Tensor:
     return inputs * tf.sigmoid(inputs)
 
 
-@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def _swish_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     gate = tf.sigmoid(inputs)
     return upstream * gate * (1 + inputs * (1 - gate))

@@ -79,6 +79,7 @@ def _traced(model: keras.Model) -> TwoAnswers:
     answer: TwoAnswers = tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec((None, None, None, 1))],
+        autograph=False,
     )
     return answer
 
@@ -93,6 +94,7 @@ class MaskInference:
         self._answer = tf.function(
             lambda images: model(images, training=False),
             input_signature=[tf.TensorSpec((None, None, None, 1))],
+            autograph=False,
         )
 
     def probabilities(self, slices: Slices) -> NDArray[np.float32]:

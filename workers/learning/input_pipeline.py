@@ -198,8 +198,7 @@ def training_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) 
         return mix(images, targets, spec.mixup, seeds[1]) if mixed else (images, targets)
 
     data = _batches(slices, spec.batch_size, order).enumerate()
-    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return _ahead(data, prepared)
 
 
 def guided_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> tf.data.Dataset:
@@ -228,8 +227,7 @@ def guided_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) ->
     pixels = _masked_batches(slices, spec.batch_size, order)
     labels = tf.data.Dataset.from_tensor_slices(slices.labels[order]).batch(spec.batch_size)
     data = tf.data.Dataset.zip(pixels, labels).enumerate()
-    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return _ahead(data, prepared)
 
 
 def _mixes(spec: TrainingSpec, epoch: int) -> bool:
@@ -256,8 +254,19 @@ def mask_batches(slices: Slices, spec: TrainingSpec, epoch: int, size: int) -> t
         return images, tf.clip_by_value(masks, 0.0, 1.0)
 
     data = _masked_batches(slices, spec.batch_size, order).enumerate()
-    data = data.map(prepared, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return _ahead(data, prepared)
+
+
+def _ahead(data: tf.data.Dataset, change: Callable[..., Any]) -> tf.data.Dataset:
+    """Batches that are changed by several threads, in order and before they are asked for."""
+    changed = data.map(_as_written(change), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return changed.prefetch(tf.data.AUTOTUNE)
+
+
+def _as_written(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Without AutoGraph, which would rewrite it for each epoch: no branch in it asks a tensor."""
+    same: Callable[..., Any] = tf.autograph.experimental.do_not_convert(change)
+    return same
 
 
 def _resized(images: tf.Tensor, size: int) -> tf.Tensor:
@@ -288,8 +297,7 @@ def harder_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
         return augment(augment(batch[0], seeds[0]), seeds[1]), batch[1]
 
     data = _batches(slices, batch_size, np.arange(len(slices))).enumerate()
-    data = data.map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.prefetch(tf.data.AUTOTUNE)
+    return _ahead(data, changed)
 
 
 def plain_mask_batches(slices: Slices, batch_size: int) -> tf.data.Dataset:
@@ -311,7 +319,7 @@ def _batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.da
         lambda chosen: slices.labels[chosen],
         tf.TensorSpec((None,), tf.int64),
     )
-    return data.map(lambda pixels, labels: (tf.cast(pixels, tf.float32), labels))
+    return data.map(_as_written(lambda pixels, labels: (tf.cast(pixels, tf.float32), labels)))
 
 
 def _masked_batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -> tf.data.Dataset:
@@ -320,7 +328,9 @@ def _masked_batches(slices: Slices, batch_size: int, order: NDArray[np.int64]) -
     masks = tf.TensorSpec((None, side, side, 1), tf.uint8)
     data = _gathered(slices, batch_size, order, slices.masks_of, masks)
     return data.map(
-        lambda pixels, masks: (tf.cast(pixels, tf.float32), tf.cast(masks, tf.float32) / 255)
+        _as_written(
+            lambda pixels, masks: (tf.cast(pixels, tf.float32), tf.cast(masks, tf.float32) / 255)
+        )
     )
 
 

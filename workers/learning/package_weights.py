@@ -19,7 +19,7 @@ import numpy as np
 
 from core.errors import PretrainedWeightsUnavailable
 from core.training import Backbone
-from workers.learning.backbones import build_backbone
+from workers.learning.backbones import unfused_backbone
 from workers.learning.efficientnet_lite import layer_weights, set_layer_weights
 from workers.learning.torch_file import read_torch_file
 
@@ -45,11 +45,11 @@ def package_weights_for(backbone: Backbone) -> PackageWeights:
     """Weights to start from. Raises ``PretrainedWeightsUnavailable`` if there are none for it."""
     match backbone:
         case Backbone.EFFICIENTNET_LITE0:
-            network = build_backbone(backbone)
+            network = unfused_backbone(backbone)
             set_layer_weights(network, layer_weights(_state()))
             return PackageWeights(source=_source(""), values=network.get_weights())
         case Backbone.EFFICIENTNET_B0:
-            network = build_backbone(backbone)
+            network = unfused_backbone(backbone)
             set_layer_weights(network, layer_weights(_state()))
             _expect_lite_pixels(network)
             _open_gates(network)

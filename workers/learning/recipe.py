@@ -6,6 +6,7 @@ from typing import Final
 import keras
 
 from core.training import Optimizer, Precision, Task, TrainingSpec
+from workers.learning.fused_adam import Adam, AdamW
 
 _WARM_UP_SHARE: Final = 0.1
 _LOWEST_SHARE: Final = 0.01
@@ -76,9 +77,9 @@ def _optimizer(spec: TrainingSpec) -> keras.optimizers.Optimizer:
     decay = spec.weight_decay or None
     match spec.optimizer:
         case Optimizer.ADAMW:
-            return keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay, **clip)
+            return AdamW(rate, weight_decay=spec.weight_decay, **clip)
         case Optimizer.ADAM:
-            return keras.optimizers.Adam(rate, weight_decay=decay, **clip)
+            return Adam(rate, weight_decay=decay, **clip)
         case Optimizer.SGD:
             return keras.optimizers.SGD(
                 rate, momentum=_MOMENTUM, nesterov=True, weight_decay=decay, **clip

@@ -29,22 +29,33 @@ class Teaches(Protocol):
         ...
 
 
+def _nothing() -> None:
+    pass
+
+
 class TrainingStep:
     """One step of the optimizer, as a graph.
 
-    What is to be learned, the objective says.
+    What is to be learned, the objective says. ``afterwards`` is part of the graph: what follows
+    the weights whenever they have changed.
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Teaches
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        objective: Teaches,
+        afterwards: Callable[[], None] = _nothing,
     ) -> None:
         self._model = model
+        self._afterwards = afterwards
         self._teaching = objective.outputs_of(model)
         self._optimizer = optimizer
         self._objective = objective
         self._step = tf.function(
             self._run,
             input_signature=[tf.TensorSpec((None, None, None, 1)), objective.targets],
+            autograph=False,
         )
 
     def __call__(self, images: tf.Tensor, targets: Any, rate: float) -> tuple[float, float]:
@@ -56,6 +67,7 @@ class TrainingStep:
     def _run(self, images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
         loss, credit, gradients = self._learn(images, targets, tf.reduce_mean)
         self._optimizer.apply(gradients, self._model.trainable_variables)
+        self._afterwards()
         return loss, credit
 
     def _learn(
@@ -83,13 +95,15 @@ class MirroredStep(TrainingStep):
         optimizer: keras.optimizers.Optimizer,
         objective: Teaches,
         strategy: tf.distribute.Strategy,
+        afterwards: Callable[[], None] = _nothing,
     ) -> None:
-        super().__init__(model, optimizer, objective)
+        super().__init__(model, optimizer, objective, afterwards)
         self._strategy = strategy
         _take_summed_gradients(optimizer)
 
     def _run(self, images: tf.Tensor, targets: Any) -> tuple[tf.Tensor, tf.Tensor]:
         loss, credit = self._strategy.run(self._run_share, (images, targets))
+        self._afterwards()
         return self._sum(loss), self._sum(credit)
 
     def _sum(self, parts: Any) -> tf.Tensor:
@@ -120,11 +134,12 @@ def training_step(
     optimizer: keras.optimizers.Optimizer,
     objective: Teaches,
     strategy: tf.distribute.Strategy | None,
+    afterwards: Callable[[], None] = _nothing,
 ) -> TrainingStep:
     """The step for one device, or for all of the strategy's."""
     if strategy is None:
-        return TrainingStep(model, optimizer, objective)
-    return MirroredStep(model, optimizer, objective, strategy)
+        return TrainingStep(model, optimizer, objective, afterwards)
+    return MirroredStep(model, optimizer, objective, strategy, afterwards)
 
 
 def _take_summed_gradients(optimizer: keras.optimizers.Optimizer) -> None:

@@ -74,7 +74,11 @@ class Trainer:
             self._begin(train, validation)
             self._average.begin_at_model()
         step = training_step(
-            self._model, self._scaled_optimizer, self._objective, self._hardware.strategy
+            self._model,
+            self._scaled_optimizer,
+            self._objective,
+            self._hardware.strategy,
+            afterwards=self._average.follow,
         )
         while state.epoch < self._spec.epochs and not self._is_tired(state):
             state = self._one_epoch(state, step, train, validation)
@@ -157,7 +161,6 @@ class Trainer:
             )
             loss, credit = step(images, targets, rate)
             _check_number(loss, self._hardware.precision)
-            self._average.follow()
             loss_sum += loss * len(images)
             credit_sum += credit
         return loss_sum / len(train), credit_sum / len(train)

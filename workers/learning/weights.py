@@ -18,7 +18,7 @@ from core.errors import InvalidArgument, PretrainedWeightsUnavailable
 from core.settings import Settings
 from core.training import Backbone, TrainingSpec
 from workers.curation.sources import read_remote
-from workers.learning.backbones import BACKBONES, build_backbone, match_pretrained_graph
+from workers.learning.backbones import BACKBONES, match_pretrained_graph, unfused_backbone
 from workers.learning.package_weights import PackageWeights, package_weights_for
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _imagenet(spec: TrainingSpec) -> StartWeights:
         _probe_internet()
     try:
         with _impatient_sockets():
-            backbone = build_backbone(spec.backbone, weights="imagenet")
+            backbone = unfused_backbone(spec.backbone, weights="imagenet")
     except Exception as exc:  # the download raises whatever its transport does
         raise PretrainedWeightsUnavailable(
             f"The ImageNet weights could not be downloaded ({type(exc).__name__}). {_ALTERNATIVES}"
@@ -165,7 +165,7 @@ def _other_hash(name: str, digest: str, expected: str) -> PretrainedWeightsUnava
 
 
 def _loaded(spec: TrainingSpec, path: Path, name: str) -> keras.Model:
-    backbone = build_backbone(spec.backbone)
+    backbone = unfused_backbone(spec.backbone)
     try:
         backbone.load_weights(path)  # HDF5 arrays only: nothing in it is run
         _check_all_taken(path, backbone)

@@ -100,8 +100,30 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     return Job(Settings.from_environment({}, data_dir=tmp_path))
 
 
-def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
-    learned = job.run()
+Done = tuple[Job, LearnedModel]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A job of the plain recipe. Only to be looked at: many tests do."""
+    return ran(tmp_path_factory.mktemp("done"))
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """As ``done``, with a cross-validation."""
+    return ran(tmp_path_factory.mktemp("validated"), folds=2, epochs=1)
+
+
+def ran(folder: Path, **changes: Any) -> Done:
+    with pytest.MonkeyPatch.context() as patch:
+        use_tiny_network(patch)
+        job = Job(Settings.from_environment({}, data_dir=folder))
+        return job, job.run(**changes)
+
+
+def test_a_model_comes_with_all_that_belongs_to_it(done: Done) -> None:
+    job, learned = done
 
     manifest = learned.manifest
     assert set(learned.files) == {GRAPH, WEIGHTS, OOD, REPORT, MODEL_CARD, HELD_OUT, LINEAGE, SPLIT}
@@ -117,8 +139,8 @@ def test_a_model_comes_with_all_that_belongs_to_it(job: Job) -> None:
     assert learned.train_seconds == pytest.approx(sum(e.seconds for e in job.epochs))
 
 
-def test_every_slice_is_in_one_part_and_only_test_slices_judge(job: Job) -> None:
-    evaluation = classifying(job.run().evaluation)
+def test_every_slice_is_in_one_part_and_only_test_slices_judge(done: Done) -> None:
+    evaluation = classifying(done[1].evaluation)
 
     sizes = (evaluation.train_size, evaluation.validation_size, evaluation.test_size)
     assert sum(sizes) == 8 * len(LABELS)
@@ -128,8 +150,8 @@ def test_every_slice_is_in_one_part_and_only_test_slices_judge(job: Job) -> None
     assert "held out at random, stratified by class" in evaluation.protocol
 
 
-def test_the_answer_is_calibrated(job: Job) -> None:
-    learned = job.run()
+def test_the_answer_is_calibrated(done: Done) -> None:
+    _, learned = done
 
     assert learned.manifest.calibration.temperature > 0
     assert LOWEST <= learned.manifest.calibration.abstain_below <= NEVER
@@ -140,8 +162,8 @@ def test_the_answer_is_calibrated(job: Job) -> None:
     assert 0 <= evaluation.coverage <= 1
 
 
-def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
-    learned = job.run()
+def test_metrics_and_report_tell_how_training_went(done: Done) -> None:
+    job, learned = done
 
     metrics = learned.manifest.metrics
     assert metrics["test"]["accuracy"] == classifying(learned.evaluation).accuracy
@@ -152,8 +174,8 @@ def test_metrics_and_report_tell_how_training_went(job: Job) -> None:
     assert "not a medical device" in page
 
 
-def test_the_job_hears_how_far_it_is(job: Job) -> None:
-    job.run()
+def test_the_job_hears_how_far_it_is(done: Done) -> None:
+    job, _ = done
 
     assert job.messages == ["precision float32 on the CPU", "starting from weights: none"]
     assert [epoch.epoch for epoch in job.epochs] == list(range(1, SPEC.epochs + 1))
@@ -176,8 +198,10 @@ def test_what_was_trained_in_fewer_bits_serves_in_float32(job: Job, precision: P
     assert learned.manifest.spec["precision"] == str(precision)
 
 
-def test_a_cancelled_job_goes_on_where_it_was_as_if_nothing_had_happened(job: Job) -> None:
-    whole = Job(job.settings).run()
+def test_a_cancelled_job_goes_on_where_it_was_as_if_nothing_had_happened(
+    job: Job, done: Done
+) -> None:
+    _, whole = done
     job.cancel_after = 1
     with pytest.raises(TrainingCancelled):
         job.run()
@@ -215,8 +239,8 @@ def test_a_recipe_that_cannot_fit_in_memory_is_not_tried(
     assert not job.epochs
 
 
-def test_a_cross_validation_answers_every_slice_once(job: Job) -> None:
-    learned = job.run(folds=2, epochs=1)
+def test_a_cross_validation_answers_every_slice_once(validated: Done) -> None:
+    job, learned = validated
     answers = learned.out_of_fold
     assert "standard deviation over folds: accuracy 0." in classifying(learned.evaluation).protocol
 
@@ -229,8 +253,8 @@ def test_a_cross_validation_answers_every_slice_once(job: Job) -> None:
     assert answers.probabilities.sum(axis=1) == pytest.approx(1)
 
 
-def test_a_cross_validations_report_shows_slices_that_its_folds_answered(job: Job) -> None:
-    learned = job.run(folds=2, epochs=1)
+def test_a_cross_validations_report_shows_slices_that_its_folds_answered(validated: Done) -> None:
+    _, learned = validated
 
     page = learned.files[REPORT].decode()
     assert "<h2>Examples</h2>" in page
@@ -242,8 +266,10 @@ def test_a_cross_validations_report_shows_slices_that_its_folds_answered(job: Jo
     assert "of the held-out ones" in page
 
 
-def test_a_cross_validations_report_tells_the_folds_slices_from_the_versions(job: Job) -> None:
-    learned = job.run(folds=2, epochs=1)
+def test_a_cross_validations_report_tells_the_folds_slices_from_the_versions(
+    validated: Done,
+) -> None:
+    _, learned = validated
     parts = json.loads(learned.files[SPLIT])["final"]
 
     train, validation = len(parts["train"]), len(parts["validation"])
@@ -259,8 +285,8 @@ def test_a_report_without_examples_has_none_from_folds_either(job: Job) -> None:
     assert b"data:image" not in learned.files[REPORT]
 
 
-def test_without_folds_nothing_is_answered_out_of_fold(job: Job) -> None:
-    learned = job.run(epochs=1)
+def test_without_folds_nothing_is_answered_out_of_fold(done: Done) -> None:
+    _, learned = done
     assert learned.out_of_fold is None
     assert b"The version itself" not in learned.files[REPORT]
 

@@ -78,6 +78,26 @@ def test_one_device_computes_exactly_the_plain_formula() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_what_follows_the_weights_sees_each_change_of_them() -> None:
+    model, optimizer = built()
+    weight = model.trainable_variables[0]
+    seen = tf.Variable(tf.zeros((STEPS, *weight.shape)))
+    count = tf.Variable(0)
+
+    def follow() -> None:
+        seen.scatter_nd_update([[count]], weight.value[None])
+        count.assign_add(1)
+
+    step = training_step(model, optimizer, objective(model), None, afterwards=follow)
+    left = []
+    for _ in range(STEPS):
+        step(IMAGES, TARGETS, SPEC.learning_rate)
+        left.append(weight.numpy())
+
+    assert int(count) == STEPS
+    np.testing.assert_array_equal(seen, left)
+
+
 @pytest.mark.parametrize("precision", [Precision.MIXED_BFLOAT16, Precision.MIXED_FLOAT16])
 @pytest.mark.parametrize("optimizer", list(Optimizer))
 def test_fewer_bits_learn_nearly_the_same(precision: Precision, optimizer: Optimizer) -> None:

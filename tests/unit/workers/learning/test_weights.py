@@ -133,5 +133,5 @@ def test_what_keras_has_downloaded_needs_no_internet(
     cached.parent.mkdir(parents=True)
     cached.touch()
     network = tiny_network(include_top=False, weights=None, input_shape=(16, 16, 3))
-    monkeypatch.setattr(weights, "build_backbone", lambda *_, **__: network)
+    monkeypatch.setattr(weights, "unfused_backbone", lambda *_, **__: network)
     assert start_weights(replace(SPEC, weights="imagenet"), settings).source == "imagenet"

@@ -105,9 +105,9 @@ QUICK: Final[Mapping[str, Any]] = {
     "augmentation": False,
     "frozen_blocks": 3,
 }
-"""For a first look at a data set: few steps, on small pictures as they are, at a high rate, and what
-sees edges stays as it came. What makes a model good after twenty epochs makes it slow in coming.
-``benchmarks/results/time_to_score.md``."""
+"""For a first look at a data set: few steps, on small pictures as they are, at a high rate, and
+what sees edges stays as it came. What makes a model good after twenty epochs makes it slow in
+coming. ``benchmarks/results/time_to_score.md``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -258,9 +258,10 @@ def test_a_job_becomes_a_registered_model_version(gateway: Gateway, workers: Wor
 def test_masks_teach_a_segmenter_and_guide_a_classifier(gateway: Gateway, workers: Workers) -> None:
     gateway.add_masked_dataset("masked", 6)
     workers.start("training")
-    segmenting = replace(SPEC, task=Task.SEGMENTATION, first_image_size=0)
+    once = replace(SPEC, epochs=1)
+    segmenting = replace(once, task=Task.SEGMENTATION, first_image_size=0)
     outlines = gateway.submit(segmenting, "masked")
-    answers = gateway.submit(replace(SPEC, guidance=1.0), "masked")
+    answers = gateway.submit(replace(once, guidance=1.0), "masked")
 
     segmenter = gateway.version(gateway.wait_until(outlines, JobState.SUCCEEDED).model_version)
     assert segmenter.task is Task.SEGMENTATION

@@ -1,5 +1,8 @@
 """The segmenter's shape, on every backbone."""
 
+from functools import lru_cache
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,16 +25,22 @@ from workers.learning.unet import (
 SPEC = TrainingSpec(task=Task.SEGMENTATION, image_size=64, first_image_size=0)
 
 
+@lru_cache
+def segmenter(backbone: Backbone) -> keras.Model:
+    """Only to be looked at: the deep ones take seconds to build."""
+    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
+    return build_segmenter(spec, pretrained=False)
+
+
 @pytest.mark.parametrize("backbone", Backbone)
 def test_it_gives_a_logit_for_each_pixel(backbone: Backbone) -> None:
-    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
-    model = build_segmenter(spec, pretrained=False)
+    model = segmenter(backbone)
     for side in (64, 96):
         assert model(np.zeros((2, side, side, 1), np.float32)).shape == (2, side, side, 1)
 
 
 def test_at_first_nearly_nothing_is_tumour() -> None:
-    model = with_probabilities(build_segmenter(SPEC, pretrained=False))
+    model = with_probabilities(segmenter(SPEC.backbone))
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 1)).astype(np.float32)
     assert float(tf.reduce_mean(model(pixels))) < 0.1
 
@@ -49,24 +58,21 @@ def test_a_classifiers_backbone_weights_go_into_it(backbone: Backbone) -> None:
 
 @pytest.mark.parametrize("backbone", [Backbone.EFFICIENTNET_B0, Backbone.EFFICIENTNET_LITE0])
 def test_channels_that_are_for_a_classifier_are_left_out(backbone: Backbone) -> None:
-    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
-    model = build_segmenter(spec, pretrained=False)
+    model = segmenter(backbone)
     assert backbone_of(model).outputs[-1].shape[-1] == 320
     assert 4 * model.count_params() < 20_000_000
 
 
 @pytest.mark.parametrize("backbone", Backbone)
 def test_each_skip_is_half_as_large_as_the_one_before(backbone: Backbone) -> None:
-    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
-    encoder = backbone_of(build_segmenter(spec, pretrained=False))
+    encoder = backbone_of(segmenter(backbone))
     sides = [part.shape[1] for part in encoder(np.zeros((1, 64, 64, 3), np.float32))]
     assert sides == [4, 8, 16, 32, 2]
 
 
 @pytest.mark.parametrize("backbone", [Backbone.EFFICIENTNET_B0, Backbone.EFFICIENTNET_LITE0])
 def test_skips_come_from_before_the_channels_are_widened(backbone: Backbone) -> None:
-    spec = TrainingSpec(task=Task.SEGMENTATION, backbone=backbone, image_size=64)
-    *skips, _ = backbone_of(build_segmenter(spec, pretrained=False)).outputs
+    *skips, _ = backbone_of(segmenter(backbone)).outputs
     assert [skip.shape[-1] for skip in skips] == [112, 40, 24, 16]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -74,9 +75,9 @@ class Inference:
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
-def _traced(model: keras.Model) -> TwoAnswers:
+def _traced(model: keras.Model) -> Callable[[tf.Tensor], Any]:
     """As one graph for pictures of any size, which is made at the first call."""
-    answer: TwoAnswers = tf.function(
+    answer: Callable[[tf.Tensor], Any] = tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec((None, None, None, 1))],
         autograph=False,
@@ -91,11 +92,7 @@ class MaskInference:
         self.model = model
         self._batch_size = batch_size
         self._hooks = hooks
-        self._answer = tf.function(
-            lambda images: model(images, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 1))],
-            autograph=False,
-        )
+        self._answer = _traced(model)
 
     def probabilities(self, slices: Slices) -> NDArray[np.float32]:
         """Of tumour, 0..1: (n, size, size). Raises ``TrainingCancelled``."""

@@ -174,6 +174,10 @@ def delete(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = Fal
             connected.out.row({"name": full, "deleted": True})
         else:
             connected.out.line(f"{full} is deleted.")
+            connected.out.note(
+                "Its pictures stay in the store until an operator removes what no data set has: "
+                "python -m workers.curation.unused"
+            )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -4,17 +4,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from core.datasets import DatasetItem, Split, audit_page_key, dataset_digest
 from core.errors import ArtefactCorrupt, NotFound
 from core.labels import TumourLabel
 from core.ports import ArtefactStore
 
+BLOBS: Final = "blobs"
+LISTS: Final = "datasets"
+"""Folders of the artefact store: pictures and masks, and what is known of each data set."""
+
 
 def blob_key(digest: str) -> str:
     """Where the bytes with this hex SHA-256 are."""
-    return f"blobs/{digest[:2]}/{digest}"
+    return f"{BLOBS}/{digest[:2]}/{digest}"
 
 
 def write_blob(store: ArtefactStore, data: bytes) -> str:
@@ -70,12 +74,17 @@ def write_audit_page(store: ArtefactStore, digest: str, page: bytes) -> str:
     return page_sha256
 
 
+def list_folder(digest: str) -> str:
+    """Where a data set's list of items is, with its looks and its audit."""
+    return f"{LISTS}/{digest}"
+
+
 def _items_key(digest: str) -> str:
-    return f"datasets/{digest}/items.jsonl"
+    return f"{list_folder(digest)}/items.jsonl"
 
 
 def _looks_key(digest: str) -> str:
-    return f"datasets/{digest}/looks.json"
+    return f"{list_folder(digest)}/looks.json"
 
 
 def _read_looks(store: ArtefactStore, digest: str) -> Mapping[str, str]:

@@ -88,7 +88,7 @@ class Prediction(_message.Message):
     request_id: _builtins.str
     """The caller's request id, if it gave one."""
     caller: _builtins.str
-    """Who asked."""
+    """Who asked: the call's metadata x-braintumor-caller, or "anonymous"."""
     image_sha256: _builtins.str
     """Hex SHA-256 of the encoded picture."""
     image_size_bytes: _builtins.int

@@ -105,7 +105,9 @@ class DatasetsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDataset(self, request, context):
-        """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it.
+        """Deletes a data set. Its pictures stay in the artefact store, since other data sets may hold the
+        same ones, until an operator has removed what is unused.
+        FAILED_PRECONDITION while an unfinished training job needs it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

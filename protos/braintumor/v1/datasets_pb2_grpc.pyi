@@ -48,7 +48,10 @@ class DatasetsStub:
     ListDatasets: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]
     """Lists data sets, newest first."""
     DeleteDataset: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.DeleteDatasetResponse]
-    """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it."""
+    """Deletes a data set. Its pictures stay in the artefact store, since other data sets may hold the
+    same ones, until an operator has removed what is unused.
+    FAILED_PRECONDITION while an unfinished training job needs it.
+    """
     GetDatasetAuditReport: _grpc.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetAuditReportRequest, _datasets_pb2.GetDatasetAuditReportResponse]
     """Gets a data set's audit as a page for people, with example pictures.
     FAILED_PRECONDITION for a data set that was accepted before there were audits.
@@ -74,7 +77,10 @@ class DatasetsAsyncStub(DatasetsStub):
     ListDatasets: _aio.UnaryUnaryMultiCallable[_datasets_pb2.ListDatasetsRequest, _datasets_pb2.ListDatasetsResponse]  # type: ignore[assignment]
     """Lists data sets, newest first."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_datasets_pb2.DeleteDatasetRequest, _datasets_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
-    """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it."""
+    """Deletes a data set. Its pictures stay in the artefact store, since other data sets may hold the
+    same ones, until an operator has removed what is unused.
+    FAILED_PRECONDITION while an unfinished training job needs it.
+    """
     GetDatasetAuditReport: _aio.UnaryUnaryMultiCallable[_datasets_pb2.GetDatasetAuditReportRequest, _datasets_pb2.GetDatasetAuditReportResponse]  # type: ignore[assignment]
     """Gets a data set's audit as a page for people, with example pictures.
     FAILED_PRECONDITION for a data set that was accepted before there were audits.
@@ -127,7 +133,10 @@ class DatasetsServicer(metaclass=_abc_1.ABCMeta):
         request: _datasets_pb2.DeleteDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_datasets_pb2.DeleteDatasetResponse, _abc.Awaitable[_datasets_pb2.DeleteDatasetResponse]]:
-        """Deletes a data set. FAILED_PRECONDITION while an unfinished training job needs it."""
+        """Deletes a data set. Its pictures stay in the artefact store, since other data sets may hold the
+        same ones, until an operator has removed what is unused.
+        FAILED_PRECONDITION while an unfinished training job needs it.
+        """
 
     @_abc_1.abstractmethod
     def GetDatasetAuditReport(

@@ -57,8 +57,8 @@ class Settings:
     max_requests_in_flight: int = 128
     """Most classifications a gateway holds; above it callers are told to come back."""
     max_bytes_in_flight: int = 64 * MIB
-    """Most bytes of pictures a gateway holds, unless it is a single one; above it callers are told
-    to come back."""
+    """Most bytes of accepted pictures a gateway holds, unless it is a single one; above it callers
+    are told to come back."""
     max_messages_waiting: int = 64
     """Most inference messages, of all gateways, that wait for a worker; above it callers are told
     to come back."""

@@ -116,6 +116,38 @@ def test_floats_without_any_light_are_black(value: float) -> None:
     assert not decode_grey(encoded(dark, "TIFF"), LIMITS).any()
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_hot_pixel_leaves_the_rest_as_it_is(kind: str) -> None:
+    slice_of_12_bits = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    hot = slice_of_12_bits.copy()
+    hot[5, 7] = 65535
+    decoded, without = (
+        decode_grey(encoded(Image.fromarray(pixels), kind), LIMITS).astype(int)
+        for pixels in (hot, slice_of_12_bits)
+    )
+    assert decoded[5, 7] == 255
+    decoded[5, 7] = without[5, 7]
+    np.testing.assert_allclose(decoded, without, atol=1)
+
+
+def test_a_very_large_picture_is_scaled_by_some_of_its_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = png(columns([0, 1000, 3000, 4000], np.uint16))
+    whole = decode_grey(data, LIMITS)
+    monkeypatch.setattr(decode, "_COUNTED_PIXELS", 3 * SIDE)
+    monkeypatch.setattr(decode, "_BAND_PIXELS", 2 * SIDE)
+    np.testing.assert_array_equal(decode_grey(data, LIMITS), whole)
+
+
+def test_where_zero_means_white_it_becomes_white() -> None:
+    stored = columns([250, 200, 100, 0], np.uint16)
+    data = encoded(Image.fromarray(stored), "TIFF", tiffinfo={262: 0})
+    stored_as: Any = Image.open(io.BytesIO(data))
+    assert stored_as.tag_v2[262] == 0
+    assert bands(data, 4) == [0, 51, 153, 255]
+
+
 def test_one_bit() -> None:
     assert bands(png(columns([False, True], np.bool_)), 2) == [0, 255]
 
@@ -345,6 +377,26 @@ def test_a_refusal_says_what_there_is_and_what_is_allowed() -> None:
         decode_grey(header_only_png(200, 100), LIMITS)
     with pytest.raises(ImageRefused, match=r"100,001 bytes; at most 100,000 "):
         decode_grey(bytes(100_001), LIMITS)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() -> None:
+    progressive = encoded(Image.fromarray(columns(COLOURS)), "JPEG", progressive=True)
+    last = progressive.rindex(b"\xff\xda")
+    scan, end = progressive[last:-2], progressive[-2:]
+    decode_grey(progressive[:-2] + 50 * scan + end, LIMITS)
+    with pytest.raises(ImageRefused, match="more than 100 scans") as refusal:
+        decode_grey(progressive[:-2] + 200 * scan + end, LIMITS)
+    assert refusal.value.problem is ImageProblem.UNREADABLE
+
+
+def test_a_tiff_may_hold_a_jpeg_in_each_of_its_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_MAX_SCANS", 10)
+    noise = np.random.default_rng(0).integers(0, 256, (600, 16), np.uint8)
+    many = encoded(Image.fromarray(noise), "TIFF", compression="jpeg", tiffinfo={278: 8})
+    assert many.count(b"\xff\xda") == 75
+    decode_grey(many, LIMITS)
+    with pytest.raises(ImageRefused, match="more than 10 scans"):
+        decode_grey(many + 20 * b"\xff\xda", LIMITS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

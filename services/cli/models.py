@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.registry import PRODUCTION, SEGMENTATION
+from services.cli.aliases import move_alias, serving_alias
 from services.cli.model_views import COLUMNS, MOVES, show_comparison, show_version
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -92,13 +93,15 @@ def compare(
     """Put model versions side by side and recommend one."""
     from braintumor.v1 import models_pb2
 
+    from services.cli.client import SLOW_SECONDS
     from services.cli.rows import row
 
     with session(address, as_json) as connected:
         client, out = connected.client, connected.out
         full = [version_name(connected, name) for name in names]
         request = models_pb2.CompareModelVersionsRequest(names=full)
-        fields = row(client.call(client.models.CompareModelVersions, request))
+        compared = client.call(client.models.CompareModelVersions, request, timeout=SLOW_SECONDS)
+        fields = row(compared)
         if as_json:
             out.row(fields)
         else:
@@ -130,11 +133,12 @@ def promote(
         name=full, alias=alias, reason=reason, force=force
     )
     with session(address, as_json) as connected:
-        client, out = connected.client, connected.out
+        out, models = connected.out, connected.client.models
         # The answer to a promotion that changes nothing is the alias's last move, like any other.
-        before = _version(connected, full).aliases
-        answer = client.call(client.models.PromoteModelVersion, request)
-        if answer.move.alias in before and not answer.note and not as_json:
+        version = _version(connected, full)
+        alias = alias or serving_alias(version)
+        answer = move_alias(connected, models.PromoteModelVersion, request, alias)
+        if answer.move.alias in version.aliases and not answer.note and not as_json:
             out.line(f"{answer.move.alias} is {full} already; nothing changes.")
         else:
             _moved(out, answer.move, {"note": answer.note or None})
@@ -152,8 +156,9 @@ def rollback(
 
     request = models_pb2.RollbackModelAliasRequest(alias=alias, reason=reason)
     with session(address, as_json) as connected:
-        client = connected.client
-        _moved(connected.out, client.call(client.models.RollbackModelAlias, request).move)
+        models = connected.client.models
+        answer = move_alias(connected, models.RollbackModelAlias, request, alias or PRODUCTION)
+        _moved(connected.out, answer.move)
 
 
 @app.command("history")

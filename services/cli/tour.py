@@ -10,6 +10,7 @@ from braintumor.v1 import datasets_pb2, models_pb2, training_pb2
 from core.errors import FailedPrecondition
 from core.settings import Settings
 from services.cli import audit, datasets
+from services.cli.aliases import move_alias, serving_alias
 from services.cli.classify_run import ClassifyRun, Wishes
 from services.cli.jobs import recipe_text
 from services.cli.options import DEFAULT_ADDRESS, resource
@@ -93,7 +94,8 @@ class Tour:
         found = models_pb2.GetModelVersionRequest(name=name)
         version = self._client.call(self._client.models.GetModelVersion, found).model_version
         promotion = models_pb2.PromoteModelVersionRequest(name=name, reason="quickstart")
-        self._client.call(self._client.models.PromoteModelVersion, promotion)
+        method = self._client.models.PromoteModelVersion
+        move_alias(self._connected, method, promotion, serving_alias(version))
         numbers = version.evaluation
         self._out.line(f"It started from these weights: {version.weights_source}.")
         self._out.line(

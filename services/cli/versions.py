@@ -3,6 +3,7 @@
 from typing import Final
 
 from core.registry import SERVING
+from services.cli.aliases import pointed_at
 from services.cli.options import resource
 from services.cli.session import Session
 
@@ -16,13 +17,8 @@ def version_name(connected: Session, text: str) -> str:
     An alias that points nowhere is taken for a version of that name, and so is not found. Raises
     ``ServerRefused``.
     """
-    from braintumor.v1 import models_pb2
-
     full = resource("modelVersions", text)
     if text not in SERVING.values():
         return full
-    client = connected.client
-    client.check_reachable()
-    moves = models_pb2.ListAliasMovesRequest(alias=text, page_size=1)
-    found = client.call(client.models.ListAliasMoves, moves).alias_moves
-    return found[0].to_version if found else full
+    connected.client.check_reachable()
+    return pointed_at(connected.client, text) or full

@@ -295,6 +295,14 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
         self.aliases = ["production"]
         self.promoted = True
+        self.late = False
+        self.allowed: list[float] = []
+
+    def _take_time(self, context: Any) -> None:
+        """Keeps what the caller allows for, which is too little when ``late``."""
+        self.allowed.append(context.time_remaining())
+        if self.late:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _version(self, name: str) -> models_pb2.ModelVersion:
         metrics = [
@@ -349,6 +357,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.ListModelVersionsResponse(model_versions=versions)
 
     def CompareModelVersions(self, request: Any, context: Any) -> Any:
+        self._take_time(context)
         return models_pb2.CompareModelVersionsResponse(
             model_versions=[self._version(name) for name in request.names],
             recommended=request.names[0],
@@ -370,6 +379,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         )
 
     def PromoteModelVersion(self, request: Any, context: Any) -> Any:
+        self._take_time(context)
         self.promotions.append(request)
         move = models_pb2.AliasMove(
             alias=request.alias or "production", to_version=request.name, create_time=NOW
@@ -378,6 +388,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.PromoteModelVersionResponse(move=move, note=note)
 
     def RollbackModelAlias(self, request: Any, context: Any) -> Any:
+        self._take_time(context)
         move = models_pb2.AliasMove(
             alias="production", from_version="modelVersions/m2", to_version="modelVersions/m1"
         )
@@ -976,6 +987,38 @@ def test_a_promotion_that_changes_nothing_says_so(world: World) -> None:
         "trial is now modelVersions/m2."
     )
     assert world.rows("models", "promote", "m2")[0]["to_version"] == "modelVersions/m2"
+
+
+@pytest.mark.parametrize("command", ["promote m2", "rollback", "compare m1 m2"])
+def test_what_reads_whole_versions_may_take_its_time(world: World, command: str) -> None:
+    world.run("models", *command.split())
+    (allowed,) = world.models.allowed
+    assert allowed > 500
+
+
+@pytest.mark.parametrize(
+    ("command", "alias"),
+    [
+        ("promote m2", "production"),
+        ("promote s1", "segmentation"),
+        ("promote m2 --alias trial", "trial"),
+        ("rollback", "production"),
+        ("rollback --alias segmentation", "segmentation"),
+    ],
+)
+def test_an_alias_whose_move_nobody_waited_for_may_have_moved(
+    world: World, command: str, alias: str
+) -> None:
+    world.models.late = True
+    said = world.run("models", *command.split(), expect=1).stderr
+    assert "may have moved all the same" in said
+    assert f"braintumor models history --alias {alias}" in said
+
+
+def test_a_comparison_that_comes_too_late_moves_nothing(world: World) -> None:
+    world.models.late = True
+    said = world.run("models", "compare", "m1", "m2", expect=1).stderr
+    assert said == "DEADLINE_EXCEEDED: Deadline Exceeded\n"
 
 
 def test_the_history_of_an_alias_tells_who_and_why(world: World) -> None:

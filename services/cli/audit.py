@@ -17,7 +17,7 @@ from services.cli.options import (
     resource,
 )
 from services.cli.output import Column, Output, Row, short, when
-from services.cli.session import ALL_ANSWERED, SOME_REFUSED, Session, session
+from services.cli.session import ALL_ANSWERED, LOG_BROKEN, Session, session
 
 app = typer.Typer(no_args_is_help=True, help="What was asked and answered, tamper-evident.")
 
@@ -126,7 +126,10 @@ def review(
 
 @app.command("verify")
 def verify(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
-    """Check the whole log; exit 1 and name the first bad row if it was tampered with."""
+    """Check the whole log; exit 4 and name the first bad row if it was tampered with.
+
+    Exit 1 or 3 means that it could not be checked.
+    """
     with session(address, as_json) as connected:
         fields = verified(connected)
         out = connected.out
@@ -136,7 +139,7 @@ def verify(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
             out.line(f"The audit log is intact: {fields['rows_checked']} rows checked.")
         else:
             out.problem(_broken(fields))
-        raise typer.Exit(ALL_ANSWERED if fields["intact"] else SOME_REFUSED)
+        raise typer.Exit(ALL_ANSWERED if fields["intact"] else LOG_BROKEN)
 
 
 @app.command("export")

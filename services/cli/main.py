@@ -21,7 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Brain-tumour MRI classification. Decision support for research, not a medical device.",
-    epilog="Exit status: 0 all answered, 1 some refused, 2 bad usage, 3 no server reached.",
+    epilog="Exit status: 0 all answered, 1 some refused, 2 bad usage, 3 no server reached, "
+    "4 audit log broken.",
 )
 app.command("up")(up)
 app.command("quickstart")(quickstart)

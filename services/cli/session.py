@@ -17,6 +17,8 @@ ALL_ANSWERED: Final = 0
 SOME_REFUSED: Final = 1
 BAD_USAGE: Final = 2
 UNREACHABLE: Final = 3
+LOG_BROKEN: Final = 4
+"""Of ``audit verify`` alone: a script must tell tampering from a server in trouble."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ from core.errors import (
     Overloaded,
     RejectedFile,
     SegmenterNotRegistered,
+    StoreUnavailable,
 )
 from core.training import Task, TrainingSpec
 from services import converters
@@ -419,6 +420,7 @@ class FakeAudit(audit_pb2_grpc.AuditServicer):
 
     def __init__(self) -> None:
         self.broken = False
+        self.away = False
         self.filters: list[str] = []
         self.reviews: list[audit_pb2.RecordReviewRequest] = []
 
@@ -461,6 +463,8 @@ class FakeAudit(audit_pb2_grpc.AuditServicer):
         return audit_pb2.RecordReviewResponse(review=request.review)
 
     def VerifyAuditLog(self, request: Any, context: Any) -> Any:
+        if self.away:
+            fail(context, StoreUnavailable())
         if self.broken:
             return audit_pb2.VerifyAuditLogResponse(
                 intact=False,
@@ -1116,9 +1120,14 @@ def test_a_program_is_told_of_errors_as_an_object(world: World, tmp_path: Path) 
 def test_verification_decides_the_status(world: World) -> None:
     assert "intact: 12 rows" in world.run("audit", "verify").stdout
     world.audit.broken = True
-    assert "row 5 (predictions/p5)" in world.run("audit", "verify", expect=1).stderr
-    (row,) = world.rows("audit", "verify", expect=1)
+    assert "row 5 (predictions/p5)" in world.run("audit", "verify", expect=4).stderr
+    (row,) = world.rows("audit", "verify", expect=4)
     assert row["broken_at"] == 5
+
+
+def test_a_log_that_could_not_be_checked_is_not_called_broken(world: World) -> None:
+    world.audit.broken = world.audit.away = True
+    assert "database" in world.run("audit", "verify", expect=1).stderr
 
 
 def test_rows_are_exported_oldest_first(world: World, tmp_path: Path) -> None:

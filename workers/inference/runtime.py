@@ -61,7 +61,10 @@ def choose_runtime(settings: Settings) -> RuntimeLoader:
             return loader
         if not (device == "auto" and choice is _cuda):
             log.warning("inference_runtime_missing runtime=%s", choice.__name__.strip("_"))
-    raise RuntimeError("no inference runtime is installed: pip install 'braintumor[inference]'")
+    # By its folder: the project is on no index, where its name may be a stranger's.
+    raise RuntimeError(
+        "no inference runtime is installed: pip install '.[inference]' in the project's folder"
+    )
 
 
 def _cuda(_settings: Settings) -> RuntimeLoader | None:

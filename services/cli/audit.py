@@ -17,6 +17,7 @@ from services.cli.options import (
     resource,
 )
 from services.cli.output import Column, Output, Row, short, when
+from services.cli.pages import PIPE
 from services.cli.session import ALL_ANSWERED, LOG_BROKEN, Session, session
 
 app = typer.Typer(no_args_is_help=True, help="What was asked and answered, tamper-evident.")
@@ -146,8 +147,8 @@ def verify(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
 def export(
     filter_: Filter = "",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Default: standard output.")
-    ] = None,
+        Path, typer.Option("--output", metavar="FILE", help="Where to write it; - is a pipe.")
+    ] = PIPE,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
@@ -166,7 +167,8 @@ def export(
             for answer in answers:
                 sink.write(json.dumps(prediction_row(answer.prediction)) + "\n")
                 count += 1
-        connected.out.note(f"{count} rows exported{f' to {output}' if output else ''}.")
+        where = "" if output == PIPE else f" to {output}"
+        connected.out.note(f"{count} rows exported{where}.")
 
 
 def predictions(connected: Session, filter_: str, limit: int) -> Iterator[Row]:
@@ -205,8 +207,8 @@ def show_predictions(out: Output, rows: list[Row]) -> None:
 
 
 @contextmanager
-def _sink(output: Path | None) -> Iterator[IO[str]]:
-    if output is None:
+def _sink(output: Path) -> Iterator[IO[str]]:
+    if output == PIPE:
         import sys
 
         yield sys.stdout

@@ -28,6 +28,9 @@ from services.cli.session import ALL_ANSWERED, SOME_REFUSED, UNREACHABLE, Sessio
 NOT_A_DEVICE: Final = "Decision support for research, not a medical device."
 ANSWER_SECONDS: Final = 60.0
 
+_Error = dict[str, str | None]
+"""Status, reason and message, as a row has them."""
+
 _MARKS: Final = {"ABSTAINED": "? ABSTAINED", "OUT_OF_DISTRIBUTION": "! OUT_OF_DISTRIBUTION"}
 _STYLES: Final = {"ABSTAINED": "bold yellow", "OUT_OF_DISTRIBUTION": "bold magenta"}
 
@@ -186,7 +189,7 @@ class ClassifyRun:
                 raise ServerRefused(_away(self._client.address)) from error
             raise
 
-    def _written(self, scan: Scan, image: bytes, row: Row, answer: Answer) -> dict[str, str] | None:
+    def _written(self, scan: Scan, image: bytes, row: Row, answer: Answer) -> _Error | None:
         """Writes the pictures that were wished for; what kept one from being written, or None."""
         if not self._wishes.pictures:
             return None
@@ -246,12 +249,12 @@ def scans(pictures: Sequence[Path]) -> Iterator[Scan]:
         yield Scan(picture, stem)
 
 
-def _as_row(refusal: Refusal | None) -> dict[str, str] | None:
+def _as_row(refusal: Refusal | None) -> _Error | None:
     return None if refusal is None else refusal.as_row()
 
 
-def _file_error(error: OSError) -> dict[str, str]:
-    return {"status": file_status(error), "message": error.strerror or str(error)}
+def _file_error(error: OSError) -> _Error:
+    return Refusal(status=file_status(error), message=error.strerror or str(error)).as_row()
 
 
 def _away(address: str) -> Refusal:

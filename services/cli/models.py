@@ -221,9 +221,6 @@ def card(
     with session(address, as_json) as connected:
         full = version_name(connected, name)
         page = _evaluation(connected, full, models_pb2.REPORT_FORMAT_MARKDOWN)
-        if as_json and output == PIPE:
-            connected.out.row({"name": full, "content": page.decode()})
-            return
         write_page(connected.out, page, output, what="model card", name=full)
 
 

@@ -70,10 +70,10 @@ class Output:
         if not self.as_json:
             typer.echo(text, err=True)
 
-    def problem(self, text: str, status: str | None = None) -> None:
-        """What went wrong; a program is also told the status, if there is one."""
+    def problem(self, text: str, status: str | None = None, reason: str | None = None) -> None:
+        """What went wrong; a program is also told the status and the reason, if there are any."""
         if self.as_json:
-            self.error({"status": status, "reason": None, "message": text, "violations": []})
+            self.error({"status": status, "reason": reason, "message": text, "violations": []})
         else:
             typer.echo(text, err=True)
 

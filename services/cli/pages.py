@@ -12,8 +12,12 @@ PIPE: Final = Path("-")
 def write_page(out: Output, content: bytes, output: Path, *, what: str, name: str) -> None:
     """Write the page where it is wanted, and say so; to a pipe nothing but the page.
 
-    ``what`` is what it tells of the resource of that name, such as ``report``. Raises ``OSError``.
+    A program gets an object even there. ``what`` is what it tells of the resource of that name,
+    such as ``report``. Raises ``OSError``.
     """
+    if output == PIPE and out.as_json:
+        out.row({"name": name, "content": content.decode()})
+        return
     if output == PIPE:
         sys.stdout.buffer.write(content)
         return

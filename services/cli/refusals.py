@@ -48,19 +48,20 @@ class Refusal:
         """Whether the request never got to a server that could refuse it."""
         return self.status == "UNAVAILABLE" and not self.reason
 
-    def as_row(self) -> dict[str, str]:
-        return {"status": self.status, "message": self.message}
-
-    def as_error(self) -> dict[str, Any]:
-        """All that a program may want to know; what is not given is null."""
+    def as_row(self) -> dict[str, str | None]:
+        """What the row of a scan says of it."""
         return {
             "status": self.status,
             "reason": self.reason or None,
             "message": self.message,
-            "violations": [
-                {"field": field or None, "description": text} for field, text in self.violations
-            ],
         }
+
+    def as_error(self) -> dict[str, Any]:
+        """All that a program may want to know; what is not given is null."""
+        violations = [
+            {"field": field or None, "description": text} for field, text in self.violations
+        ]
+        return {**self.as_row(), "violations": violations}
 
 
 class ServerRefused(Exception):

@@ -51,8 +51,8 @@ def answer_row(path: str, response: classifier_pb2.ClassifyResponse) -> dict[str
     }
 
 
-def refused_row(path: str, error: Mapping[str, str]) -> dict[str, Any]:
-    """A classification that was refused; ``error`` holds its status name and message."""
+def refused_row(path: str, error: Mapping[str, str | None]) -> dict[str, Any]:
+    """A classification that was refused; ``error`` holds its status name, reason and message."""
     return {
         "path": path,
         "prediction": None,

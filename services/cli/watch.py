@@ -97,7 +97,8 @@ def _ended(connected: Session, job: Row) -> int:
         return ALL_ANSWERED
     error = job["error"]
     why = f": {error['reason']}: {error['message']}" if error else "."
-    out.problem(f"{job['name']} {job['state'].lower()}{why}")
+    reason = error["reason"] if error else None
+    out.problem(f"{job['name']} {job['state'].lower()}{why}", reason=reason)
     return SOME_REFUSED
 
 

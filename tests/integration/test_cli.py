@@ -546,7 +546,11 @@ def test_a_refused_scan_does_not_stop_the_others(
     broken = tmp_path / "notes.txt"
     broken.write_text("no picture")
     rows = world.rows("classify", str(broken), str(slices / "glioma"), expect=1)
-    assert rows[0]["error"] == {"status": "INVALID_ARGUMENT", "message": "This is not a picture."}
+    assert rows[0]["error"] == {
+        "status": "INVALID_ARGUMENT",
+        "reason": "IMAGE_NOT_AN_IMAGE",
+        "message": "This is not a picture.",
+    }
     assert rows[0]["label"] is None
     assert all(row["error"] is None for row in rows[1:])
 
@@ -595,6 +599,7 @@ def test_without_a_segmenter_the_classification_is_not_lost(
     rows = world.rows("classify", str(slices / "glioma"), *wish, expect=1)
     for row in rows:
         assert row["error"]["status"] == "FAILED_PRECONDITION"
+        assert row["error"]["reason"] == "SEGMENTER_NOT_REGISTERED"
         assert "predictions/kept" in row["error"]["message"]
         assert (row["label"], row["decision"], row["regions"]) == ("glioma", "ACCEPTED", [])
     assert list(tmp_path.glob("masks/*")) == []
@@ -870,7 +875,9 @@ def test_watch_gives_events_and_the_end_decides_the_status(world: World) -> None
     assert "epoch 2/2" in done.stdout
     assert "NO_MEMORY: Use less." in done.stderr
     done = world.run("jobs", "watch", "j1", "--json", expect=1)
-    assert "NO_MEMORY: Use less." in json.loads(done.stderr)["error"]["message"]
+    told = json.loads(done.stderr)["error"]
+    assert told["reason"] == "NO_MEMORY"
+    assert "NO_MEMORY: Use less." in told["message"]
 
 
 def test_jobs_are_listed_shown_and_cancelled(world: World) -> None:
@@ -1065,12 +1072,17 @@ def test_audits_are_written(world: World, tmp_path: Path) -> None:
     assert world.run("datasets", "audit", "d0", "--output", "-").stdout == page.read_text()
     (row,) = world.rows("datasets", "audit", "datasets/d0", "--output", str(page))
     assert (row["name"], row["size_bytes"]) == ("datasets/d0", len(page.read_bytes()))
+    (row,) = world.rows("datasets", "audit", "d0", "--output", "-")
+    assert row == {"name": "datasets/d0", "content": page.read_text()}
 
 
 def test_reports_are_written(world: World, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     world.run("models", "report", "m1", "--output", str(page))
     assert page.read_bytes().startswith(b"<!doctype html>")
+    assert world.run("models", "report", "m1", "--output", "-").stdout == page.read_text()
+    (row,) = world.rows("models", "report", "m1", "--output", "-")
+    assert row == {"name": "modelVersions/m1", "content": page.read_text()}
     done = world.run("models", "report", "m1", "--output", str(tmp_path / "no" / "f"), expect=1)
     assert "No such file or directory" in done.stderr
 
@@ -1130,12 +1142,18 @@ def test_a_log_that_could_not_be_checked_is_not_called_broken(world: World) -> N
     assert "database" in world.run("audit", "verify", expect=1).stderr
 
 
-def test_rows_are_exported_oldest_first(world: World, tmp_path: Path) -> None:
+def test_rows_are_exported_oldest_first(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     target = tmp_path / "log.jsonl"
     world.run("audit", "export", "--output", str(target))
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert rows == [json.loads(line) for line in world.run("audit", "export").stdout.splitlines()]
     assert [row["sequence"] for row in rows] == list(range(1, 13))
+    done = world.run("audit", "export", "--output", "-")
+    assert done.stdout == target.read_text()
+    assert done.stderr == "12 rows exported.\n"
     assert list(tmp_path.iterdir()) == [target]
 
 

@@ -124,7 +124,7 @@ def test_an_answer_has_the_keys_that_are_promised() -> None:
         "regions": [{"box": [1, 2, 30, 40], "score": 0.5, "area_px": 99, "area_mm2": None}],
         "error": None,
     }
-    refused = refused_row("b.png", {"status": "NOT_FOUND", "message": "gone"})
+    refused = refused_row("b.png", {"status": "NOT_FOUND", "reason": None, "message": "gone"})
     assert list(refused) == list(found)
 
 

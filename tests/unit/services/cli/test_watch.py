@@ -1,5 +1,6 @@
 """Following a job over a stream that may break off."""
 
+import json
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from typing import Any
@@ -170,6 +171,17 @@ def test_a_job_without_a_result_is_a_failure(
     said = capsys.readouterr().err
     assert state.lower() in said
     assert ("no memory is left" in said) == (state == "FAILED")
+
+
+@pytest.mark.parametrize("reason", ["TRAINING_FAILED", ""])
+def test_a_program_is_told_the_reason_of_a_failure(
+    reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = training_pb2.JobError(reason=reason, message="no memory is left") if reason else None
+    client = FakeClient([update("FAILED", 1, error=error)])
+    assert watch_job(connected(client, as_json=True), NAME) == 1
+    told = json.loads(capsys.readouterr().err)["error"]
+    assert told["reason"] == (reason or None)
 
 
 def test_ctrl_c_says_that_the_job_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-from braintumor.v1 import classifier_pb2, models_pb2
+from braintumor.v1 import classifier_pb2
 
 from core.ordered_ids import ordered_uuid
 from core.registry import SEGMENTATION
+from services.cli.aliases import pointed_at
 from services.cli.client import Client, with_retries
 from services.cli.in_order import in_order
 from services.cli.options import resource
 from services.cli.output import Column, Row
-from services.cli.paging import listed
 from services.cli.refusals import Refusal, ServerRefused, file_status
 from services.cli.region_words import regions_in_words
 from services.cli.rows import answer_row, refused_row
@@ -223,14 +223,8 @@ def _request_id() -> str:
 
 def has_segmenter(client: Client) -> bool:
     """Whether the server can outline tumours; False if it does not say."""
-
-    def fetch(size: int, token: str) -> tuple[Any, str]:
-        request = models_pb2.ListModelVersionsRequest(page_size=size, page_token=token)
-        page = client.call(client.models.ListModelVersions, request)
-        return page.model_versions, page.next_page_token
-
     try:
-        return any(SEGMENTATION in version.aliases for version in listed(fetch, 0))
+        return pointed_at(client, SEGMENTATION) is not None
     except ServerRefused:
         return False
 

@@ -295,7 +295,8 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
     def __init__(self) -> None:
         self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
         self.aliases = ["production"]
-        self.promoted = True
+        self.pointing = {"production", "trial"}
+        self.listings = 0
         self.late = False
         self.allowed: list[float] = []
 
@@ -354,6 +355,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.GetModelVersionResponse(model_version=self._version(request.name))
 
     def ListModelVersions(self, request: Any, context: Any) -> Any:
+        self.listings += 1
         versions = [self._version("modelVersions/m2"), self._version("modelVersions/m1")]
         return models_pb2.ListModelVersionsResponse(model_versions=versions)
 
@@ -396,7 +398,8 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
         return models_pb2.RollbackModelAliasResponse(move=move)
 
     def ListAliasMoves(self, request: Any, context: Any) -> Any:
-        moves = [self._move(request.alias or "production")] if self.promoted else []
+        alias = request.alias or "production"
+        moves = [self._move(alias)] if alias in self.pointing else []
         return models_pb2.ListAliasMovesResponse(alias_moves=moves)
 
     def _move(self, alias: str) -> models_pb2.AliasMove:
@@ -611,7 +614,7 @@ def test_regions_are_asked_for_where_the_server_has_a_segmenter(world: World, sl
     scans = str(slices / "glioma")
     assert {len(row["regions"]) for row in world.rows("classify", scans)} == {0}
     world.classifier.segmenter = True
-    world.models.aliases = ["segmentation"]
+    world.models.pointing.add("segmentation")
     for row in world.rows("classify", scans):
         assert row["segmenter_version"] == "modelVersions/s1"
         region = {"box": [0, 0, 32, 64], "score": 0.9, "area_px": 2048, "area_mm2": None}
@@ -619,6 +622,7 @@ def test_regions_are_asked_for_where_the_server_has_a_segmenter(world: World, sl
     assert {request.mask_format for request in world.classifier.requests} == {0}
     assert "1 region, 2048 px" in world.run("classify", scans).stdout
     assert {len(row["regions"]) for row in world.rows("classify", scans, "--no-regions")} == {0}
+    assert world.models.listings == 0, "there may be very many versions"
 
 
 def test_masks_are_written_by_stem_and_of_the_scans_size(
@@ -955,6 +959,7 @@ def test_models_are_listed_shown_and_compared(world: World) -> None:
 @pytest.mark.parametrize("alias", ["production", "segmentation"])
 def test_what_serves_can_be_read_by_its_alias(world: World, alias: str, tmp_path: Path) -> None:
     name = "modelVersions/m2"
+    world.models.pointing.add(alias)
     assert world.rows("models", "show", alias)[0]["name"] == name
     (compared,) = world.rows("models", "compare", "m1", alias)
     assert [row["name"] for row in compared["model_versions"]] == ["modelVersions/m1", name]
@@ -964,7 +969,7 @@ def test_what_serves_can_be_read_by_its_alias(world: World, alias: str, tmp_path
 
 
 def test_an_alias_that_points_nowhere_is_a_version_that_is_not_there(world: World) -> None:
-    world.models.promoted = False
+    world.models.pointing.clear()
     assert world.rows("models", "show", "production")[0]["name"] == "modelVersions/production"
 
 

@@ -3,14 +3,26 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Final
 
 from core.errors import DatasetRefused
 
 MANIFEST: Final = "manifest.csv"
+"""Its name, in small letters; a file may have it in others, which some programs like."""
 
 Rows = Sequence[Mapping[str, str]]
 """By column, whose names are in small letters."""
+
+
+def is_manifest(path: str) -> bool:
+    """Whether the file is one by its name."""
+    return PurePosixPath(path).name.lower() == MANIFEST
+
+
+def manifest_top(path: str) -> str:
+    """What the paths of all files begin with that lie where this manifest does, or below."""
+    return path[: -len(MANIFEST)]
 
 
 def manifest_rows(manifest: bytes) -> Rows:

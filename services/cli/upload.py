@@ -5,13 +5,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from braintumor.v1 import datasets_pb2
 
 from core.errors import DatasetRefused
-from core.manifest import MANIFEST, manifest_rows, unnamed
+from core.manifest import is_manifest, manifest_rows, manifest_top, unnamed
 from core.settings import MIB
 from services.cli.pictures import files_below, is_picture
 
@@ -92,7 +92,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _is_manifest(path: Path, folder: Path) -> bool:
-    return path.name.lower() == MANIFEST and len(path.relative_to(folder).parts) <= 2
+    return is_manifest(path.name) and len(path.relative_to(folder).parts) <= 2
 
 
 def _unnamed(files: Mapping[str, Path]) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def _unnamed(files: Mapping[str, Path]) -> tuple[str, ...]:
 
     What is wrong with a manifest is for the server to say.
     """
-    manifests = [name for name in files if PurePosixPath(name).name == MANIFEST]
+    manifests = [name for name in files if is_manifest(name)]
     if len(manifests) != 1:
         return ()
     (manifest,) = manifests
@@ -108,7 +108,7 @@ def _unnamed(files: Mapping[str, Path]) -> tuple[str, ...]:
         rows = manifest_rows(files[manifest].read_bytes())
     except DatasetRefused:
         return ()
-    top = manifest.removesuffix(MANIFEST)
+    top = manifest_top(manifest)
     pictures = [name for name, path in files.items() if is_picture(path)]
     passed_over = unnamed((p.removeprefix(top) for p in pictures if p.startswith(top)), rows)
     outside = [name for name in pictures if not name.startswith(top)]

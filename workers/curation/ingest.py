@@ -26,7 +26,7 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.labels import LABELS, TumourLabel
-from core.manifest import MANIFEST
+from core.manifest import MANIFEST, is_manifest, manifest_top
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
@@ -200,7 +200,7 @@ def _receive(files: Iterable[SourceFile], store: ArtefactStore, limits: ImageLim
 
     def look_at(file: SourceFile) -> tuple[str, _Picture | bytes | str]:
         data = file.read()
-        if file.path.rsplit("/", 1)[-1] == MANIFEST:
+        if is_manifest(file.path):
             return file.path, _whole_manifest(data, limits.max_bytes)
         return file.path, _stored(data, store, limits)
 
@@ -256,11 +256,13 @@ def _without_common_folder(
     """Paths relative to the data set's own top: the manifest's folder, or below shared folders."""
     if len(manifests) > 1:
         names = ", ".join(sorted(manifests))
-        raise DatasetRefused(f"There is more than one {MANIFEST}: {names}.")
+        raise DatasetRefused(
+            f"There is more than one {MANIFEST}: {names}. Keep one; capitals make no difference."
+        )
     everything = [*pictures, *damaged]
     if manifests:
         (path,) = manifests
-        top = path[: -len(MANIFEST)]
+        top = manifest_top(path)
     else:
         count = strip_common_folder(everything)
         top = "".join(f"{folder}/" for folder in everything[0].split("/")[:count]) if count else ""

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.datasets import Split
 from core.labels import TumourLabel, parse_label
-from core.manifest import MANIFEST, Rows, manifest_rows, plain_path, unnamed
+from core.manifest import MANIFEST, Rows, is_manifest, manifest_rows, plain_path, unnamed
 from workers.curation.mask_check import MaskFault
 from workers.curation.refused import Refused
 
@@ -75,8 +75,7 @@ def describe(paths: Iterable[str], manifest: bytes | None) -> Description:
 
 def is_of_interest(path: str) -> bool:
     """Whether the file can be part of a data set: a picture, or the manifest."""
-    name = PurePosixPath(path).name
-    return name == MANIFEST or name.lower().endswith(tuple(PICTURE_SUFFIXES))
+    return is_manifest(path) or path.lower().endswith(tuple(PICTURE_SUFFIXES))
 
 
 def _by_folder(paths: Sequence[str]) -> Description:

@@ -138,13 +138,14 @@ def test_an_archive_is_sent_as_it_is(tmp_path: Path) -> None:
     assert plan_upload(archive).files == (("a.zip", archive),)
 
 
+@pytest.mark.parametrize("manifest", ["manifest.csv", "Manifest.CSV"])
 @pytest.mark.parametrize("top", ["", "set/"])
 def test_pictures_that_a_manifest_passes_over_are_known_before_they_are_sent(
-    top: str, tmp_path: Path
+    top: str, manifest: str, tmp_path: Path
 ) -> None:
     for name in ("a/1.jpg", "a/2.jpg", "masks/1.png"):
         touch(tmp_path / top / name)
-    touch(tmp_path / top / "manifest.csv", b"path,label,mask\na/1.jpg,glioma,./masks/1.png\n")
+    touch(tmp_path / top / manifest, b"path,label,mask\na/1.jpg,glioma,./masks/1.png\n")
     assert plan_upload(tmp_path).unnamed == (f"{top}a/2.jpg",)
     elsewhere = touch(tmp_path / "other" / "3.jpg").relative_to(tmp_path).as_posix()
     plan = plan_upload(tmp_path)

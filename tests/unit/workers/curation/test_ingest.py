@@ -1,5 +1,6 @@
 import io
 import json
+import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
@@ -50,6 +51,14 @@ def with_manifest(files: Files, rows: Iterable[str], folder: str = "") -> Files:
     return files | {f"{folder}manifest.csv": text.encode()}
 
 
+def zipped(files: Files) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+    return buffer.getvalue()
+
+
 LOCATION: Final = "staging/1"
 
 
@@ -57,6 +66,7 @@ class World:
     """A worker over fakes, and a folder from which it may import."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.store = FakeArtefactStore()
         self.uow_factory = FakeUnitOfWorkFactory()
         self.clock = FakeClock()
@@ -69,6 +79,16 @@ class World:
         for entry in index:
             self.store.put(entry["key"], files[entry["path"]])
         return self.ingest(source=IngestSource.STAGED, location=LOCATION, **changes)
+
+    def import_folder(self, files: Files, **changes: Any) -> Dataset:
+        """Ingest the files from a folder that the worker may read; the data set as stored."""
+        folder = self.folder / "set"
+        for path, data in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        uri = folder.as_uri()
+        values = {"location": uri, "origin": uri} | changes
+        return self.ingest(source=IngestSource.URI, **values)
 
     def ingest(self, **changes: Any) -> Dataset:
         values: dict[str, Any] = {
@@ -187,12 +207,8 @@ def test_other_files_are_passed_over(world: World) -> None:
 
 
 def test_a_folder_on_the_server_is_taken_in(world: World, tmp_path: Path) -> None:
-    for path, data in some_pictures().items():
-        (tmp_path / "set" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "set" / path).write_bytes(data)
-    uri = (tmp_path / "set").as_uri()
-    dataset = world.ingest(source=IngestSource.URI, location=uri, origin=uri)
-    assert (dataset.item_count, dataset.source) == (6, uri)
+    dataset = world.import_folder(some_pictures())
+    assert (dataset.item_count, dataset.source) == (6, (tmp_path / "set").as_uri())
     assert len(list((tmp_path / "set").rglob("*.png"))) == 6
 
 
@@ -216,6 +232,24 @@ def test_a_manifest_is_read_wherever_it_lies(world: World, top: str) -> None:
     item = world.items(dataset)["0.png"]
     assert (item.label, item.group) == (TumourLabel.GLIOMA, "patient 0")
     assert item.mask_sha256 == sha256(files["mask.png"]).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["Manifest.csv", "MANIFEST.CSV"])
+@pytest.mark.parametrize("how", ["upload", "archive", "import"])
+def test_capitals_in_a_manifests_name_make_no_difference(world: World, how: str, name: str) -> None:
+    files = {f"{n}.png": a_picture(n) for n in range(6)} | {"mask.png": a_mask()}
+    rows = [f"{n}.png,{'glioma' if n < 3 else 'healthy'},patient {n // 2}," for n in range(6)]
+    rows[0] += "mask.png"
+    files[name] = with_manifest({}, rows)["manifest.csv"]
+    placed = {f"set/{path}": data for path, data in files.items()}
+    match how:
+        case "upload":
+            dataset = world.upload(placed)
+        case "archive":
+            dataset = world.upload({"set.zip": zipped(placed)})
+        case _:
+            dataset = world.import_folder(placed)
+    assert (dataset.item_count, dataset.group_count, dataset.mask_count) == (6, 3, 1)
 
 
 def rows_for(files: Files, mask: str = "") -> list[str]:
@@ -323,6 +357,15 @@ def test_a_broken_picture_that_no_row_names_does_no_harm(world: World) -> None:
 def test_two_manifests_are_one_too_many(world: World) -> None:
     files = with_manifest(with_manifest(some_pictures(), []), [], folder="glioma/")
     assert "more than one manifest.csv" in world.refusal(files).message
+
+
+def test_two_manifests_whose_names_differ_in_capitals_are_one_too_many(world: World) -> None:
+    files = with_manifest(some_pictures(), [])
+    files["Manifest.csv"] = files["manifest.csv"]
+    assert world.refusal(files).message == (
+        "There is more than one manifest.csv: Manifest.csv, manifest.csv. Keep one; capitals make "
+        "no difference."
+    )
 
 
 def test_a_manifest_that_is_no_table_is_refused(world: World) -> None:

@@ -220,6 +220,13 @@ class Dataset:
     def name(self) -> str:
         return f"datasets/{self.id}"
 
+    def answers(self, dataset_id: str, source: str) -> bool:
+        """Whether a request under its request id asked for it too, as far as it knows.
+
+        Of an upload that is the name alone: a repeat is answered before its files are looked at.
+        """
+        return (self.id, self.source) == (dataset_id, source)
+
 
 def dataset_digest(items: Iterable[DatasetItem]) -> str:
     """Hex SHA-256 over all items in path order; equal digests mean equal training data.

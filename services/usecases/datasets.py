@@ -55,14 +55,15 @@ class DatasetUseCases:
         _check_uri(uri)
         known_id = check_request_id(request_id)
         dataset_id = check_dataset_id(dataset_id or id_from_uri(uri))
-        earlier = made_before(self._uow_factory, dataset_id, caller, known_id)
+        origin = _without_secrets(uri)
+        earlier = made_before(self._uow_factory, dataset_id, origin, caller, known_id)
         return earlier or IngestRequest(
             id=uuid4().hex,
             reply_to="",  # the ingestor knows its own
             dataset_id=dataset_id,
             source=IngestSource.URI,
             location=uri,
-            origin=_without_secrets(uri),
+            origin=origin,
             on_bad_file=on_bad_file,
             request_id=known_id,
             caller=caller,
@@ -118,16 +119,21 @@ class DatasetUseCases:
 
 
 def made_before(
-    uow_factory: UnitOfWorkFactory, dataset_id: str, caller: str, request_id: str | None
+    uow_factory: UnitOfWorkFactory,
+    dataset_id: str,
+    origin: str,
+    caller: str,
+    request_id: str | None,
 ) -> Dataset | None:
     """The data set that the same request made before; None if the id is free.
 
-    Raises ``RequestIdReused`` if that request was for another data set, ``AlreadyExists``.
+    Raises ``RequestIdReused`` if that request was for another data set or another source,
+    ``AlreadyExists``.
     """
     with uow_factory() as uow:
         if request_id is not None:
             earlier = uow.datasets.find_by_request(caller, request_id)
-            if earlier is not None and earlier.id != dataset_id:
+            if earlier is not None and not earlier.answers(dataset_id, origin):
                 raise RequestIdReused(request_id)
             if earlier is not None:
                 return earlier

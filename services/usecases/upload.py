@@ -83,7 +83,7 @@ class UploadUseCase:
         request_id = check_request_id(header.request_id)
         check_dataset_id(header.dataset_id)
         earlier = await asyncio.to_thread(
-            made_before, self._uow_factory, header.dataset_id, caller, request_id
+            made_before, self._uow_factory, header.dataset_id, ORIGIN, caller, request_id
         )
         if earlier is not None:
             return earlier.id

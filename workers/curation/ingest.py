@@ -107,7 +107,7 @@ def _answered_before(uow: UnitOfWork, request: IngestRequest) -> str | None:
     """The id this request was answered with before. Raises if the name is somebody else's."""
     if request.request_id:
         earlier = uow.datasets.find_by_request(request.caller, request.request_id)
-        if earlier is not None and earlier.id != request.dataset_id:
+        if earlier is not None and not earlier.answers(request.dataset_id, request.origin):
             raise RequestIdReused(request.request_id)
         if earlier is not None:
             return earlier.id

@@ -641,7 +641,10 @@ class UploadHeader(_message.Message):
     dataset_id: _builtins.str
     """The last part of the resource name: 1 to 63 letters, digits, '.', '_' or '-'."""
     request_id: _builtins.str
-    """A UUID. A repeat by the same caller gets the first result back."""
+    """A UUID. A repeat by the same caller gets the first result back, before its files are looked at:
+    all that is compared is that it is an upload with this dataset_id. With another dataset_id:
+    ALREADY_EXISTS, REQUEST_ID_REUSED.
+    """
     on_bad_file: Global___OnBadFile.ValueType
     """What to do with files that cannot be used."""
     def __init__(
@@ -732,7 +735,10 @@ class ImportDatasetRequest(_message.Message):
     settings allow it, any URL that fsspec reads.
     """
     request_id: _builtins.str
-    """A UUID. A repeat by the same caller gets the first result back."""
+    """A UUID. A repeat by the same caller gets the first result back. With another dataset_id or
+    uri it is another request: ALREADY_EXISTS, REQUEST_ID_REUSED. Of the URI password, query and
+    fragment are not compared, for a signature changes.
+    """
     on_bad_file: Global___OnBadFile.ValueType
     """What to do with files that cannot be used."""
     def __init__(

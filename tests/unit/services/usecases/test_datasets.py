@@ -167,12 +167,25 @@ def test_a_name_that_is_taken_is_refused(world: World) -> None:
 
 
 def test_a_repeated_request_gives_the_first_data_set(world: World) -> None:
-    first = world.add("brains", request_id=REQUEST_ID)
+    first = world.add("brains", request_id=REQUEST_ID, source=URI)
     assert world.request(request_id=REQUEST_ID.upper()) == first
 
 
+def test_a_uri_that_was_signed_anew_is_the_same_source(world: World) -> None:
+    uri = "https://host/brains.zip?signature="
+    first = world.add("brains", request_id=REQUEST_ID, source=world.new_request(uri + "1").origin)
+    assert world.request(uri + "2", request_id=REQUEST_ID) == first
+
+
+@pytest.mark.parametrize("source", ["file:///old/brains.zip", "upload"])
+def test_a_request_id_serves_one_source(world: World, source: str) -> None:
+    world.add("brains", request_id=REQUEST_ID, source=source)
+    with pytest.raises(RequestIdReused):
+        world.request(request_id=REQUEST_ID)
+
+
 def test_a_request_id_serves_one_data_set_of_its_caller(world: World) -> None:
-    world.add("brains", request_id=REQUEST_ID)
+    world.add("brains", request_id=REQUEST_ID, source=URI)
     with pytest.raises(RequestIdReused):
         world.request(dataset_id="other", request_id=REQUEST_ID)
     assert world.new_request(dataset_id="other", request_id=REQUEST_ID, caller="bob")

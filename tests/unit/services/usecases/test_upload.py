@@ -23,6 +23,7 @@ from services.long_work import LongWork
 from services.usecases import upload
 from services.usecases.staging import Staging
 from services.usecases.upload import MAX_PATH, FileStart, Header, Part, UploadUseCase
+from tests.fakes.records import a_dataset
 from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
 from tests.fakes.workers import FakeIngestor
 
@@ -281,6 +282,15 @@ async def test_a_request_id_serves_one_data_set_of_its_caller(world: World) -> N
     with pytest.raises(RequestIdReused):
         await world.upload(other, *a_file())
     assert await world.upload(other, *a_file(), caller="bob") == "other"
+
+
+async def test_a_request_id_of_an_import_is_of_no_use_to_an_upload(world: World) -> None:
+    imported = a_dataset("brains", request_id=REQUEST_ID, source="file:///scans/brains")
+    with world.store(write=True) as uow:
+        uow.datasets.add(imported)
+        uow.commit()
+    with pytest.raises(RequestIdReused):
+        await world.upload(Header(dataset_id="brains", request_id=REQUEST_ID), *a_file())
 
 
 # --- failures -----------------------------------------------------------------------------------

@@ -542,6 +542,16 @@ def test_a_request_id_serves_one_data_set_of_its_caller(world: World) -> None:
     assert theirs.caller == "bob"
 
 
+def test_a_request_id_serves_one_source(world: World) -> None:
+    request_id = str(uuid4())
+    first = world.import_folder(some_pictures(), request_id=request_id)
+    assert world.import_folder(some_pictures(), request_id=request_id) == first
+    with pytest.raises(RequestIdReused):
+        world.import_folder(some_pictures(), request_id=request_id, origin="file:///elsewhere")
+    with pytest.raises(RequestIdReused):
+        world.upload(some_pictures(), request_id=request_id)
+
+
 def test_a_name_that_is_taken_meanwhile_is_refused(world: World) -> None:
     world.uow_factory.rival = lambda uow: uow.datasets.add(a_dataset("brains", caller="bob"))
     with pytest.raises(AlreadyExists):
@@ -550,7 +560,7 @@ def test_a_name_that_is_taken_meanwhile_is_refused(world: World) -> None:
 
 def test_the_same_request_that_was_faster_has_the_answer(world: World) -> None:
     request_id = str(uuid4())
-    faster = a_dataset("brains", request_id=request_id)
+    faster = a_dataset("brains", request_id=request_id, source="upload")
 
     def store_it(uow: FakeUnitOfWork) -> None:
         uow.datasets.add(faster)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from core.source_names import dataset_id_from, is_archive
 from services.cli.audit_facts import audit_facts
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -56,11 +57,12 @@ def upload(
     as_json: AsJson = False,
 ) -> None:
     """Send a data set to the server."""
-    from services.cli.upload import default_dataset_id, is_archive, plan_upload
+    from services.cli.upload import plan_upload
 
-    if path.is_file() and not is_archive(path):
+    if path.is_file() and not is_archive(path.name):
         raise bad_usage(f"{path} is neither a folder nor a .zip or .tar archive.")
-    dataset_id = resource_id("datasets", name) if name else default_dataset_id(path)
+    given = resource_id("datasets", name)
+    dataset_id = given if name else dataset_id_from(path.resolve().name)
     with session(address, as_json) as connected:
         plan = plan_upload(path)
         if not plan.files:

@@ -1,7 +1,6 @@
 """A folder or archive as the stream of messages that ``UploadDataset`` takes."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -16,9 +15,6 @@ from core.settings import MIB
 from services.cli.pictures import files_below, is_picture
 
 CHUNK_BYTES: Final = MIB
-
-_ARCHIVE: Final = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
-_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +47,6 @@ def plan_upload(source: Path) -> UploadPlan:
         left_out=tuple(names[path] for path in everything if path not in sent),
         unnamed=_unnamed({names[path]: path for path in wanted}),
     )
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the name is that of an archive the server unpacks."""
-    return bool(_ARCHIVE.search(path.name))
-
-
-def default_dataset_id(source: Path) -> str:
-    """A data set id made of the folder's or the archive's name."""
-    name = _ARCHIVE.sub("", source.resolve().name)
-    return _NOT_IN_ID.sub("-", name).strip("-._")[:63]
 
 
 def upload_messages(

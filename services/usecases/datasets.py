@@ -1,6 +1,5 @@
 """Data sets: importing, listing and deleting them. Uploads are in ``upload.py``."""
 
-import re
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,14 +17,11 @@ from core.errors import (
 from core.messages import IngestRequest, IngestSource
 from core.paging import Page, PageRequest
 from core.ports import ArtefactStore, DatasetIngestor, UnitOfWorkFactory
+from core.source_names import dataset_id_from
 from services.usecases.artefacts import read_checked
 from services.usecases.request_ids import check_request_id
 
 MAX_URI: Final = 2000
-
-_ARCHIVE: Final = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tar\.(gz|bz2|xz))$", re.IGNORECASE)
-_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_ID_LENGTH: Final = 63
 
 
 class DatasetUseCases:
@@ -144,17 +140,12 @@ def made_before(
     raise AlreadyExists(taken.name)
 
 
-def is_archive_name(path: str) -> bool:
-    """Whether a worker takes the file for an archive, should it be the only one."""
-    return bool(_ARCHIVE.search(path))
-
-
 def id_from_uri(uri: str) -> str:
     """A data set id made of the URI's last part, without an archive's suffix."""
     last = (
         PurePosixPath(unquote(urlsplit(uri).path)).name or urlsplit(uri).netloc.rpartition("@")[2]
     )
-    name = _NOT_IN_ID.sub("-", _ARCHIVE.sub("", last)).strip("-._")[:_ID_LENGTH]
+    name = dataset_id_from(last)
     if not name:
         raise InvalidArgument.of("dataset_id", "give one: the URI's last part has no name in it")
     return name

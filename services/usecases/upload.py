@@ -16,8 +16,9 @@ from core.datasets import OnBadFile, check_dataset_id
 from core.errors import BrainTumorError, FieldViolation, InvalidArgument, StoreUnavailable
 from core.messages import IngestRequest, IngestSource
 from core.ports import DatasetIngestor, UnitOfWorkFactory
+from core.source_names import is_archive
 from services.long_work import LongWork
-from services.usecases.datasets import is_archive_name, made_before
+from services.usecases.datasets import made_before
 from services.usecases.request_ids import check_request_id
 from services.usecases.staging import StagedFile, Staging
 
@@ -202,7 +203,7 @@ class _Reception:
 
     def _begin_file(self, start: FileStart) -> None:
         _check_start(start)
-        if start.size_bytes > self._limits.file_bytes and not is_archive_name(start.path):
+        if start.size_bytes > self._limits.file_bytes and not is_archive(start.path):
             raise InvalidArgument.of(
                 f"files[{start.path}]",
                 f"has more than {self._limits.file_bytes:,} bytes, the most for a picture",

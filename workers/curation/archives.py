@@ -11,10 +11,6 @@ from typing import Any, BinaryIO, Final
 
 from core.errors import DatasetRefused
 
-ARCHIVE_SUFFIXES: Final = (
-    *(".zip", ".tar"),
-    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
-)
 MAX_ENTRIES: Final = 200_000
 MAX_HEADER_BYTES: Final = 1 << 20
 """Of what a tar file says about one entry: its long names and attributes."""
@@ -30,10 +26,6 @@ _DAMAGED: Final = (
     TypeError,  # of tarfile, for a gzip header that ends too early
     IndexError,  # of zipfile, for an entry without a name
 )
-
-
-def is_archive(name: str) -> bool:
-    return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def read_archive(

@@ -16,7 +16,8 @@ from core.errors import BrainTumorError, DatasetRefused, InvalidArgument, StoreU
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore
 from core.settings import Settings
-from workers.curation.archives import check_encodable, is_archive, read_archive
+from core.source_names import is_archive
+from workers.curation.archives import check_encodable, read_archive
 from workers.curation.manifest import is_of_interest
 
 MAX_FILES: Final = 200_000

@@ -14,8 +14,6 @@ from services.cli.paging import listed
 from services.cli.pictures import pictures_in
 from services.cli.upload import (
     CHUNK_BYTES,
-    default_dataset_id,
-    is_archive,
     plan_upload,
     upload_messages,
 )
@@ -92,22 +90,6 @@ def test_lists_go_on_until_the_limit_or_the_last_page(limit: int, expected: int)
 def test_names_may_be_short_or_full() -> None:
     assert resource("datasets", "a") == resource("datasets", "datasets/a") == "datasets/a"
     assert resource_id("datasets", "datasets/a") == "a"
-
-
-@pytest.mark.parametrize(
-    ("name", "archive"),
-    [("a.zip", True), ("a.TAR.GZ", True), ("a.tgz", True), ("a.tar", True), ("a.jpg", False)],
-)
-def test_archives_are_known_by_name(name: str, archive: bool) -> None:
-    assert is_archive(Path(name)) is archive
-
-
-@pytest.mark.parametrize(
-    ("name", "dataset_id"),
-    [("brains.tar.gz", "brains"), ("my scans", "my-scans"), ("v1.2", "v1.2"), ("_é_", "")],
-)
-def test_a_data_set_is_named_by_its_source(name: str, dataset_id: str, tmp_path: Path) -> None:
-    assert default_dataset_id(tmp_path / name) == dataset_id
 
 
 def test_an_upload_is_a_header_then_each_file_with_its_hash_and_chunks(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import DatasetRefused
 from workers.curation import archives
-from workers.curation.archives import MAX_HEADER_BYTES, is_archive, read_archive
+from workers.curation.archives import MAX_HEADER_BYTES, read_archive
 
 Files = list[tuple[str, bytes]]
 
@@ -60,18 +60,6 @@ def refusal(data: bytes, name: str, max_bytes: int = PLENTY) -> str:
 EITHER_KIND: Final = pytest.mark.parametrize(
     ("pack", "name"), [(a_zip, "set.zip"), (a_tar, "set.tar")], ids=["zip", "tar"]
 )
-
-
-@pytest.mark.parametrize(
-    "name", ["a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.TGZ", "a.tar.xz", "a.txz"]
-)
-def test_archives_are_known_by_their_suffix(name: str) -> None:
-    assert is_archive(name)
-
-
-@pytest.mark.parametrize("name", ["zip", "a.png", "a.zip.png", "a.gz", "a.7z", ""])
-def test_other_files_are_no_archives(name: str) -> None:
-    assert not is_archive(name)
 
 
 @pytest.mark.parametrize(

@@ -140,11 +140,15 @@ class RejectedFile:
 
 @dataclass(eq=False)
 class DatasetRefused(BrainTumorError):
-    """A data set that cannot be used. ``rejected`` names files where single files are to blame."""
+    """A data set that cannot be used. ``rejected`` names files where single files are to blame.
+
+    They are the first of many where ``more`` says how many others are not named.
+    """
 
     reason: ClassVar[str] = "DATASET_REFUSED"
     description: str
     rejected: tuple[RejectedFile, ...] = ()
+    more: int = 0
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
@@ -153,9 +157,11 @@ class DatasetRefused(BrainTumorError):
 
     @property
     def message(self) -> str:
-        shown = "; ".join(f"{r.path}: {r.problem}" for r in self.rejected[:5])
-        more = f" (and {len(self.rejected) - 5} more)" if len(self.rejected) > 5 else ""
-        return f"{self.description}{': ' if shown else ''}{shown}{more}"
+        shown = self.rejected[:5]
+        texts = "; ".join(f"{r.path}: {r.problem}" for r in shown)
+        others = len(self.rejected) - len(shown) + self.more
+        more = f" (and {others} more)" if others else ""
+        return f"{self.description}{': ' if shown else ''}{texts}{more}"
 
 
 # --- the request is right, the world is not ---------------------------------------------------
@@ -564,8 +570,13 @@ def all_errors() -> list[type[BrainTumorError]]:
 
 
 def to_wire(error: BrainTumorError) -> dict[str, Any]:
-    """The error as a mapping of plain values, ready for msgpack."""
-    return {"type": type(error).__name__, "data": asdict(error)}
+    """The error as a mapping of plain values, ready for msgpack.
+
+    What it does not use is left out: a gateway of the version before need not know of it.
+    """
+    values = asdict(error)
+    used = {f.name: values[f.name] for f in fields(error) if getattr(error, f.name) != f.default}
+    return {"type": type(error).__name__, "data": used}
 
 
 def from_wire(payload: Mapping[str, Any]) -> BrainTumorError:

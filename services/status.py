@@ -77,7 +77,8 @@ def rich_status(error: BrainTumorError, request_id: str) -> status_pb2.Status:
         error_details_pb2.RequestInfo(request_id=request_id),
     ]
     if code is grpc.StatusCode.INVALID_ARGUMENT:
-        details.append(_bad_request(_violations(error)))
+        more = error.more if isinstance(error, errors.DatasetRefused) else 0
+        details.append(_bad_request(_violations(error), more))
     if isinstance(error, errors.Overloaded):
         details.append(_retry_info(error.retry_after))
     elif isinstance(error, errors.Unavailable):
@@ -95,18 +96,21 @@ def _violations(error: BrainTumorError) -> tuple[FieldViolation, ...]:
     return ()
 
 
-def _bad_request(violations: tuple[FieldViolation, ...]) -> Message:
+def _bad_request(violations: tuple[FieldViolation, ...], more: int) -> Message:
     bad_request: Message = error_details_pb2.BadRequest(
         field_violations=[
             error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-            for v in _fitting(violations)
+            for v in _fitting(violations, more)
         ]
     )
     return bad_request
 
 
-def _fitting(violations: tuple[FieldViolation, ...]) -> Iterator[FieldViolation]:
-    """As many as there is room for, and at the end how many were left out."""
+def _fitting(violations: tuple[FieldViolation, ...], more: int) -> Iterator[FieldViolation]:
+    """As many as there is room for, and at the end how many were left out.
+
+    ``more`` were left out already by whoever found them.
+    """
     room = _VIOLATION_BYTES
     for count, violation in enumerate(violations):
         shown = FieldViolation(
@@ -114,9 +118,11 @@ def _fitting(violations: tuple[FieldViolation, ...]) -> Iterator[FieldViolation]
         )
         room -= len(shown.field.encode()) + len(shown.description.encode())
         if count == MAX_VIOLATIONS or room < 0:
-            yield FieldViolation(shown.field, f"and {len(violations) - count} more")
+            yield FieldViolation(shown.field, f"and {len(violations) - count + more} more")
             return
         yield shown
+    if more:
+        yield FieldViolation(shown.field, f"and {more} more")
 
 
 def _cut(text: str, size: int) -> str:

@@ -151,11 +151,17 @@ def _take_in(
 
 
 def _not_all_usable(rejected: Sequence[RejectedFile]) -> DatasetRefused:
-    return DatasetRefused(
+    return _refusal(
         f"{len(rejected)} of its files cannot be used. Mend or remove them, or ask for bad "
         "files to be skipped",
-        tuple(rejected[:MAX_REJECTED]),
+        rejected,
     )
+
+
+def _refusal(description: str, rejected: Sequence[RejectedFile]) -> DatasetRefused:
+    """The error that names some of the files and counts the others."""
+    named = tuple(rejected[:MAX_REJECTED])
+    return DatasetRefused(description, named, more=len(rejected) - len(named))
 
 
 def _mask_faults(refused: Iterable[Refused]) -> Iterator[MaskFound]:
@@ -404,28 +410,27 @@ def _contradiction(labels: set[TumourLabel], look: Look) -> str:
 def _check_classes(labelled: int, items: list[DatasetItem], rejected: list[RejectedFile]) -> None:
     """``items`` are those of the labelled pictures that can be used."""
     counts = Counter(item.label for item in items)
-    named = tuple(rejected[:MAX_REJECTED])
     if not labelled:
-        raise DatasetRefused(
+        raise _refusal(
             "There is no labelled picture in it. Put the pictures in one folder per class "
             f"({', '.join(LABELS)}) or add a {MANIFEST}",
-            named,
+            rejected,
         )
     if not items:
-        raise DatasetRefused(
+        raise _refusal(
             f"None of its {labelled} labelled pictures can be used. Mend them and send it again",
-            named,
+            rejected,
         )
     if len(counts) == 1:
-        raise DatasetRefused(
-            f"It has only the class {next(iter(counts))}; at least two are needed", named
+        raise _refusal(
+            f"It has only the class {next(iter(counts))}; at least two are needed", rejected
         )
     for label, count in sorted(counts.items()):
         if count < MIN_PER_CLASS:
-            raise DatasetRefused(
+            raise _refusal(
                 f"The class {label} has {count} picture{'s' if count > 1 else ''}; each class "
                 f"needs at least {MIN_PER_CLASS}",
-                named,
+                rejected,
             )
 
 

@@ -58,7 +58,7 @@ EXAMPLES: Final[dict[type[BrainTumorError], BrainTumorError]] = {
         BrainTumorError(),
         InvalidArgument((FieldViolation("page_size", "negative"), FieldViolation("filter", "?"))),
         ImageRefused(ImageProblem.TRUNCATED, "The picture ends too early."),
-        DatasetRefused("Two files are bad", (RejectedFile("glioma/ä.png", "empty"),)),
+        DatasetRefused("Two files are bad", (RejectedFile("glioma/ä.png", "empty"),), more=1),
         NotFound("datasets/brains"),
         AlreadyExists("datasets/brains"),
         RequestIdReused("0b4c1f0e-57a4-4c3c-9c1f-2f8f3f0a2a11"),
@@ -186,6 +186,19 @@ def test_a_refused_data_set_names_its_files() -> None:
     assert error.message.startswith("7 files cannot be used: glioma/0.png: empty; ")
     assert error.message.endswith("glioma/4.png: empty (and 2 more)")
     assert [v.field for v in error.violations] == [f"files[{r.path}]" for r in rejected]
+
+
+def test_files_that_are_not_named_are_counted() -> None:
+    rejected = tuple(RejectedFile(f"glioma/{i}.png", "empty") for i in range(7))
+    error = DatasetRefused("250 files cannot be used", rejected, more=243)
+    assert error.message.endswith("glioma/4.png: empty (and 245 more)")
+    few = DatasetRefused("3 files cannot be used", rejected[:1], more=2)
+    assert few.message.endswith("glioma/0.png: empty (and 2 more)")
+
+
+def test_what_an_error_does_not_use_a_gateway_of_the_version_before_need_not_know() -> None:
+    refused = DatasetRefused("It has only the class glioma", ())
+    assert to_wire(refused)["data"] == {"description": "It has only the class glioma"}
 
 
 @pytest.mark.parametrize(

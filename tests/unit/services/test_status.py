@@ -127,6 +127,16 @@ def test_many_violations_are_counted() -> None:
     assert bad.field_violations[50].description == "and 150 more"
 
 
+@pytest.mark.parametrize(("named", "told"), [(100, 50), (3, 3)])
+def test_files_that_the_error_does_not_name_are_counted_too(named: int, told: int) -> None:
+    rejected = tuple(RejectedFile(f"{n}", "bad") for n in range(named))
+    error = DatasetRefused("250 are bad", rejected, more=250 - named)
+    (bad,) = details(rich_status(error, ""), error_details_pb2.BadRequest)
+    *shown, last = bad.field_violations
+    assert len(shown) == told
+    assert last.description == f"and {250 - told} more"
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -86,12 +86,13 @@ def told(error: Any) -> list[str]:
     return refusal_lines(refusal_from_status(rich_status(error, "r1")))
 
 
-def files(count: int) -> DatasetRefused:
-    """In the words of the worker that takes data sets in."""
+def files(count: int, named: int = 100) -> DatasetRefused:
+    """In the words of the worker that takes data sets in, which names some at most."""
     return DatasetRefused(
         f"{count} of its files cannot be used. Mend or remove them, or ask for bad files to be "
         "skipped",
-        tuple(RejectedFile(f"glioma/{n:03}.jpg", "is not a picture") for n in range(count)),
+        tuple(RejectedFile(f"glioma/{n:03}.jpg", "is not a picture") for n in range(count)[:named]),
+        more=max(count - named, 0),
     )
 
 
@@ -130,11 +131,12 @@ def test_several_fields_have_a_line_each() -> None:
     ]
 
 
-def test_each_bad_file_is_named_once_and_what_was_left_out_stands_alone() -> None:
-    first, *named, last = told(files(100))
+@pytest.mark.parametrize("count", [100, 12_345])
+def test_each_bad_file_is_named_once_and_what_was_left_out_stands_alone(count: int) -> None:
+    first, *named, last = told(files(count))
     assert first.endswith("leave them out with --skip-bad:")
     assert named == [f"  glioma/{n:03}.jpg: is not a picture" for n in range(len(named))]
-    assert last == f"  and {100 - len(named)} more"
+    assert last == f"  and {count - len(named)} more"
 
 
 def test_a_program_is_told_what_is_not_given_as_null() -> None:

@@ -424,8 +424,16 @@ def test_a_picture_above_the_limits_is_a_bad_file(world: World, tmp_path: Path) 
 def test_of_very_many_bad_files_some_are_named(world: World) -> None:
     broken = {f"glioma/broken {n}.png": b"x" for n in range(MAX_REJECTED + 5)}
     error = world.refusal(some_pictures() | broken)
-    assert len(error.rejected) == MAX_REJECTED
+    assert (len(error.rejected), error.more) == (MAX_REJECTED, 5)
+    assert error.message.endswith(f"(and {MAX_REJECTED} more)")
     assert error.message.startswith(f"{MAX_REJECTED + 5} of its files")
+
+
+def test_bad_files_are_counted_whatever_the_data_set_is_refused_for(world: World) -> None:
+    broken = {f"glioma/broken {n}.png": b"x" for n in range(MAX_REJECTED + 5)}
+    error = world.refusal(some_pictures(["glioma"]) | broken, on_bad_file=OnBadFile.SKIP)
+    assert "only the class" in error.message
+    assert (len(error.rejected), error.more) == (MAX_REJECTED, 5)
 
 
 def test_a_picture_with_two_labels_is_refused(world: World) -> None:

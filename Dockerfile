@@ -114,13 +114,11 @@ CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "curation", "-P", "th
 FROM runtime AS training
 COPY --from=training-venv /opt/venv /opt/venv
 # ImageNet weights that were downloaded once stay in the volume.
-ENV KERAS_HOME=/var/lib/braintumor/weights/keras \
-    MPLCONFIGDIR=/tmp/matplotlib
+ENV KERAS_HOME=/var/lib/braintumor/weights/keras
 CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "training", "-P", "prefork", "-c", "1", "--max-tasks-per-child=1", "-n", "training@%h", "--without-gossip", "--without-mingle"]
 
 FROM runtime AS training-gpu
 COPY --from=training-gpu-venv /opt/venv /opt/venv
 ENV KERAS_HOME=/var/lib/braintumor/weights/keras \
-    MPLCONFIGDIR=/tmp/matplotlib \
     CUDA_VISIBLE_DEVICES=0
 CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "training", "-P", "prefork", "-c", "1", "--max-tasks-per-child=1", "-n", "training@%h", "--without-gossip", "--without-mingle"]

@@ -8,7 +8,7 @@ has that one's status, and is its subclass where code catches both together::
     ├── InvalidArgument                  the request itself is wrong; it names the fields
     │   ├── ImageRefused                 the picture cannot be read or is not allowed
     │   └── DatasetRefused               the data set cannot be used; it names the files
-    ├── NotFound                         no such data set, job, model version, prediction, alias
+    ├── NotFound                         no such data set, job, model version or prediction
     ├── AlreadyExists                    the name is taken
     │   └── RequestIdReused              the request id was used before, for something else
     ├── FailedPrecondition               right request, wrong moment
@@ -180,7 +180,6 @@ class NotFound(BrainTumorError):
             "trainingJobs": "TRAINING_JOB_NOT_FOUND",
             "modelVersions": "MODEL_VERSION_NOT_FOUND",
             "predictions": "PREDICTION_NOT_FOUND",
-            "modelAliases": "MODEL_ALIAS_NOT_FOUND",
         }
         return kinds.get(self.name.split("/", 1)[0], "NOT_FOUND")
 

@@ -165,7 +165,6 @@ def test_each_image_problem_is_a_reason(problem: ImageProblem) -> None:
         ("trainingJobs/j", "TRAINING_JOB_NOT_FOUND"),
         ("modelVersions/v", "MODEL_VERSION_NOT_FOUND"),
         ("predictions/p", "PREDICTION_NOT_FOUND"),
-        ("modelAliases/a", "MODEL_ALIAS_NOT_FOUND"),
         ("blobs/b", "NOT_FOUND"),
         ("", "NOT_FOUND"),
     ],

@@ -109,7 +109,7 @@ def reasons_in_the_page() -> set[tuple[str, str]]:
 def test_the_page_of_errors_names_every_reason() -> None:
     found = {(status_of(error).name, error.reason) for error in map(sample, all_errors())}
     found |= {("INVALID_ARGUMENT", ImageRefused(p, "").reason) for p in ImageProblem}
-    names = ("datasets/d", "trainingJobs/j", "modelVersions/m", "predictions/p", "modelAliases/a")
+    names = ("datasets/d", "trainingJobs/j", "modelVersions/m", "predictions/p")
     found |= {("NOT_FOUND", NotFound(name).reason) for name in (*names, "other")}
     assert reasons_in_the_page() == found
 

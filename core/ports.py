@@ -37,6 +37,13 @@ class DatasetRepository(Protocol):
         """Raises ``NotFound``."""
         ...
 
+    def lock(self, dataset_id: str) -> Dataset:
+        """The data set, and keep others from deleting or locking it until this unit of work ends.
+
+        Raises ``NotFound``.
+        """
+        ...
+
     def find_by_request(self, caller: str, request_id: str) -> Dataset | None: ...
 
     def same_as(self, dataset: Dataset) -> tuple[str, ...]:
@@ -163,13 +170,20 @@ class ModelRepository(Protocol):
         ...
 
     def lock_alias(self, alias: str) -> None:
-        """Keep others from moving the alias until this unit of work ends."""
+        """Keep others from moving the alias until this unit of work ends.
+
+        One that points nowhere yet is locked only by its move.
+        """
         ...
 
     def move_alias(
         self, alias: str, version_id: str, at: datetime, caller: str, reason: str
     ) -> AliasMove:
-        """Point the alias at the version and record the move."""
+        """Point the alias at the version and record the move.
+
+        ``from_version`` of the answer is where it really pointed: moves at the same time wait for
+        each other.
+        """
         ...
 
     def alias_history(self, alias: str) -> tuple[AliasMove, ...]:

@@ -114,12 +114,15 @@ class SqlDatasets:
         result: Any = self._session.execute(statement)
         return bool(result.rowcount)
 
+    def lock(self, dataset_id: str) -> Dataset:
+        return mappers.dataset_from_row(self._row(dataset_id, lock=True))
+
     def delete(self, dataset_id: str) -> None:
         self._session.delete(self._row(dataset_id))
         self._session.flush()
 
-    def _row(self, dataset_id: str) -> DatasetRow:
-        row = self._session.get(DatasetRow, dataset_id)
+    def _row(self, dataset_id: str, *, lock: bool = False) -> DatasetRow:
+        row = self._session.get(DatasetRow, dataset_id, with_for_update=lock or None)
         if row is None:
             raise NotFound(f"datasets/{dataset_id}")
         return row

@@ -106,7 +106,8 @@ class DatasetUseCases:
         Raises ``NotFound``, and ``InUse`` while an unfinished training job needs it.
         """
         with self._uow_factory(write=True) as uow:
-            dataset = uow.datasets.get(dataset_id)
+            # Locked before its jobs are read: one that is submitted now waits, and is told.
+            dataset = uow.datasets.lock(dataset_id)
             jobs = uow.jobs.unfinished_on(dataset_id)
             if jobs:
                 raise InUse(dataset.name, jobs[0].name)

@@ -123,12 +123,14 @@ class ModelUseCases:
             note = PASSED_OVER if force else self._compared(version, serving, alias)
             self._preload(alias, version)
             with self._uow_factory(write=True) as uow:
-                aliased = uow.models.aliased(alias)
-                if aliased is not None and aliased[0] == version_id:
-                    (latest,) = uow.models.alias_moves(alias, PageRequest(size=1)).items
+                uow.models.lock_alias(alias)
+                latest = _latest_move(uow, alias)
+                if latest is not None and latest.to_version == version_id:
                     return Promotion(move=latest)
-                if (aliased and aliased[0]) == (serving and serving.id):
-                    move = self._move(uow, alias, version_id, caller, _promotion(reason))
+                move = self._moved(uow, alias, version_id, caller, _promotion(reason))
+                # By the move itself: an alias that is new could not be locked before.
+                if move.from_version == (serving and serving.id):
+                    uow.commit()
                     return Promotion(move=move, note=note)
             # Somebody moved the alias meanwhile: compare with what serves now.
 
@@ -163,7 +165,10 @@ class ModelUseCases:
         self._preload(alias, expected)
         with self._uow_factory(write=True) as uow:
             uow.models.lock_alias(alias)  # before its history is read: two would undo the same
-            return self._move(uow, alias, _version_before(uow, alias), caller, _rollback(reason))
+            before = _version_before(uow, alias)
+            move = self._moved(uow, alias, before, caller, _rollback(reason))
+            uow.commit()
+            return move
 
     def alias_moves(self, alias: str, page: PageRequest) -> Page[AliasMove]:
         """The history of an alias (empty: production), newest first. Raises ``InvalidArgument``."""
@@ -188,12 +193,14 @@ class ModelUseCases:
             )
         return card
 
-    def _move(
+    def _moved(
         self, uow: UnitOfWork, alias: str, version_id: str, caller: str, reason: str
     ) -> AliasMove:
-        move = uow.models.move_alias(alias, version_id, self._clock.now(), caller, reason)
-        uow.commit()
-        return move
+        return uow.models.move_alias(alias, version_id, self._clock.now(), caller, reason)
+
+
+def _latest_move(uow: UnitOfWork, alias: str) -> AliasMove | None:
+    return next(iter(uow.models.alias_moves(alias, PageRequest(size=1)).items), None)
 
 
 def _version_before(uow: UnitOfWork, alias: str) -> str:

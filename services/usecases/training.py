@@ -171,7 +171,8 @@ class TrainingUseCases:
             earlier = _earlier(uow, job)
             if earlier is not None:
                 return earlier
-            check_fits(uow.datasets.get(job.dataset), job.spec, job.search)
+            # Locked, so that it is there for as long as the job is not yet seen to need it.
+            check_fits(uow.datasets.lock(job.dataset), job.spec, job.search)
             uow.jobs.add(job)
             uow.jobs.add_event(job.id, job.create_time, job.state, "waiting for a worker")
             uow.commit()

@@ -22,6 +22,8 @@ def test_a_data_set_comes_back_as_it_went_in(store: UnitOfWorkFactory) -> None:
         uow.commit()
     with store() as uow:
         assert uow.datasets.get("brains") == dataset
+    with store(write=True) as uow:
+        assert uow.datasets.lock("brains") == dataset
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,8 @@ def test_an_unknown_data_set_is_named(store: UnitOfWorkFactory) -> None:
     with store(write=True) as uow:
         with pytest.raises(NotFound, match="datasets/none"):
             uow.datasets.get("none")
+        with pytest.raises(NotFound, match="datasets/none"):
+            uow.datasets.lock("none")
         with pytest.raises(NotFound, match="datasets/none"):
             uow.datasets.delete("none")
 

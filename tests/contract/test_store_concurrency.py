@@ -9,16 +9,21 @@ import pytest
 from sqlalchemy import Engine
 
 from core.audit_chain import verify_chain
-from core.errors import AlreadyExists
+from core.errors import AlreadyExists, InUse, NotFound
 from core.registry import PRODUCTION
-from core.training import JobState
+from core.training import JobState, TrainingSpec
 from db.engine import create_store_engine
 from db.unit_of_work import SqlUnitOfWorkFactory
+from services.drain import Drain
+from services.usecases.datasets import DatasetUseCases
 from services.usecases.models import ModelUseCases
+from services.usecases.promotion_gate import NOTHING_SERVED
+from services.usecases.training import TrainingUseCases
+from tests.fakes.held_out import store_version
 from tests.fakes.records import NOW, a_dataset, a_job, an_entry
 from tests.fakes.registry import a_model_version
 from tests.fakes.store import FakeArtefactStore, FakeClock
-from tests.fakes.workers import FakePreloader
+from tests.fakes.workers import FakeIngestor, FakeJobQueue, FakePreloader
 
 T = TypeVar("T")
 THREADS = 8
@@ -108,6 +113,60 @@ def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> Non
     )
     moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann"))
     assert sorted(move.to_version for move in moves) == versions[:-1]
+
+
+def test_each_promotion_is_compared_with_what_it_replaces(store: SqlUnitOfWorkFactory) -> None:
+    artefacts = FakeArtefactStore()
+    with store(write=True) as uow:
+        for index in range(THREADS):
+            digest = store_version(artefacts, {"report.html": str(index).encode()})
+            uow.models.add(a_model_version(f"m{index}", digest=digest))
+        uow.commit()
+    models = ModelUseCases(
+        uow_factory=store, artefacts=artefacts, preloader=FakePreloader(), clock=FakeClock()
+    )
+    promotions = all_at_once(
+        lambda index: models.promote(f"m{index}", alias="", reason="", force=False, caller="ann")
+    )
+    first, *others = sorted(promotions, key=lambda promotion: promotion.move.sequence)
+    assert (first.move.from_version, first.note) == (None, NOTHING_SERVED)
+    for promotion in others:
+        assert f"with modelVersions/{promotion.move.from_version}, which" in promotion.note
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_no_job_is_left_without_its_data_set(store: SqlUnitOfWorkFactory, attempt: int) -> None:
+    with store(write=True) as uow:
+        uow.datasets.add(a_dataset())
+        uow.commit()
+    artefacts = FakeArtefactStore()
+    training = TrainingUseCases(
+        uow_factory=store,
+        queue=FakeJobQueue(),
+        artefacts=artefacts,
+        clock=FakeClock(),
+        drain=Drain(),
+    )
+    datasets = DatasetUseCases(
+        uow_factory=store,
+        artefacts=artefacts,
+        ingestor=FakeIngestor(store, artefacts),
+        ingest_timeout=1,
+    )
+
+    def submit_or_delete(index: int) -> None:
+        try:
+            if (index + attempt) % 2:
+                training.create("brains", TrainingSpec(), caller="ann")
+            else:
+                datasets.delete("brains")
+        except (InUse, NotFound):  # whoever is second is told
+            pass
+
+    all_at_once(submit_or_delete)
+    with store() as uow:
+        if uow.jobs.unfinished_on("brains"):
+            uow.datasets.get("brains")
 
 
 def test_one_worker_gets_the_job(store: SqlUnitOfWorkFactory) -> None:

@@ -125,6 +125,10 @@ class FakeDatasets:
         except KeyError:
             raise NotFound(f"datasets/{dataset_id}") from None
 
+    def lock(self, dataset_id: str) -> Dataset:
+        """Whoever writes has the whole store locked."""
+        return self.get(dataset_id)
+
     def find_by_request(self, caller: str, request_id: str) -> Dataset | None:
         rows = self._state.datasets.values()
         return next((d for d in rows if (d.caller, d.request_id) == (caller, request_id)), None)

@@ -18,6 +18,7 @@ has that one's status, and is its subclass where code catches both together::
     │   ├── IllegalTransition            the job's state does not allow it
     │   ├── InUse                        something else still needs it
     │   ├── NothingToRollBackTo          the alias has no earlier version
+    │   ├── AliasMoved                   a rollback from a version that it points at no more
     │   ├── NotFitToServe                the gate: of no use, by its own held-out slices
     │   ├── WorseThanProduction          the gate: worse on the same held-out slices
     │   └── ExportDiffers                the gate: what would serve is not what was trained
@@ -342,6 +343,27 @@ class NothingToRollBackTo(BrainTumorError):
     @property
     def message(self) -> str:
         return f"The alias '{self.alias}' has no earlier model version to go back to."
+
+
+@dataclass(eq=False)
+class AliasMoved(BrainTumorError):
+    """``expected`` and ``current`` are names of model versions."""
+
+    reason: ClassVar[str] = "ALIAS_MOVED"
+    alias: str
+    expected: str
+    current: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"The alias '{self.alias}' points at {self.current} now, not at {self.expected}, so "
+            "nothing was changed. Look at its history; to go back from there, ask anew."
+        )
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {"alias": self.alias, "expected": self.expected, "current": self.current}
 
 
 @dataclass(eq=False)

@@ -41,6 +41,7 @@ STATUS: Final[Mapping[type[BrainTumorError], grpc.StatusCode]] = {
     errors.IllegalTransition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.InUse: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NothingToRollBackTo: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.AliasMoved: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NotFitToServe: grpc.StatusCode.FAILED_PRECONDITION,
     errors.WorseThanProduction: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ExportDiffers: grpc.StatusCode.FAILED_PRECONDITION,

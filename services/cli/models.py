@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.registry import PRODUCTION, SEGMENTATION
-from services.cli.aliases import move_alias, serving_alias
+from services.cli.aliases import move_alias, pointed_at, serving_alias
 from services.cli.model_views import COLUMNS, MOVES, show_comparison, show_version
 from services.cli.options import (
     DEFAULT_ADDRESS,
@@ -154,8 +154,11 @@ def rollback(
     """Let the version that served before serve again."""
     from braintumor.v1 import models_pb2
 
-    request = models_pb2.RollbackModelAliasRequest(alias=alias, reason=reason)
     with session(address, as_json) as connected:
+        serving = pointed_at(connected.client, alias)
+        request = models_pb2.RollbackModelAliasRequest(
+            alias=alias, reason=reason, from_version=serving or ""
+        )
         models = connected.client.models
         answer = move_alias(connected, models.RollbackModelAlias, request, alias or PRODUCTION)
         _moved(connected.out, answer.move)

@@ -71,9 +71,13 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
     async def RollbackModelAlias(
         self, request: models_pb2.RollbackModelAliasRequest, context: Any
     ) -> models_pb2.RollbackModelAliasResponse:
-        caller = current_call().caller
+        from_version = request.from_version
         move = await asyncio.to_thread(
-            self._use_cases.roll_back, request.alias, reason=request.reason, caller=caller
+            self._use_cases.roll_back,
+            request.alias,
+            reason=request.reason,
+            caller=current_call().caller,
+            from_version=from_version and parse_name(MODEL_VERSIONS, from_version, "from_version"),
         )
         return models_pb2.RollbackModelAliasResponse(move=converters.alias_move_message(move))
 

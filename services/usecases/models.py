@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.comparison import PairedComparison, Recommendation, recommend
-from core.errors import FailedPrecondition, InvalidArgument, NothingToRollBackTo, WrongTask
+from core.errors import (
+    AliasMoved,
+    FailedPrecondition,
+    InvalidArgument,
+    NothingToRollBackTo,
+    WrongTask,
+)
 from core.paging import Page, PageRequest
 from core.ports import ArtefactStore, Clock, ModelPreloader, UnitOfWork, UnitOfWorkFactory
 from core.registry import PRODUCTION, SERVING, AliasMove, ModelVersion, ReportFormat
@@ -152,19 +158,28 @@ class ModelUseCases:
             return NOTHING_SERVED
         return check_scores(self._artefacts, version, serving)
 
-    def roll_back(self, alias: str, *, reason: str, caller: str) -> AliasMove:
+    def roll_back(
+        self, alias: str, *, reason: str, caller: str, from_version: str = ""
+    ) -> AliasMove:
         """Point the alias (empty: production) back at the version it had before.
 
         Rolling back again goes one further back, to what was promoted before that: a rollback
-        undoes a promotion, never another rollback. Raises ``NothingToRollBackTo``,
-        ``InvalidArgument``.
+        undoes a promotion, never another rollback. With ``from_version``, the one to leave, it is
+        safe to repeat: a rollback from there that was the last move is the answer. Raises
+        ``NothingToRollBackTo``, ``AliasMoved`` if the alias points elsewhere, ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias) or PRODUCTION, _checked_reason(reason)
         with self._uow_factory() as uow:
+            made = _rollback_made(uow, alias, from_version)
+            if made is not None:
+                return made
             expected = uow.models.get(_version_before(uow, alias))
         self._preload(alias, expected)
         with self._uow_factory(write=True) as uow:
             uow.models.lock_alias(alias)  # before its history is read: two would undo the same
+            made = _rollback_made(uow, alias, from_version)
+            if made is not None:
+                return made
             before = _version_before(uow, alias)
             move = self._moved(uow, alias, before, caller, _rollback(reason))
             uow.commit()
@@ -201,6 +216,19 @@ class ModelUseCases:
 
 def _latest_move(uow: UnitOfWork, alias: str) -> AliasMove | None:
     return next(iter(uow.models.alias_moves(alias, PageRequest(size=1)).items), None)
+
+
+def _rollback_made(uow: UnitOfWork, alias: str, from_version: str) -> AliasMove | None:
+    """The rollback from that version, if the same request has made it before.
+
+    Raises ``AliasMoved`` if the alias points elsewhere for another reason.
+    """
+    latest = _latest_move(uow, alias)
+    if latest is None or not from_version or latest.to_version == from_version:
+        return None
+    if latest.from_version == from_version and _is_rollback(latest.reason):
+        return latest
+    raise AliasMoved(alias, f"modelVersions/{from_version}", f"modelVersions/{latest.to_version}")
 
 
 def _version_before(uow: UnitOfWork, alias: str) -> str:

@@ -115,6 +115,22 @@ def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> Non
     assert sorted(move.to_version for move in moves) == versions[:-1]
 
 
+def test_one_rollback_that_is_sent_many_times_goes_back_once(store: SqlUnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        for version in "abc":
+            uow.models.add(a_model_version(version))
+            uow.models.move_alias(PRODUCTION, version, NOW, "ann", "")
+        uow.commit()
+    models = ModelUseCases(
+        uow_factory=store,
+        artefacts=FakeArtefactStore(),
+        preloader=FakePreloader(),
+        clock=FakeClock(),
+    )
+    moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann", from_version="c"))
+    assert {(move.sequence, move.to_version) for move in moves} == {(4, "b")}
+
+
 def test_each_promotion_is_compared_with_what_it_replaces(store: SqlUnitOfWorkFactory) -> None:
     artefacts = FakeArtefactStore()
     with store(write=True) as uow:

@@ -47,6 +47,7 @@ from core.errors import (
     ImageRefused,
     InvalidArgument,
     NotFound,
+    NothingToRollBackTo,
     Overloaded,
     RejectedFile,
     SegmenterNotRegistered,
@@ -294,6 +295,7 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
 
     def __init__(self) -> None:
         self.promotions: list[models_pb2.PromoteModelVersionRequest] = []
+        self.rollbacks: list[models_pb2.RollbackModelAliasRequest] = []
         self.aliases = ["production"]
         self.pointing = {"production", "trial"}
         self.listings = 0
@@ -392,6 +394,9 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
 
     def RollbackModelAlias(self, request: Any, context: Any) -> Any:
         self._take_time(context)
+        self.rollbacks.append(request)
+        if not self.pointing:
+            fail(context, NothingToRollBackTo("production"))
         move = models_pb2.AliasMove(
             alias="production", from_version="modelVersions/m2", to_version="modelVersions/m1"
         )
@@ -994,6 +999,11 @@ def test_promotion_and_rollback(world: World) -> None:
     assert done.stdout == "production is now modelVersions/m2.\nNothing served before.\n"
     done = world.run("models", "rollback")
     assert done.stdout == "production is now modelVersions/m1 (before: modelVersions/m2).\n"
+    (rollback,) = world.models.rollbacks
+    assert rollback.from_version == "modelVersions/m2"  # so that it can be repeated
+    world.models.pointing = set()
+    refused = world.run("models", "rollback", expect=1).stderr
+    assert "has no earlier model version to go back to" in refused
 
 
 def test_a_promotion_that_changes_nothing_says_so(world: World) -> None:

@@ -866,6 +866,13 @@ async def test_promotion_serves_the_next_request_and_rollback_takes_it_back(
     assert (await gateway.classify()).model_version == "modelVersions/m1"
     refusal = await refused(gateway.models.RollbackModelAlias(rollback))
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "NOTHING_TO_ROLL_BACK_TO")
+    rollback.from_version = "modelVersions/m2"
+    assert (await gateway.models.RollbackModelAlias(rollback)).move == move
+    rollback.from_version = "modelVersions/m3"
+    refusal = await refused(gateway.models.RollbackModelAlias(rollback))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "ALIAS_MOVED")
+    rollback.from_version = "m2"
+    assert (await refused(gateway.models.RollbackModelAlias(rollback))).fields == ["from_version"]
 
 
 async def test_the_history_of_an_alias_is_listed_by_pages(gateway: Gateway) -> None:

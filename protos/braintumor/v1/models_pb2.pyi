@@ -970,19 +970,25 @@ class RollbackModelAliasRequest(_message.Message):
 
     ALIAS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """Empty means "production"."""
     reason: _builtins.str
     """Kept in the alias history."""
+    from_version: _builtins.str
+    """The version to leave; empty means whatever the alias points at. If the last move was a rollback
+    from there, that one is the answer and nothing moves.
+    """
     def __init__(
         self,
         *,
         alias: _builtins.str = ...,
         reason: _builtins.str = ...,
+        from_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "from_version", b"from_version", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -997,7 +1003,7 @@ class RollbackModelAliasResponse(_message.Message):
     MOVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def move(self) -> Global___AliasMove:
-        """The move."""
+        """The move, or the one that the same request made before."""
 
     def __init__(
         self,

@@ -112,8 +112,10 @@ class ModelsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RollbackModelAlias(self, request, context):
-        """Points an alias back at the version it had before.
-        FAILED_PRECONDITION: there is none.
+        """Points an alias back at the version it had before. It may be done though its caller never hears
+        so: who repeats calls should give from_version, or a repeated one goes back once more.
+        FAILED_PRECONDITION: NOTHING_TO_ROLL_BACK_TO, there is none; ALIAS_MOVED, the alias does not
+        point at from_version any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

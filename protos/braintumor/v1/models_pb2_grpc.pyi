@@ -51,8 +51,10 @@ class ModelsStub:
     "production" is for a classifier, "segmentation" for a segmenter.
     """
     RollbackModelAlias: _grpc.UnaryUnaryMultiCallable[_models_pb2.RollbackModelAliasRequest, _models_pb2.RollbackModelAliasResponse]
-    """Points an alias back at the version it had before.
-    FAILED_PRECONDITION: there is none.
+    """Points an alias back at the version it had before. It may be done though its caller never hears
+    so: who repeats calls should give from_version, or a repeated one goes back once more.
+    FAILED_PRECONDITION: NOTHING_TO_ROLL_BACK_TO, there is none; ALIAS_MOVED, the alias does not
+    point at from_version any more.
     """
     ListAliasMoves: _grpc.UnaryUnaryMultiCallable[_models_pb2.ListAliasMovesRequest, _models_pb2.ListAliasMovesResponse]
     """Lists the moves of an alias, newest first: who pointed it where, when and why."""
@@ -84,8 +86,10 @@ class ModelsAsyncStub(ModelsStub):
     "production" is for a classifier, "segmentation" for a segmenter.
     """
     RollbackModelAlias: _aio.UnaryUnaryMultiCallable[_models_pb2.RollbackModelAliasRequest, _models_pb2.RollbackModelAliasResponse]  # type: ignore[assignment]
-    """Points an alias back at the version it had before.
-    FAILED_PRECONDITION: there is none.
+    """Points an alias back at the version it had before. It may be done though its caller never hears
+    so: who repeats calls should give from_version, or a repeated one goes back once more.
+    FAILED_PRECONDITION: NOTHING_TO_ROLL_BACK_TO, there is none; ALIAS_MOVED, the alias does not
+    point at from_version any more.
     """
     ListAliasMoves: _aio.UnaryUnaryMultiCallable[_models_pb2.ListAliasMovesRequest, _models_pb2.ListAliasMovesResponse]  # type: ignore[assignment]
     """Lists the moves of an alias, newest first: who pointed it where, when and why."""
@@ -144,8 +148,10 @@ class ModelsServicer(metaclass=_abc_1.ABCMeta):
         request: _models_pb2.RollbackModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_models_pb2.RollbackModelAliasResponse, _abc.Awaitable[_models_pb2.RollbackModelAliasResponse]]:
-        """Points an alias back at the version it had before.
-        FAILED_PRECONDITION: there is none.
+        """Points an alias back at the version it had before. It may be done though its caller never hears
+        so: who repeats calls should give from_version, or a repeated one goes back once more.
+        FAILED_PRECONDITION: NOTHING_TO_ROLL_BACK_TO, there is none; ALIAS_MOVED, the alias does not
+        point at from_version any more.
         """
 
     @_abc_1.abstractmethod

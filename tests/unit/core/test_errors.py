@@ -11,6 +11,7 @@ import pytest
 
 from core import errors
 from core.errors import (
+    AliasMoved,
     AlreadyExists,
     AnsweredWithoutRegions,
     ArtefactCorrupt,
@@ -72,6 +73,7 @@ EXAMPLES: Final[dict[type[BrainTumorError], BrainTumorError]] = {
         IllegalTransition("trainingJobs/j", "SUCCEEDED", "RUNNING"),
         InUse("datasets/brains", "trainingJobs/j"),
         NothingToRollBackTo("production"),
+        AliasMoved("production", "modelVersions/b", "modelVersions/c"),
         NotFitToServe("modelVersions/b", "it is right by chance"),
         WorseThanProduction("modelVersions/b", "modelVersions/a", -0.05, -0.01, 400, "Dice"),
         ExportDiffers("modelVersions/b", 0.02, 0.001),

@@ -35,6 +35,7 @@ EXPECTED = {
     "IllegalTransition": "FAILED_PRECONDITION",
     "InUse": "FAILED_PRECONDITION",
     "NothingToRollBackTo": "FAILED_PRECONDITION",
+    "AliasMoved": "FAILED_PRECONDITION",
     "NotFitToServe": "FAILED_PRECONDITION",
     "WorseThanProduction": "FAILED_PRECONDITION",
     "ExportDiffers": "FAILED_PRECONDITION",

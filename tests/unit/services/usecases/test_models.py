@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from core.errors import (
+    AliasMoved,
     ArtefactCorrupt,
     ExportDiffers,
     FailedPrecondition,
@@ -78,9 +79,11 @@ class World:
             version_id, alias=alias, reason=reason, force=force, caller="ann"
         )
 
-    def roll_back(self, alias: str = "", reason: str = "") -> AliasMove:
+    def roll_back(self, alias: str = "", reason: str = "", from_version: str = "") -> AliasMove:
         self.clock.advance(1)
-        return self.use_cases.roll_back(alias, reason=reason, caller="ann")
+        return self.use_cases.roll_back(
+            alias, reason=reason, caller="ann", from_version=from_version
+        )
 
     def serving(self, alias: str = "production") -> str | None:
         with self.store() as uow:
@@ -180,6 +183,51 @@ def test_repeated_rollbacks_go_further_back(world: World) -> None:
         world.roll_back()
     assert world.serving() == "a"
     assert world.history()[3:] == [("c", "b", "rollback"), ("b", "a", "rollback: worse still")]
+
+
+def test_a_rollback_that_is_repeated_goes_back_once(world: World) -> None:
+    for version in "abc":
+        world.promote(version)
+    move = world.roll_back(from_version="c")
+    assert (move.from_version, move.to_version) == ("c", "b")
+    assert world.roll_back(from_version="c", reason="again") == move
+    assert world.serving() == "b"
+    assert world.roll_back(from_version="b").to_version == "a"
+    assert len(world.preloader.preloaded) == 5  # not for the repeated one
+
+
+def test_a_rollback_from_what_serves_no_more_is_refused(world: World) -> None:
+    for version in "abc":
+        world.promote(version)
+    with pytest.raises(AliasMoved, match="points at modelVersions/c now, not at modelVersions/b"):
+        world.roll_back(from_version="b")
+    world.roll_back()
+    world.promote("a")
+    with pytest.raises(AliasMoved, match="points at modelVersions/a now"):
+        world.roll_back(from_version="c")  # it was undone, but not lately
+    assert world.serving() == "a"
+    with pytest.raises(NothingToRollBackTo):
+        world.roll_back("trial", from_version="c")
+
+
+def test_a_rollback_is_no_repeat_of_a_promotion(world: World) -> None:
+    for version in "aba":
+        world.promote(version)
+    with pytest.raises(AliasMoved):
+        world.roll_back(from_version="b")
+
+
+def test_a_rollback_that_another_overtakes_is_made_once(world: World) -> None:
+    for version in "abc":
+        world.promote(version)
+
+    def roll_back(uow: Any) -> None:
+        uow.models.move_alias("production", "b", world.clock.now(), "bob", "rollback: bad")
+        uow.commit()
+
+    world.store.rival = roll_back
+    assert world.roll_back(from_version="c").caller == "bob"
+    assert world.history()[3:] == [("c", "b", "rollback: bad")]
 
 
 def test_a_promotion_back_is_undone_like_any_other(world: World) -> None:

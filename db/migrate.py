@@ -9,6 +9,7 @@ from typing import Any, Final
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, event, text
 
@@ -45,6 +46,23 @@ def current_revision(url: str) -> str | None:
         open_connection(engine, write=False) as connection,
     ):
         return MigrationContext.configure(connection).get_current_revision()
+
+
+def check_schema(url: str) -> None:
+    """Raises ``FailedPrecondition`` unless the schema is this software's or a newer one's.
+
+    A revision that this software does not know is of a newer version, which has migrated already:
+    while a system is being upgraded, both stand on it. Raises ``StoreUnavailable``.
+    """
+    revision = current_revision(url)
+    if revision is None:
+        raise FailedPrecondition("The database has no tables yet. Run: python -m db.migrate")
+    needed, *older = (script.revision for script in ScriptDirectory(str(_SCRIPTS)).walk_revisions())
+    if revision in older:
+        raise FailedPrecondition(
+            f"The database is at revision {revision}, and this version of the software needs "
+            f"{needed}. Run: python -m db.migrate"
+        )
 
 
 def main() -> int:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from core.errors import FailedPrecondition
 from core.ports import (
     ArtefactStore,
     Clock,
@@ -18,7 +17,7 @@ from core.ports import (
 from core.settings import Settings
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
-from db.migrate import current_revision
+from db.migrate import check_schema
 from db.unit_of_work import SqlUnitOfWorkFactory
 from services.adapters.audit_writer import GroupCommitAuditWriter
 from services.adapters.broker import CeleryDatasetIngestor, CeleryJobQueue, WorkChannel
@@ -65,7 +64,7 @@ async def connect(settings: Settings) -> Deps:
     """Dependencies for real. The broker may be away; it is connected to when it comes.
 
     Raises ``StoreUnavailable``, ``InvalidArgument`` for a URL of no use, and
-    ``FailedPrecondition`` if the database has no schema.
+    ``FailedPrecondition`` if the database has no schema, or that of an older version.
     """
     async with AsyncExitStack() as closing:
         uow_factory = await asyncio.to_thread(_store, settings)
@@ -122,8 +121,7 @@ def software_version() -> str:
 
 
 def _store(settings: Settings) -> SqlUnitOfWorkFactory:
-    if current_revision(settings.database_url) is None:
-        raise FailedPrecondition("The database has no tables yet. Run: python -m db.migrate")
+    check_schema(settings.database_url)
     return SqlUnitOfWorkFactory(create_store_engine(settings.database_url))
 
 

@@ -18,7 +18,7 @@ from core.audit_chain import GENESIS, verify_chain
 from core.errors import FailedPrecondition
 from db.engine import create_store_engine
 from db.mappers import to_us
-from db.migrate import current_revision, upgrade
+from db.migrate import check_schema, current_revision, upgrade
 from db.tables import Base
 from db.unit_of_work import SqlUnitOfWorkFactory
 from tests.fakes.records import a_review, an_entry, an_outlined_entry
@@ -205,6 +205,24 @@ def test_a_newer_database_is_refused_by_name(sql_url: str, sql_engine: Engine) -
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(FailedPrecondition, match="at revision 9999"):
         upgrade(sql_url)
+
+
+def test_a_schema_that_is_older_than_the_software_is_noticed(
+    empty_url: str, empty_engine: Engine
+) -> None:
+    with pytest.raises(FailedPrecondition, match="no tables yet"):
+        check_schema(empty_url)
+    migrate(empty_engine, command.upgrade, "0006")
+    with pytest.raises(FailedPrecondition, match=r"at revision 0006, .* needs 0007"):
+        check_schema(empty_url)
+    upgrade(empty_url)
+    check_schema(empty_url)
+
+
+def test_a_schema_of_newer_software_is_good_enough(sql_url: str, sql_engine: Engine) -> None:
+    with sql_engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    check_schema(sql_url)
 
 
 def test_going_back_removes_everything(sql_engine: Engine) -> None:

@@ -143,7 +143,17 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _text_or_bytes(data: bytes) -> str | bytes:
+    """What SQLite keeps as text, which may be anything: a row that somebody made unreadable is for
+    the mappers to name, and not for the driver to stop at."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.text_factory = _text_or_bytes
     # The driver would begin transactions by itself, and too late to take the write lock.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")

@@ -10,7 +10,10 @@ from core.errors import ArtefactCorrupt
 from core.paging import PageRequest
 from db.unit_of_work import SqlUnitOfWorkFactory
 from services.converters import prediction_message
+from services.filtering import parse_filter
+from services.usecases.audit import AuditUseCases
 from tests.fakes.records import a_refusal, an_entry, an_outlined_entry
+from tests.fakes.store import FakeClock
 
 ROWS = 6
 
@@ -132,6 +135,40 @@ def test_bytes_in_a_column_of_sqlite_are_named(
         pytest.skip("PostgreSQL lets no bytes into these columns")
     tamper(sql_engine, f"UPDATE predictions SET {column} = x'00ff' WHERE sequence = 3")
     assert verify(log).broken_at == 3
+
+
+@pytest.mark.parametrize(
+    "column", ["id", "caller", "label", "message", "regions", "software_version", "row_hash"]
+)
+def test_text_of_sqlite_that_is_no_utf8_is_named_and_shown(
+    log: SqlUnitOfWorkFactory, sql_engine: Engine, column: str
+) -> None:
+    if sql_engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL lets no such text in")
+    tamper(
+        sql_engine, f"UPDATE predictions SET {column} = CAST(x'ff41' AS TEXT) WHERE sequence = 3"
+    )
+    assert verify(log).broken_at == 3
+    audit = AuditUseCases(uow_factory=log, clock=FakeClock())
+    exported = [record for page in audit.export(None) for record in page]
+    listed = audit.list(PageRequest(), None, newest_first=False).items
+    assert [record.sequence for record in listed] == list(range(1, ROWS + 1))
+    assert len([prediction_message(record) for record in exported]) == ROWS
+    others = audit.list(PageRequest(), parse_filter("NOT label = glioma"), newest_first=True)
+    assert others.items
+
+
+def test_bytes_that_read_like_what_was_there_are_named(
+    log: SqlUnitOfWorkFactory, sql_engine: Engine
+) -> None:
+    if sql_engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL lets no such text in")
+    with log(write=True) as uow:
+        uow.audit.append([an_entry(message="\N{REPLACEMENT CHARACTER}")])
+        uow.commit()
+    assert verify(log).intact
+    tamper(sql_engine, "UPDATE predictions SET message = CAST(x'ff' AS TEXT) WHERE sequence = 7")
+    assert verify(log).broken_at == 7
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,12 @@ class AuditLog(Protocol):
 
     def head(self) -> ChainHead: ...
 
-    def add_review(self, review: Review) -> None: ...
+    def add_review(self, review: Review) -> Review:
+        """Keep the review beside its prediction. Raises ``NotFound``.
+
+        One whose id is there already is not written again: the result is the earlier one.
+        """
+        ...
 
     def reviews(self, prediction_id: str) -> tuple[Review, ...]:
         """A prediction's reviews, oldest first."""

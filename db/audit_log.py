@@ -13,6 +13,7 @@ from core.filters import Filter
 from core.paging import Cursor, Page, PageRequest
 from core.prediction import AuditEntry, AuditRecord, Outcome, Review
 from db import mappers
+from db.inserts import insert_into
 from db.log_pages import COLUMNS, Listing, read_page
 from db.tables import ANSWERS_REQUEST, AuditHeadRow, Base, PredictionRow, ReviewRow
 
@@ -95,9 +96,12 @@ class SqlAuditLog:
         row = self._session.execute(_HEAD_ROW).first()
         return ChainHead() if row is None else ChainHead(**row._mapping)
 
-    def add_review(self, review: Review) -> None:
+    def add_review(self, review: Review) -> Review:
         self.get(review.prediction)
-        self._session.execute(insert(ReviewRow), [mappers.review_values(review)])
+        statement = insert_into(self._session, ReviewRow).values(**mappers.review_values(review))
+        self._session.execute(statement.on_conflict_do_nothing())
+        kept = self._session.scalars(select(ReviewRow).where(ReviewRow.id == review.id)).one()
+        return mappers.review_from_row(kept)
 
     def reviews(self, prediction_id: str) -> tuple[Review, ...]:
         rows = self._session.scalars(

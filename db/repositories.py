@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, bindparam, func, insert, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.datasets import Dataset
@@ -15,6 +14,7 @@ from core.registry import AliasMove, ModelVersion
 from core.search import SearchTrial
 from core.training import EpochProgress, JobEvent, JobState, TrainingJob
 from db import mappers
+from db.inserts import insert_into
 from db.mappers import to_us
 from db.tables import (
     AliasMoveRow,
@@ -47,18 +47,12 @@ def _insert_new(session: Session, table: _Listed, values: Mapping[str, Any], nam
 
     Raises ``AlreadyExists``, or ``RequestIdReused`` if the request id is what is taken.
     """
-    statement = _insert(session, table).values(**values).on_conflict_do_nothing()
+    statement = insert_into(session, table).values(**values).on_conflict_do_nothing()
     if session.execute(statement.returning(table.id)).first() is not None:
         return
     if session.get(table, values["id"]) is None:
         raise RequestIdReused(values["request_id"])
     raise AlreadyExists(name)
-
-
-def _insert(session: Session, table: Any) -> Any:
-    """An insert that knows ON CONFLICT, which SQLAlchemy leaves to each dialect."""
-    dialects = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-    return dialects[session.get_bind().dialect.name](table)
 
 
 def _page_of(session: Session, table: _Listed, page: PageRequest) -> tuple[list[Any], Any]:
@@ -259,7 +253,7 @@ class SqlTrainingJobs:
         if self._session.get(TrainingJobRow, job_id) is None:
             raise NotFound(f"trainingJobs/{job_id}")
         values = mappers.trial_values(job_id, trial)
-        statement = _insert(self._session, SearchTrialRow).values(**values)
+        statement = insert_into(self._session, SearchTrialRow).values(**values)
         self._session.execute(statement.on_conflict_do_nothing())
 
     def trials(self, job_id: str) -> tuple[SearchTrial, ...]:
@@ -363,7 +357,7 @@ class SqlModels:
     def _point(self, alias: str, version_id: str) -> None:
         """Also locks the alias, even one that is new: a move at the same time waits its turn."""
         values = {"alias": alias, "model_version": version_id}
-        statement = _insert(self._session, ModelAliasRow).values(**values)
+        statement = insert_into(self._session, ModelAliasRow).values(**values)
         self._session.execute(
             statement.on_conflict_do_update(
                 index_elements=[ModelAliasRow.alias], set_={"model_version": version_id}

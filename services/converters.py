@@ -711,7 +711,7 @@ def verdict(request: audit_pb2.RecordReviewRequest) -> Verdict:
     review = request.review
     return Verdict(
         reviewer=review.reviewer.strip(),
-        agrees=review.agrees,
+        agrees=review.agrees if review.HasField("agrees") else None,
         label=LABEL.from_proto(review.label, "review.label"),
         comment=review.comment,
     )

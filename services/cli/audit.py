@@ -103,8 +103,12 @@ def review(
     as_json: AsJson = False,
 ) -> None:
     """Record a person's verdict beside a classification."""
+    from functools import partial
+    from uuid import uuid4
+
     from braintumor.v1 import audit_pb2, labels_pb2
 
+    from services.cli.client import with_retries
     from services.cli.rows import row
 
     number = labels_pb2.TumorLabel.Value(f"TUMOR_LABEL_{label.upper()}") if label else 0
@@ -115,10 +119,12 @@ def review(
         comment=comment,
     )
     full = resource("predictions", name)
-    request = audit_pb2.RecordReviewRequest(name=full, review=verdict)
+    request = audit_pb2.RecordReviewRequest(name=full, review=verdict, request_id=str(uuid4()))
     with session(address, as_json) as connected:
         client = connected.client
-        recorded = client.call(client.audit.RecordReview, request).review
+        client.check_reachable()
+        call = partial(client.call, client.audit.RecordReview, request)
+        recorded = with_retries(call).review
         if as_json:
             connected.out.row({"prediction": full, **row(recorded)})
         else:

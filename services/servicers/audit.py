@@ -53,8 +53,13 @@ class AuditServicer(audit_pb2_grpc.AuditServicer):
         self, request: audit_pb2.RecordReviewRequest, context: Any
     ) -> audit_pb2.RecordReviewResponse:
         prediction_id = parse_name(PREDICTIONS, request.name)
-        verdict, caller = converters.verdict(request), current_call().caller
-        review = await asyncio.to_thread(self._use_cases.review, prediction_id, verdict, caller)
+        review = await asyncio.to_thread(
+            self._use_cases.review,
+            prediction_id,
+            converters.verdict(request),
+            caller=current_call().caller,
+            request_id=request.request_id,
+        )
         return audit_pb2.RecordReviewResponse(review=converters.review_message(review))
 
     async def VerifyAuditLog(

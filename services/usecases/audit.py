@@ -2,29 +2,42 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from core.audit_chain import ChainReport, verify_chain
-from core.errors import DeadlinePassed, FailedPrecondition, FieldViolation, InvalidArgument
+from core.errors import (
+    DeadlinePassed,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    RequestIdReused,
+)
 from core.filters import Filter
 from core.labels import TumourLabel
 from core.paging import Cursor, Page, PageRequest
 from core.ports import Clock, UnitOfWorkFactory
 from core.prediction import AuditRecord, Review
+from services.usecases.request_ids import check_request_id
 
 MAX_COMMENT: Final = 2000
 MAX_REVIEWER: Final = 128
 EXPORT_PAGE: Final = 500
 
+_REVIEW_IDS: Final = UUID("5b0d2f0a-7f0f-4d6e-9d53-0a4b3f6c1e27")
+"""Any UUID, the same for ever: reviews of requests with an id are named within it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a reviewer says; ``label`` is the right class where the reviewer knows it."""
+    """What a reviewer says; ``label`` is the right class where the reviewer knows it.
+
+    ``agrees`` is None where nothing was said but the class.
+    """
 
     reviewer: str
-    agrees: bool
+    agrees: bool | None
     label: TumourLabel | None
     comment: str
 
@@ -47,28 +60,34 @@ class AuditUseCases:
         with self._uow_factory() as uow:
             return uow.audit.get(prediction_id), uow.audit.reviews(prediction_id)
 
-    def review(self, prediction_id: str, verdict: Verdict, caller: str) -> Review:
+    def review(
+        self, prediction_id: str, verdict: Verdict, *, caller: str, request_id: str = ""
+    ) -> Review:
         """Record a verdict on an answered classification; the caller is its default reviewer.
 
-        Raises ``NotFound``, ``InvalidArgument`` if the verdict contradicts itself, and
+        A repeated request id gives the first review. Raises ``NotFound``, ``RequestIdReused``,
+        ``InvalidArgument`` if the verdict contradicts itself or says nothing, and
         ``FailedPrecondition`` if there was no answer to review.
         """
-        _check_texts(verdict)
+        known_id = check_request_id(request_id)
+        _check_form(verdict)
         with self._uow_factory(write=True) as uow:
             record = uow.audit.get(prediction_id)
             _check_against(verdict, record)
             review = Review(
-                id=uuid4().hex,
+                id=_review_id(caller, known_id),
                 prediction=prediction_id,
                 create_time=self._clock.now(),
                 reviewer=verdict.reviewer or caller,
                 label=verdict.label,
-                agrees=verdict.agrees,
+                agrees=_agrees(verdict, record),
                 comment=verdict.comment,
             )
-            uow.audit.add_review(review)
+            kept = uow.audit.add_review(review)
+            if known_id is not None and kept != replace(review, create_time=kept.create_time):
+                raise RequestIdReused(known_id)
             uow.commit()
-        return review
+        return kept
 
     def verify(self, stopped: threading.Event | None = None) -> ChainReport:
         """Walk the whole chain, in one snapshot and in constant memory.
@@ -112,8 +131,23 @@ def _until(
         yield record
 
 
-def _check_texts(verdict: Verdict) -> None:
+def _review_id(caller: str, request_id: str | None) -> str:
+    """Of a repeated request the same, so that the store keeps one of them."""
+    if request_id is None:
+        return uuid4().hex
+    return uuid5(_REVIEW_IDS, f"{request_id} {caller}").hex
+
+
+def _agrees(verdict: Verdict, record: AuditRecord) -> bool:
+    return verdict.label is record.label if verdict.agrees is None else verdict.agrees
+
+
+def _check_form(verdict: Verdict) -> None:
     violations = []
+    if verdict.agrees is None and verdict.label is None:
+        violations.append(
+            FieldViolation("review.agrees", "say whether the prediction is right, or give a label")
+        )
     if len(verdict.comment) > MAX_COMMENT:
         violations.append(FieldViolation("review.comment", f"use at most {MAX_COMMENT} characters"))
     if len(verdict.reviewer) > MAX_REVIEWER or not (verdict.reviewer or "x").isprintable():
@@ -129,7 +163,7 @@ def _check_texts(verdict: Verdict) -> None:
 def _check_against(verdict: Verdict, record: AuditRecord) -> None:
     if record.label is None:
         raise FailedPrecondition(f"{record.name} has no answer to review: it was {record.status}.")
-    if verdict.label is not None and verdict.agrees != (verdict.label is record.label):
+    if verdict.label is not None and _agrees(verdict, record) != (verdict.label is record.label):
         problem = (
             f"the prediction is {record.label}, so agreeing cannot name {verdict.label}"
             if verdict.agrees

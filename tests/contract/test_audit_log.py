@@ -1,5 +1,6 @@
 """The audit log in every store."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -161,6 +162,20 @@ def test_reviews_stand_beside_their_prediction(store: UnitOfWorkFactory) -> None
         with pytest.raises(NotFound, match="predictions/none"):
             uow.audit.add_review(a_review("none"))
         assert uow.audit.get(first.id) == first
+
+
+def test_a_review_whose_id_is_there_is_left_as_it_was(store: UnitOfWorkFactory) -> None:
+    (record,) = append(store, an_entry())
+    review = a_review(record.id)
+    with store(write=True) as uow:
+        assert uow.audit.add_review(review) == review
+        uow.commit()
+    with store(write=True) as uow:
+        again = replace(review, comment="other", create_time=NOW + timedelta(hours=1))
+        assert uow.audit.add_review(again) == review
+        uow.commit()
+    with store() as uow:
+        assert uow.audit.reviews(record.id) == (review,)
 
 
 def test_an_outcome_survives_without_an_answer(store: UnitOfWorkFactory) -> None:

@@ -10,11 +10,13 @@ from sqlalchemy import Engine
 
 from core.audit_chain import verify_chain
 from core.errors import AlreadyExists, InUse, NotFound
+from core.prediction import Review
 from core.registry import PRODUCTION
 from core.training import JobState, TrainingSpec
 from db.engine import create_store_engine
 from db.unit_of_work import SqlUnitOfWorkFactory
 from services.drain import Drain
+from services.usecases.audit import AuditUseCases, Verdict
 from services.usecases.datasets import DatasetUseCases
 from services.usecases.models import ModelUseCases
 from services.usecases.promotion_gate import NOTHING_SERVED
@@ -27,6 +29,7 @@ from tests.fakes.workers import FakeIngestor, FakeJobQueue, FakePreloader
 
 T = TypeVar("T")
 THREADS = 8
+REQUEST = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
 
 
 def all_at_once(work: Callable[[int], T], count: int = THREADS) -> list[T]:
@@ -96,6 +99,23 @@ def test_a_request_that_arrives_everywhere_is_answered_once(store: SqlUnitOfWork
     assert len(set(all_at_once(answer))) == 1
     with store() as uow:
         assert uow.audit.head().sequence == 1
+
+
+def test_a_review_that_arrives_everywhere_is_recorded_once(store: SqlUnitOfWorkFactory) -> None:
+    with store(write=True) as uow:
+        (record,) = uow.audit.append([an_entry()])
+        uow.commit()
+    verdict = Verdict(reviewer="", agrees=True, label=None, comment="")
+
+    def review(index: int) -> Review:
+        clock = FakeClock()
+        clock.advance(index)
+        use_cases = AuditUseCases(uow_factory=store, clock=clock)
+        return use_cases.review(record.id, verdict, caller="ann", request_id=REQUEST)
+
+    (found,) = set(all_at_once(review))
+    with store() as uow:
+        assert uow.audit.reviews(record.id) == (found,)
 
 
 def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> None:

@@ -383,9 +383,13 @@ class FakeAuditLog:
         last = self._state.records[-1]
         return ChainHead(sequence=last.sequence, row_hash=last.row_hash)
 
-    def add_review(self, review: Review) -> None:
+    def add_review(self, review: Review) -> Review:
         self.get(review.prediction)
+        for earlier in self._state.reviews:
+            if earlier.id == review.id:
+                return earlier
         self._state.reviews.append(review)
+        return review
 
     def reviews(self, prediction_id: str) -> tuple[Review, ...]:
         found = (r for r in self._state.reviews if r.prediction == prediction_id)

@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
@@ -1176,7 +1177,8 @@ def test_reviews_are_recorded_and_shown(world: World) -> None:
     world.run("audit", "review", "p3", "--disagree", "--label", "pituitary", "--comment", "no")
     (request,) = world.audit.reviews
     assert request.name == "predictions/p3"
-    assert not request.review.agrees
+    assert (request.review.HasField("agrees"), request.review.agrees) == (True, False)
+    assert UUID(request.request_id)
     assert request.review.label == labels_pb2.TUMOR_LABEL_PITUITARY
     shown = world.run("audit", "show", "p3").stdout
     assert "dr agrees" in shown

@@ -1020,6 +1020,16 @@ async def test_a_review_stands_beside_its_prediction(gateway: Gateway) -> None:
     assert recorded.reviewer == "clinic@example.org"
     shown = await gateway.audit.GetPrediction(audit_pb2.GetPredictionRequest(name=name))
     assert list(shown.prediction.reviews) == [recorded]
+    request.request_id = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
+    once = (await gateway.audit.RecordReview(request, metadata=CALLER)).review
+    assert (await gateway.audit.RecordReview(request, metadata=CALLER)).review == once
+    request.review.ClearField("agrees")  # the label says it
+    assert (await gateway.audit.RecordReview(request, metadata=CALLER)).review == once
+    request.review.ClearField("label")
+    assert (await refused(gateway.audit.RecordReview(request))).fields == ["review.agrees"]
+    request.review.agrees = True
+    refusal = await refused(gateway.audit.RecordReview(request, metadata=CALLER))
+    assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
     contradiction = audit_pb2.Review(agrees=True, label=labels_pb2.TUMOR_LABEL_PITUITARY)
     request = audit_pb2.RecordReviewRequest(name=name, review=contradiction)
     assert (await refused(gateway.audit.RecordReview(request))).fields == ["review.label"]

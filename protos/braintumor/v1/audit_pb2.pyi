@@ -191,7 +191,7 @@ class Review(_message.Message):
     reviewer: _builtins.str
     """Who; the caller unless given."""
     agrees: _builtins.bool
-    """Whether the prediction is right."""
+    """Whether the prediction is right; required where no label is given, which says it too."""
     label: _labels_pb2.TumorLabel.ValueType
     """The right class, if the reviewer knows it."""
     comment: _builtins.str
@@ -205,15 +205,17 @@ class Review(_message.Message):
         *,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         reviewer: _builtins.str = ...,
-        agrees: _builtins.bool = ...,
+        agrees: _builtins.bool | None = ...,
         label: _labels_pb2.TumorLabel.ValueType = ...,
         comment: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_agrees", b"_agrees", "agrees", b"agrees", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agrees", b"agrees", "comment", b"comment", "create_time", b"create_time", "label", b"label", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agrees", b"_agrees", "agrees", b"agrees", "comment", b"comment", "create_time", b"create_time", "label", b"label", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__agrees: _TypeAlias = _typing.Literal["agrees"]  # noqa: Y015
+    _WhichOneofArgType__agrees: _TypeAlias = _typing.Literal["_agrees", b"_agrees"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__agrees) -> _WhichOneofReturnType__agrees | None: ...
 
 Global___Review: _TypeAlias = Review  # noqa: Y015
 
@@ -336,8 +338,11 @@ class RecordReviewRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     REVIEW_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """predictions/{prediction}."""
+    request_id: _builtins.str
+    """A UUID. A repeat by the same caller gets the first review back: none can be taken back."""
     @_builtins.property
     def review(self) -> Global___Review:
         """The verdict."""
@@ -347,10 +352,11 @@ class RecordReviewRequest(_message.Message):
         *,
         name: _builtins.str = ...,
         review: Global___Review | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["review", b"review"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "review", b"review"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "review", b"review"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

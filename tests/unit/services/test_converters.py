@@ -511,6 +511,12 @@ def test_a_verdict_is_read_and_must_be_there() -> None:
         converters.verdict(audit_pb2.RecordReviewRequest(name="predictions/p"))
 
 
+@pytest.mark.parametrize("agrees", [None, False, True])
+def test_a_verdict_that_was_forgotten_is_no_disagreement(agrees: bool | None) -> None:
+    request = audit_pb2.RecordReviewRequest(review=audit_pb2.Review(agrees=agrees))
+    assert converters.verdict(request).agrees is agrees
+
+
 @pytest.mark.parametrize(
     ("text", "newest"),
     [

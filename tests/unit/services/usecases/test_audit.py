@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from core.errors import DeadlinePassed, FailedPrecondition, InvalidArgument, NotFound
+from core.errors import (
+    DeadlinePassed,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    RequestIdReused,
+)
 from core.filters import Comparison, Operator
 from core.labels import TumourLabel
 from core.paging import PageRequest
@@ -14,6 +20,7 @@ from services.usecases.audit import MAX_COMMENT, MAX_REVIEWER, AuditUseCases, Ve
 from tests.fakes.records import a_refusal, a_review, an_entry
 from tests.fakes.store import FakeClock, FakeUnitOfWorkFactory
 
+REQUEST = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
 BY_BOB = Comparison("caller", Operator.EQ, "bob")
 
 
@@ -36,8 +43,13 @@ class World:
             uow.commit()
         return records
 
-    def review(self, record: AuditRecord, **changes: Any) -> Review:
-        return self.use_cases.review(record.id, a_verdict(**changes), "ann")
+    def review(
+        self, record: AuditRecord, request_id: str = "", caller: str = "ann", **changes: Any
+    ) -> Review:
+        self.clock.advance(1)
+        return self.use_cases.review(
+            record.id, a_verdict(**changes), caller=caller, request_id=request_id
+        )
 
     def refused_fields(self, record: AuditRecord, **changes: Any) -> list[str]:
         with pytest.raises(InvalidArgument) as caught:
@@ -94,7 +106,7 @@ def test_an_unknown_prediction_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
         world.use_cases.get("z")
     with pytest.raises(NotFound):
-        world.use_cases.review("z", a_verdict(), "ann")
+        world.use_cases.review("z", a_verdict(), caller="ann")
 
 
 # --- reviewing ----------------------------------------------------------------------------------
@@ -147,9 +159,55 @@ def test_verdicts_that_contradict_themselves_are_refused(
     assert world.refused_fields(record, agrees=agrees, label=label) == ["review.label"]
 
 
+@pytest.mark.parametrize("label", [TumourLabel.PITUITARY, TumourLabel.GLIOMA])
+def test_who_names_the_class_need_not_say_whether_it_agrees(
+    world: World, record: AuditRecord, label: TumourLabel
+) -> None:
+    review = world.review(record, agrees=None, label=label)
+    assert review.agrees == (label is TumourLabel.PITUITARY)
+
+
+def test_a_verdict_that_says_nothing_is_refused(world: World, record: AuditRecord) -> None:
+    assert world.refused_fields(record, agrees=None) == ["review.agrees"]
+
+
+def test_a_review_that_is_repeated_is_recorded_once(world: World, record: AuditRecord) -> None:
+    first = world.review(record, REQUEST, comment="fine")
+    assert world.review(record, REQUEST.upper(), comment="fine") == first
+    assert world.review(record, REQUEST, comment="fine", label=None, reviewer="ann") == first
+    assert world.use_cases.get(record.id)[1] == (first,)
+    other = world.review(record, REQUEST, caller="bob", comment="fine")
+    assert world.use_cases.get(record.id)[1] == (first, other)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"agrees": False},
+        {"label": TumourLabel.PITUITARY},
+        {"comment": "no"},
+        {"reviewer": "dr-lee"},
+    ],
+    ids=str,
+)
+def test_a_request_id_is_for_one_verdict(
+    world: World, record: AuditRecord, changes: dict[str, Any]
+) -> None:
+    first = world.review(record, REQUEST)
+    with pytest.raises(RequestIdReused, match=REQUEST):
+        world.review(record, REQUEST, **changes)
+    (other,) = world.add(an_entry())
+    with pytest.raises(RequestIdReused):
+        world.review(other, REQUEST)
+    assert world.store.state.reviews == [first]
+
+
+def test_an_odd_request_id_is_refused(world: World, record: AuditRecord) -> None:
+    assert world.refused_fields(record, request_id="twelve") == ["request_id"]
+
+
 def test_a_prediction_may_be_reviewed_again(world: World, record: AuditRecord) -> None:
     first = world.review(record)
-    world.clock.advance(1)
     second = world.review(record, agrees=False)
     assert world.use_cases.get(record.id)[1] == (first, second)
 

@@ -226,8 +226,8 @@ def export_here(url: str) -> Export:
     begin = time.perf_counter()
     with store(url) as uow_factory:
         for page in _use_cases(uow_factory).export(None):
-            for record in page:
-                prediction_message(record).SerializeToString()
+            for record, reviews in page:
+                prediction_message(record, reviews).SerializeToString()
             rows += len(page)
             first = first or _peak_mib()
     return Export(rows, time.perf_counter() - begin, first, _peak_mib())

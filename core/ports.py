@@ -1,6 +1,6 @@
 """What the use cases need from the outside world, as Protocols. Adapters live elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -236,6 +236,10 @@ class AuditLog(Protocol):
 
     def reviews(self, prediction_id: str) -> tuple[Review, ...]:
         """A prediction's reviews, oldest first."""
+        ...
+
+    def reviews_of(self, prediction_ids: Sequence[str]) -> Mapping[str, tuple[Review, ...]]:
+        """The same of many predictions by one query, for those that have any."""
         ...
 
 

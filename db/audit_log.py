@@ -36,6 +36,11 @@ _ANSWERS_TO: Final = select(*COLUMNS).where(
     PredictionRow.request_id.in_(bindparam("request_ids", expanding=True)),
     text(ANSWERS_REQUEST),
 )
+_REVIEWS_OF: Final = (
+    select(ReviewRow)
+    .where(ReviewRow.prediction.in_(bindparam("predictions", expanding=True)))
+    .order_by(ReviewRow.create_time, ReviewRow.id)
+)
 
 _STREAM_ROWS: Final = 500
 _INDEXED: Final = frozenset({"caller", "model_version"})
@@ -104,12 +109,15 @@ class SqlAuditLog:
         return mappers.review_from_row(kept)
 
     def reviews(self, prediction_id: str) -> tuple[Review, ...]:
-        rows = self._session.scalars(
-            select(ReviewRow)
-            .where(ReviewRow.prediction == prediction_id)
-            .order_by(ReviewRow.create_time, ReviewRow.id)
-        )
-        return tuple(mappers.review_from_row(row) for row in rows)
+        return self.reviews_of([prediction_id]).get(prediction_id, ())
+
+    def reviews_of(self, prediction_ids: Sequence[str]) -> Mapping[str, tuple[Review, ...]]:
+        if not prediction_ids:
+            return {}
+        found: dict[str, list[Review]] = {}
+        for row in self._session.scalars(_REVIEWS_OF, {"predictions": list(prediction_ids)}):
+            found.setdefault(row.prediction, []).append(mappers.review_from_row(row))
+        return {prediction: tuple(reviews) for prediction, reviews in found.items()}
 
     def _locked_head(self) -> ChainHead:
         """The chain's end, locked until the transaction ends; the first migration made it.

@@ -575,6 +575,25 @@ def review_values(review: Review) -> dict[str, Any]:
 
 
 def review_from_row(row: tables.ReviewRow) -> Review:
+    """One that somebody has made unreadable says so, and keeps nobody from the others."""
+    try:
+        return _readable_review(row)
+    except (ValueError, TypeError, OverflowError):
+        return Review(
+            id=str(row.id),
+            prediction=row.prediction,
+            create_time=EPOCH,
+            reviewer="",
+            label=None,
+            agrees=False,
+            comment="This review was changed and cannot be read.",
+        )
+
+
+def _readable_review(row: tables.ReviewRow) -> Review:
+    for text in (row.id, row.reviewer, row.comment):
+        if not isinstance(text, str):
+            raise TypeError(f"{type(text).__name__} in a column of text")
     return Review(
         id=row.id,
         prediction=row.prediction,

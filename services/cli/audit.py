@@ -71,13 +71,13 @@ def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
     """Show one classification with its reviews."""
     from braintumor.v1 import audit_pb2
 
-    from services.cli.rows import prediction_row, row
+    from services.cli.rows import reviewed_row
 
     with session(address, as_json) as connected:
         client = connected.client
         request = audit_pb2.GetPredictionRequest(name=resource("predictions", name))
         found = client.call(client.audit.GetPrediction, request).prediction
-        fields = prediction_row(found) | {"reviews": [row(review) for review in found.reviews]}
+        fields = reviewed_row(found)
         if as_json:
             connected.out.row(fields)
         else:
@@ -158,12 +158,12 @@ def export(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Write every matching classification as JSON Lines, oldest first."""
+    """Write every matching classification with its reviews as JSON Lines, oldest first."""
     import json
 
     from braintumor.v1 import audit_pb2
 
-    from services.cli.rows import prediction_row
+    from services.cli.rows import reviewed_row
 
     request = audit_pb2.ExportPredictionsRequest(filter=filter_)
     with session(address, as_json) as connected:
@@ -171,7 +171,7 @@ def export(
         answers = client.stream(client.audit.ExportPredictions, request)
         with _sink(output) as sink:
             for answer in answers:
-                sink.write(json.dumps(prediction_row(answer.prediction)) + "\n")
+                sink.write(json.dumps(reviewed_row(answer.prediction)) + "\n")
                 count += 1
         where = "" if output == PIPE else f" to {output}"
         connected.out.note(f"{count} rows exported{where}.")

@@ -37,6 +37,11 @@ def prediction_row(prediction: audit_pb2.Prediction) -> dict[str, Any]:
     return {"prediction": fields.pop("name"), **fields}
 
 
+def reviewed_row(prediction: audit_pb2.Prediction) -> dict[str, Any]:
+    """An audit record with its reviews."""
+    return prediction_row(prediction) | {"reviews": [row(review) for review in prediction.reviews]}
+
+
 def answer_row(path: str, response: classifier_pb2.ClassifyResponse) -> dict[str, Any]:
     """A classification, with the keys that the command line promises."""
     fields = row(response)

@@ -76,7 +76,7 @@ class AuditServicer(audit_pb2_grpc.AuditServicer):
         self, request: audit_pb2.ExportPredictionsRequest, context: Any
     ) -> AsyncIterator[audit_pb2.ExportPredictionsResponse]:
         pages = self._use_cases.export(parse_filter(request.filter))
-        while (records := await self._long_work.run_to_end(next, pages, None)) is not None:
-            for record in records:
-                message = converters.prediction_message(record)
+        while (page := await self._long_work.run_to_end(next, pages, None)) is not None:
+            for record, reviews in page:
+                message = converters.prediction_message(record, reviews)
                 yield audit_pb2.ExportPredictionsResponse(prediction=message)

@@ -29,6 +29,10 @@ _REVIEW_IDS: Final = UUID("5b0d2f0a-7f0f-4d6e-9d53-0a4b3f6c1e27")
 """Any UUID, the same for ever: reviews of requests with an id are named within it."""
 
 
+Reviewed = tuple[AuditRecord, tuple[Review, ...]]
+"""A record and its reviews, oldest first."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a reviewer says; ``label`` is the right class where the reviewer knows it.
@@ -55,7 +59,7 @@ class AuditUseCases:
         with self._uow_factory() as uow:
             return uow.audit.list(page, where, newest_first=newest_first)
 
-    def get(self, prediction_id: str) -> tuple[AuditRecord, tuple[Review, ...]]:
+    def get(self, prediction_id: str) -> Reviewed:
         """The record with its reviews, oldest first. Raises ``NotFound``."""
         with self._uow_factory() as uow:
             return uow.audit.get(prediction_id), uow.audit.reviews(prediction_id)
@@ -97,8 +101,8 @@ class AuditUseCases:
         with self._uow_factory() as uow:
             return verify_chain(_until(stopped, uow.audit.iterate()), uow.audit.head())
 
-    def export(self, where: Filter | None) -> Iterator[tuple[AuditRecord, ...]]:
-        """Every matching record that is there now, oldest first, a page at a time.
+    def export(self, where: Filter | None) -> Iterator[tuple[Reviewed, ...]]:
+        """Every matching record that is there now with its reviews, oldest first, a page at a time.
 
         Each page is a transaction of its own, so that a slow reader holds none open. Rows that
         are added meanwhile are left out: a busy log would never end.
@@ -108,8 +112,15 @@ class AuditUseCases:
             newest = uow.audit.list(PageRequest(size=1)).items
         after: Cursor | None = None
         while newest:
-            page = self.list(PageRequest(size=EXPORT_PAGE, after=after), where, newest_first=False)
-            yield tuple(record for record in page.items if record.sequence <= last)
+            with self._uow_factory() as uow:
+                wanted = PageRequest(size=EXPORT_PAGE, after=after)
+                page = uow.audit.list(wanted, where, newest_first=False)
+                reviews = uow.audit.reviews_of([record.id for record in page.items])
+            yield tuple(
+                (record, reviews.get(record.id, ()))
+                for record in page.items
+                if record.sequence <= last
+            )
             if page.next is None or _is_behind(page.items[-1], newest[0], last):
                 return
             after = page.next

@@ -159,6 +159,8 @@ def test_reviews_stand_beside_their_prediction(store: UnitOfWorkFactory) -> None
     with store(write=True) as uow:
         assert uow.audit.reviews(first.id) == (early, late)
         assert uow.audit.reviews(second.id) == ()
+        assert uow.audit.reviews_of([second.id, first.id]) == {first.id: (early, late)}
+        assert uow.audit.reviews_of([]) == {}
         with pytest.raises(NotFound, match="predictions/none"):
             uow.audit.add_review(a_review("none"))
         assert uow.audit.get(first.id) == first

@@ -9,10 +9,10 @@ from core.audit_chain import ChainReport, verify_chain
 from core.errors import ArtefactCorrupt
 from core.paging import PageRequest
 from db.unit_of_work import SqlUnitOfWorkFactory
-from services.converters import prediction_message
+from services.converters import prediction_message, review_message
 from services.filtering import parse_filter
 from services.usecases.audit import AuditUseCases
-from tests.fakes.records import a_refusal, an_entry, an_outlined_entry
+from tests.fakes.records import a_refusal, a_review, an_entry, an_outlined_entry
 from tests.fakes.store import FakeClock
 
 ROWS = 6
@@ -150,7 +150,7 @@ def test_text_of_sqlite_that_is_no_utf8_is_named_and_shown(
     )
     assert verify(log).broken_at == 3
     audit = AuditUseCases(uow_factory=log, clock=FakeClock())
-    exported = [record for page in audit.export(None) for record in page]
+    exported = [record for page in audit.export(None) for record, _ in page]
     listed = audit.list(PageRequest(), None, newest_first=False).items
     assert [record.sequence for record in listed] == list(range(1, ROWS + 1))
     assert len([prediction_message(record) for record in exported]) == ROWS
@@ -206,6 +206,25 @@ def test_text_in_a_number_column_of_sqlite_can_still_be_shown(
     with log() as uow:
         shown = uow.audit.list(PageRequest()).items
     assert len([prediction_message(record) for record in shown]) == ROWS
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["label = 'healthy'", "create_time = 9000000000000000000", "comment = CAST(x'ff' AS TEXT)"],
+)
+def test_a_review_that_makes_no_sense_can_still_be_shown(
+    log: SqlUnitOfWorkFactory, sql_engine: Engine, change: str
+) -> None:
+    if "CAST" in change and sql_engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL lets no such text in")
+    with log(write=True) as uow:
+        uow.audit.add_review(a_review("p3"))
+        uow.commit()
+    tamper(sql_engine, f"UPDATE reviews SET {change}")
+    audit = AuditUseCases(uow_factory=log, clock=FakeClock())
+    (review,) = (review for page in audit.export(None) for _, found in page for review in found)
+    assert "cannot be read" in review.comment
+    assert prediction_message(*audit.get("p3")).reviews[0] == review_message(review)
 
 
 @pytest.mark.parametrize("sequence", [1, 4])

@@ -3,7 +3,7 @@
 import copy
 import io
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import eq, ge, gt, le, lt, ne
@@ -394,6 +394,10 @@ class FakeAuditLog:
     def reviews(self, prediction_id: str) -> tuple[Review, ...]:
         found = (r for r in self._state.reviews if r.prediction == prediction_id)
         return tuple(sorted(found, key=_by_time))
+
+    def reviews_of(self, prediction_ids: Sequence[str]) -> Mapping[str, tuple[Review, ...]]:
+        found = {name: self.reviews(name) for name in prediction_ids}
+        return {name: reviews for name, reviews in found.items() if reviews}
 
     def _append(self, entry: AuditEntry) -> AuditRecord:
         if entry.request_id and entry.outcome is Outcome.ANSWERED:

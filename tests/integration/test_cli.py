@@ -486,7 +486,10 @@ class FakeAudit(audit_pb2_grpc.AuditServicer):
 
     def ExportPredictions(self, request: Any, context: Any) -> Any:
         for sequence in range(1, 13):
-            yield audit_pb2.ExportPredictionsResponse(prediction=self._row(sequence))
+            found = self._row(sequence)
+            if sequence == 3:
+                found.reviews.append(audit_pb2.Review(create_time=NOW, reviewer="dr", agrees=True))
+            yield audit_pb2.ExportPredictionsResponse(prediction=found)
 
 
 class World:
@@ -1167,6 +1170,8 @@ def test_rows_are_exported_oldest_first(
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert rows == [json.loads(line) for line in world.run("audit", "export").stdout.splitlines()]
     assert [row["sequence"] for row in rows] == list(range(1, 13))
+    (review,) = [review for row in rows for review in row["reviews"]]
+    assert (review["reviewer"], review["agrees"], review["label"]) == ("dr", True, None)
     done = world.run("audit", "export", "--output", "-")
     assert done.stdout == target.read_text()
     assert done.stderr == "12 rows exported.\n"

@@ -1020,6 +1020,8 @@ async def test_a_review_stands_beside_its_prediction(gateway: Gateway) -> None:
     assert recorded.reviewer == "clinic@example.org"
     shown = await gateway.audit.GetPrediction(audit_pb2.GetPredictionRequest(name=name))
     assert list(shown.prediction.reviews) == [recorded]
+    export = gateway.audit.ExportPredictions(audit_pb2.ExportPredictionsRequest())
+    assert [answer.prediction async for answer in export] == [shown.prediction]
     request.request_id = "6f1c1b0e-8a55-4d1f-9b7e-0d1f2a3b4c5d"
     once = (await gateway.audit.RecordReview(request, metadata=CALLER)).review
     assert (await gateway.audit.RecordReview(request, metadata=CALLER)).review == once

@@ -135,7 +135,7 @@ class Prediction(_message.Message):
 
     @_builtins.property
     def reviews(self) -> _containers.RepeatedCompositeFieldContainer[Global___Review]:
-        """People's verdicts, oldest first; only in GetPrediction."""
+        """People's verdicts, oldest first; only in GetPrediction and ExportPredictions. No hash covers them."""
 
     @_builtins.property
     def regions(self) -> _containers.RepeatedCompositeFieldContainer[_classifier_pb2.Region]:

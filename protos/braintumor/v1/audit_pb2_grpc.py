@@ -95,7 +95,7 @@ class AuditServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportPredictions(self, request, context):
-        """Streams every matching record, oldest first.
+        """Streams every matching record with its reviews, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

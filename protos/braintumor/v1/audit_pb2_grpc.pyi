@@ -42,7 +42,7 @@ class AuditStub:
     VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditLogRequest, _audit_pb2.VerifyAuditLogResponse]
     """Checks the whole hash chain and names the first row that was altered, removed or inserted."""
     ExportPredictions: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportPredictionsRequest, _audit_pb2.ExportPredictionsResponse]
-    """Streams every matching record, oldest first."""
+    """Streams every matching record with its reviews, oldest first."""
 
 @_typing.type_check_only
 class AuditAsyncStub(AuditStub):
@@ -58,7 +58,7 @@ class AuditAsyncStub(AuditStub):
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_audit_pb2.VerifyAuditLogRequest, _audit_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
     """Checks the whole hash chain and names the first row that was altered, removed or inserted."""
     ExportPredictions: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportPredictionsRequest, _audit_pb2.ExportPredictionsResponse]  # type: ignore[assignment]
-    """Streams every matching record, oldest first."""
+    """Streams every matching record with its reviews, oldest first."""
 
 class AuditServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions about past classifications."""
@@ -101,6 +101,6 @@ class AuditServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ExportPredictionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportPredictionsResponse], _abc.AsyncIterator[_audit_pb2.ExportPredictionsResponse]]:
-        """Streams every matching record, oldest first."""
+        """Streams every matching record with its reviews, oldest first."""
 
 def add_AuditServicer_to_server(servicer: AuditServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

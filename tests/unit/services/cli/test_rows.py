@@ -14,7 +14,7 @@ from braintumor.v1 import (
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.cli.rows import answer_row, prediction_row, refused_row, row, word
+from services.cli.rows import answer_row, prediction_row, refused_row, reviewed_row, row, word
 
 
 def probabilities(*values: float) -> list[labels_pb2.LabelProbability]:
@@ -141,6 +141,15 @@ def test_an_audit_row_is_named_prediction() -> None:
     assert found["regions"] is None
     assert found["cached"] is False
     assert not {"name", "reviews", "outlined"} & set(found)
+
+
+def test_an_audit_row_may_come_with_its_reviews() -> None:
+    review = audit_pb2.Review(reviewer="dr", agrees=False, label=labels_pb2.TUMOR_LABEL_GLIOMA)
+    found = reviewed_row(audit_pb2.Prediction(name="predictions/p", reviews=[review]))
+    (shown,) = found["reviews"]
+    assert (shown["reviewer"], shown["agrees"], shown["label"]) == ("dr", False, "glioma")
+    assert reviewed_row(audit_pb2.Prediction())["reviews"] == []
+    json.dumps(found)
 
 
 def test_an_audit_row_tells_no_regions_from_none_asked_for() -> None:

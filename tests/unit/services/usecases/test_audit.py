@@ -58,7 +58,7 @@ class World:
         return [violation.field for violation in caught.value.violations]
 
     def export(self, where: Comparison | None = None) -> list[AuditRecord]:
-        return [record for page in self.use_cases.export(where) for record in page]
+        return [record for page in self.use_cases.export(where) for record, _ in page]
 
 
 @pytest.fixture
@@ -303,6 +303,6 @@ def test_what_is_added_during_an_export_is_left_out(
     records = world.add(*[an_entry() for _ in range(3)])
     exported: list[AuditRecord] = []
     for page in world.use_cases.export(None):
-        exported += page
+        exported += (record for record, _ in page)
         world.add(an_entry(), an_entry())
     assert exported == list(records)

@@ -366,3 +366,10 @@ class JobQueue(Protocol):
     def enqueue(self, job_id: str) -> None:
         """Raises ``BrokerUnavailable``. Sending the same job twice is harmless."""
         ...
+
+    def waiting(self) -> frozenset[str]:
+        """Ids of the jobs whose message no worker has taken yet. Raises ``BrokerUnavailable``.
+
+        A broker that was restarted may have forgotten some.
+        """
+        ...

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from core.errors import BrainTumorError, IllegalTransition, NotFound
+from core.errors import BrainTumorError, BrokerUnavailable, IllegalTransition, NotFound
 from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
 from core.training import JobState, TrainingJob
 from services.usecases.staging import Staging
@@ -20,7 +20,8 @@ log = structlog.stdlib.get_logger(__name__)
 SEND_AFTER: Final = timedelta(seconds=1)
 """A job younger than this is still being sent by the call that made it."""
 SEND_AGAIN_AFTER: Final = timedelta(seconds=30)
-"""A broker that restarts has forgotten its messages; sending a job twice is harmless."""
+"""A broker that restarts has forgotten its messages. By then, a message that is not there is not on
+its way either; where one is, another would only be in the way of jobs behind it."""
 TIDY_EVERY: Final = timedelta(hours=1)
 _JOBS: Final = "jobs"
 
@@ -69,7 +70,7 @@ class Sweeper:
         self._monotonic = monotonic
         self._heartbeats: dict[str, _Heartbeat] = {}
         self._max_attempts = max_attempts
-        # An embedded broker forgets when it restarts, so whatever waits now is sent once more.
+        # An embedded broker has forgotten when it restarts, so that is looked at without waiting.
         self._send_again_before = clock.now()
         self._tidy_at = clock.now()
 
@@ -114,7 +115,19 @@ class Sweeper:
     def _unsent_jobs(self, now: datetime) -> tuple[TrainingJob, ...]:
         with self._uow_factory() as uow:
             waiting = uow.jobs.waiting(max(now - SEND_AGAIN_AFTER, self._send_again_before))
-        return tuple(job for job in waiting if job.enqueue_time or _settled(job, now))
+        forgotten = self._forgotten({job.id for job in waiting if job.enqueue_time})
+        return tuple(
+            job
+            for job in waiting
+            if job.id in forgotten or (job.enqueue_time is None and _settled(job, now))
+        )
+
+    def _forgotten(self, sent: set[str]) -> set[str]:
+        """Of jobs that were sent, those whose message the broker no longer has."""
+        try:
+            return sent - self._queue.waiting() if sent else sent
+        except BrokerUnavailable:  # a later round asks again
+            return set()
 
     def _recover(self, seen: TrainingJob, now: datetime) -> None:
         try:

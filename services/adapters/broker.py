@@ -6,6 +6,7 @@ waiting for a result, and an answer to a caller that is gone is simply dropped.
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import msgpack
+import redis
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis import asyncio as aioredis
@@ -37,6 +39,7 @@ from core.task_names import (
     INGEST_DATASET,
     RUN_TRAINING_JOB,
     TASK_ROUTES,
+    TRAINING_QUEUE,
     begun_key,
     celery_config,
     heartbeat_key,
@@ -93,13 +96,14 @@ def make_producer(settings: Settings) -> Celery:
     return app
 
 
-def send(app: Celery, task: str, payload: Any) -> None:
+def send(app: Celery, task: str, payload: Any, message_id: str) -> None:
     """Publish one task. Blocks for a round trip; raises ``BrokerUnavailable``."""
     try:
         # One immediate second try: a pooled connection may be stale after a broker restart.
         app.send_task(
             task,
             args=[payload],
+            task_id=message_id,
             argsrepr=NO_REPR,
             kwargsrepr=NO_REPR,
             retry=True,
@@ -355,14 +359,40 @@ class CeleryDatasetIngestor:
 
 
 class CeleryJobQueue:
-    """Tells the training workers that a job waits."""
+    """:class:`core.ports.JobQueue`: a message bears its job's id, by which it is known again."""
 
     def __init__(self, settings: Settings) -> None:
         self._producer = make_producer(settings)
+        self._client: Final[Any] = redis.Redis.from_url(
+            settings.broker_url,
+            socket_timeout=settings.broker_timeout_seconds,
+            socket_connect_timeout=settings.broker_timeout_seconds,
+        )
 
     def enqueue(self, job_id: str) -> None:
-        """Raises ``BrokerUnavailable``. Sending the same job twice is harmless."""
-        send(self._producer, RUN_TRAINING_JOB, job_id)
+        """See :class:`core.ports.JobQueue`."""
+        send(self._producer, RUN_TRAINING_JOB, job_id, job_id)
+
+    def waiting(self) -> frozenset[str]:
+        """See :class:`core.ports.JobQueue`.
+
+        Kombu's book of what workers have taken is not asked: there, a message stays as long as its
+        job runs, and for days if its worker was killed.
+        """
+        try:
+            messages = self._client.lrange(TRAINING_QUEUE, 0, -1)
+        except _BROKER_ERRORS as exc:
+            raise BrokerUnavailable() from exc
+        return frozenset(filter(None, map(_message_id, messages)))
 
     def close(self) -> None:
         self._producer.close()
+        self._client.close()
+
+
+def _message_id(message: bytes) -> str | None:
+    """The id that a message was sent with, or None if it is none of Celery's."""
+    try:
+        return str(json.loads(message)["headers"]["id"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,6 +1,7 @@
 """Working fakes for what the gateway asks of workers."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 
 from core.errors import BrainTumorError, BrokerUnavailable
@@ -10,16 +11,32 @@ from tests.fakes.records import a_dataset
 
 
 class FakeJobQueue:
-    """Keeps what was sent; cannot be reached while ``away``."""
+    """Keeps what was sent; cannot be reached while ``away``.
+
+    ``take_one`` is what a worker does, ``forget`` what a restart does.
+    """
 
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.away = False
+        self._messages: deque[str] = deque()
 
     def enqueue(self, job_id: str) -> None:
         if self.away:
             raise BrokerUnavailable()
         self.sent.append(job_id)
+        self._messages.append(job_id)
+
+    def waiting(self) -> frozenset[str]:
+        if self.away:
+            raise BrokerUnavailable()
+        return frozenset(self._messages)
+
+    def take_one(self) -> None:
+        self._messages.popleft()
+
+    def forget(self) -> None:
+        self._messages.clear()
 
 
 class FakePreloader:

@@ -127,7 +127,31 @@ def test_a_job_that_is_only_just_made_is_left_to_the_call_that_made_it(world: Wo
     assert world.queue.sent == []
 
 
-def test_a_job_that_waits_long_is_sent_again(world: World) -> None:
+def test_a_job_whose_message_waits_is_not_sent_again(world: World) -> None:
+    jobs = []
+    for _ in range(5):
+        jobs.append(world.add().id)
+        world.clock.advance(2)
+    for _ in range(100):
+        world.sweeper.sweep()
+        world.clock.advance(SEND_AGAIN_AFTER.total_seconds())
+    assert world.queue.sent == jobs
+    world.queue.forget()
+    world.sweeper.sweep()
+    assert world.queue.sent == jobs * 2
+
+
+def test_a_broker_that_is_away_is_not_asked_what_it_has_forgotten_but_later(world: World) -> None:
+    sent, new = world.sent_job(), world.add()
+    world.clock.advance(SEND_AGAIN_AFTER.total_seconds() + 1)
+    world.queue.away = True
+    world.sweeper.sweep()
+    world.queue.away = False
+    world.sweeper.sweep()
+    assert sorted(world.queue.sent) == sorted([sent.id, new.id])
+
+
+def test_a_job_that_was_forgotten_is_sent_again_after_a_while(world: World) -> None:
     world.clock.advance(1)
     job = world.sent_job()
     world.clock.advance(SEND_AGAIN_AFTER.total_seconds())

@@ -1,8 +1,9 @@
 """Mends what a crash, a dead broker or a lost worker left undone."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -69,6 +70,8 @@ class Sweeper:
         self._stale_seconds = stale_seconds
         self._monotonic = monotonic
         self._heartbeats: dict[str, _Heartbeat] = {}
+        self._looked_at = -math.inf
+        self._blind_after = max(3 * every_seconds, stale_seconds / 2)
         self._max_attempts = max_attempts
         # An embedded broker has forgotten when it restarts, so that is looked at without waiting.
         self._send_again_before = clock.now()
@@ -99,11 +102,16 @@ class Sweeper:
         """Jobs whose heartbeat stands still.
 
         How old a heartbeat is cannot be told from its value: the worker's clock may be wrong. So
-        what counts is for how long, by the clock of this process, it has not changed.
+        what counts is for how long, by the clock of this process, it has not changed. Nor does it
+        tell anything while the database is away, when nobody can write one: what was seen before
+        such a time is forgotten.
         """
         with self._uow_factory() as uow:
             held = uow.jobs.held()
-        now, before = self._monotonic(), self._heartbeats
+        now = self._monotonic()
+        was_blind = now - self._looked_at > self._blind_after
+        before: Mapping[str, _Heartbeat] = {} if was_blind else self._heartbeats
+        self._looked_at = now
         fresh = {job.id: _Heartbeat(job.attempt, job.heartbeat_time, now) for job in held}
         self._heartbeats = {
             job_id: before[job_id] if beat.same_as(before.get(job_id)) else beat

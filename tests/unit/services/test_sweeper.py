@@ -80,8 +80,15 @@ class World:
         }
         job = self.add(**lost | changes)
         self.sweeper.sweep()
-        self.clock.advance(STALE + 1)
+        self.watch(STALE - 1)
+        self.clock.advance(2)
         return job
+
+    def watch(self, seconds: float) -> None:
+        """Let time pass, with a sweep now and then."""
+        for _ in range(10):
+            self.clock.advance(seconds / 10)
+            self.sweeper.sweep()
 
     def sent_job(self) -> TrainingJob:
         return self.add(enqueue_time=self.clock.now())
@@ -214,8 +221,32 @@ def test_a_wrong_clock_loses_no_job(world: World) -> None:
         beat += timedelta(seconds=2)
         world.store.state.jobs[job.id] = world.job(job).evolve(heartbeat_time=beat)
         world.sweeper.sweep()
-        world.clock.advance(STALE - 1)
+        world.watch(STALE - 1)
     assert world.job(job).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), RuntimeError("nobody foresaw it")], ids=repr)
+def test_a_database_that_was_away_loses_no_job(world: World, error: Exception) -> None:
+    job = world.lose()  # at first it is only that nobody could write
+    world.store.error = error
+    for _ in range(3):
+        with pytest.raises(type(error)):
+            world.sweeper.sweep()
+        world.clock.advance(STALE)
+    world.store.error = None
+    world.sweeper.sweep()
+    assert world.job(job).state is JobState.RUNNING
+    world.watch(STALE - 1)
+    assert world.job(job).state is JobState.RUNNING
+    world.watch(3)
+    assert world.job(job).state is JobState.QUEUED
+
+
+def test_an_outage_that_is_short_makes_nobody_wait_longer(world: World) -> None:
+    job = world.lose()
+    world.clock.advance(STALE / 2 - 3)
+    world.sweeper.sweep()
+    assert world.job(job).state is JobState.QUEUED
 
 
 def test_a_worker_that_only_just_began_is_given_time(world: World) -> None:

@@ -58,5 +58,7 @@ def _shared_processors() -> list[Any]:
 def _rendering(log_format: str, stream: TextIO) -> list[Any]:
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     if console:
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        # The traces that it would choose show local variables: pictures, passwords.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

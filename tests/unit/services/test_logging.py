@@ -54,3 +54,23 @@ def test_a_trace_is_one_line_too(tmp_path: Path) -> None:
     structlog.stdlib.get_logger("ours").error("internal_error", exc_info=ValueError("why"))
     (line,) = stream.getvalue().splitlines()
     assert "ValueError: why" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("name", ["ours", "theirs"])
+def test_a_trace_shows_no_value(tmp_path: Path, log_format: str, name: str) -> None:
+    stream = io.StringIO()
+    settings = Settings.from_environment({}, data_dir=tmp_path, log_format=log_format)
+    configure_logging(settings, stream)
+    # Made here, so that the line of code that a trace shows does not hold it.
+    secret = "-".join(["a", "patient"])
+    try:
+        raise ValueError(len(secret))
+    except ValueError:
+        if name == "ours":
+            structlog.stdlib.get_logger(name).exception("it failed")
+        else:
+            logging.getLogger(name).exception("it failed")
+    assert "ValueError: 9" in stream.getvalue()
+    assert "test_logging.py" in stream.getvalue()
+    assert secret not in stream.getvalue()

@@ -1,6 +1,7 @@
 """Celery names and the configuration that producer and consumer must share."""
 
 import math
+import os
 import re
 from collections.abc import Collection
 from typing import Any, Final
@@ -22,6 +23,12 @@ TASK_ROUTES: Final = {
 }
 
 _DATABASE: Final = re.compile(r"([?&])db=")
+
+_BEFORE_CONFIGURATION: Final = (
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
+)
 
 HEARTBEAT_SECONDS: Final = 1.0
 """How often a worker refreshes its heartbeat key."""
@@ -76,6 +83,16 @@ def broker_for_celery(broker_url: str) -> str:
         return broker_url
     spelled = broker_url.replace("unix://", "redis+socket://", 1)
     return _DATABASE.sub(r"\1virtual_host=", spelled)
+
+
+def let_settings_name_the_broker() -> None:
+    """For every Celery app, before it connects: these variables would beat its configuration.
+
+    Celery's command line sets one from ``BROKER_URL``, which it takes for its own; but a socket is
+    spelled otherwise there, and ``BRAINTUMOR_BROKER_URL`` comes before it.
+    """
+    for variable in _BEFORE_CONFIGURATION:
+        os.environ.pop(variable, None)
 
 
 def worker_transport(queues: Collection[str], settings: Settings) -> dict[str, Any]:

@@ -23,7 +23,12 @@ from celery.signals import (
 )
 
 from core.settings import Settings
-from core.task_names import INFERENCE_QUEUE, celery_config, worker_transport
+from core.task_names import (
+    INFERENCE_QUEUE,
+    celery_config,
+    let_settings_name_the_broker,
+    worker_transport,
+)
 from workers.context import WORKER_NAME_VARIABLE, context, redis_client, worker_name
 from workers.leaving import leave
 from workers.logging import configure_logging
@@ -35,6 +40,7 @@ log = logging.getLogger(__name__)
 
 app = Celery("braintumor", include=["workers.tasks"])
 app.conf.update(celery_config(Settings.from_environment()))
+let_settings_name_the_broker()
 
 _beside: Final[list[Heartbeat | Preloading]] = []
 """What runs beside the tasks of this worker."""

@@ -22,7 +22,7 @@ from kombu.exceptions import KombuError
 
 from core.errors import BrainTumorError
 from core.settings import Settings
-from core.task_names import celery_config, heartbeat_key
+from core.task_names import celery_config, heartbeat_key, let_settings_name_the_broker
 
 _ANSWER_SECONDS: Final = 3.0
 _IDLE_SECONDS: Final = 2.0
@@ -82,6 +82,7 @@ class CeleryWorkerView:
         )
         self._app = Celery("braintumor-healthcheck", set_as_current=False)
         self._app.conf.update(celery_config(settings))
+        let_settings_name_the_broker()
 
     def close(self) -> None:
         self._redis.close()

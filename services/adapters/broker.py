@@ -43,6 +43,7 @@ from core.task_names import (
     begun_key,
     celery_config,
     heartbeat_key,
+    let_settings_name_the_broker,
     parcel_key,
     reply_key,
 )
@@ -93,6 +94,7 @@ def make_producer(settings: Settings) -> Celery:
     config = celery_config(settings)
     config["broker_transport_options"] |= {"socket_timeout": settings.broker_timeout_seconds}
     app.conf.update(config)
+    let_settings_name_the_broker()
     return app
 
 

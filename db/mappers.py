@@ -201,7 +201,6 @@ def job_values(job: TrainingJob) -> dict[str, Any]:
         "spec": asdict(job.spec),
         "search": asdict(job.search) if job.search else None,
         "attempt": job.attempt,
-        "futile_attempts": job.futile_attempts,
         **mutable_job_values(job),
     }
 
@@ -213,6 +212,7 @@ def mutable_job_values(job: TrainingJob) -> dict[str, Any]:
         "state": str(job.state),
         "progress": job.progress,
         "stage": job.stage,
+        "futile_attempts": job.futile_attempts,
         "worker": job.worker,
         "heartbeat_time": to_us(job.heartbeat_time),
         "enqueue_time": to_us(job.enqueue_time),

@@ -105,8 +105,9 @@ class JobLease:
 
     @property
     def futile_attempts(self) -> int:
-        """How many attempts in a row, this one among them, have got no further."""
-        return 0 if self._got_further else self._job.futile_attempts
+        """How many attempts in a row have got no further, this one among them unless it was cut
+        short since its worker leaves: nothing was wrong with it then."""
+        return 0 if self._got_further else self._job.futile_attempts - self._leaves
 
     def give_back(self) -> bool:
         """For a trainer that stopped because it was told to; whether the job has ended.
@@ -154,7 +155,7 @@ class JobLease:
                 log.exception("heartbeat_failed job=%s", self._job.id)
             if self._is_leaving() and not self._leaves:
                 log.info("job_put_back job=%s: the worker leaves", self._job.id)
-                self._leaves = self._got_further = True  # nothing was wrong with this attempt
+                self._leaves = True
                 self._tell_to_stop()
             if self._overdue():
                 self._give_up()
@@ -255,7 +256,12 @@ class JobLease:
 
     def _as_queued(self, _: UnitOfWork, job: TrainingJob) -> TrainingJob:
         return job.moved_to(
-            JobState.QUEUED, self._clock.now(), worker=None, heartbeat_time=None, enqueue_time=None
+            JobState.QUEUED,
+            self._clock.now(),
+            worker=None,
+            heartbeat_time=None,
+            enqueue_time=None,
+            futile_attempts=max(job.futile_attempts - self._leaves, 0),
         )
 
     def _tell_to_stop(self) -> None:

@@ -147,6 +147,19 @@ def test_attempts_are_futile_until_one_gets_further(store: UnitOfWorkFactory) ->
     assert (job.attempt, job.futile_attempts) == (3, 0)
 
 
+def test_an_attempt_may_be_forgiven(store: UnitOfWorkFactory) -> None:
+    put(store, a_job(futile_attempts=2))
+    with store(write=True) as uow:
+        claimed = uow.jobs.claim("job1", "w1", NOW)
+        assert claimed is not None
+        waiting = claimed.moved_to(JobState.QUEUED, LATER, worker=None, futile_attempts=2)
+        uow.jobs.save(waiting, expected=JobState.RUNNING)
+        uow.commit()
+    with store() as uow:
+        job = uow.jobs.get("job1")
+    assert (job.attempt, job.futile_attempts) == (1, 2)
+
+
 def test_a_heartbeat_learns_of_cancelling(store: UnitOfWorkFactory) -> None:
     put(store, a_job(state=JobState.CANCELLING, worker="w1", heartbeat_time=NOW))
     with store(write=True) as uow:

@@ -184,9 +184,7 @@ class FakeTrainingJobs:
             raise NotFound(job.name)
         if current.state is not expected:
             raise IllegalTransition(job.name, current.state, job.state)
-        self._state.jobs[job.id] = job.evolve(
-            attempt=current.attempt, futile_attempts=current.futile_attempts
-        )
+        self._state.jobs[job.id] = job.evolve(attempt=current.attempt)
 
     def claim(self, job_id: str, worker: str, at: datetime) -> TrainingJob | None:
         job = self._state.jobs.get(job_id)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,14 +41,14 @@ class Stopwatch:
 class Stack:
     """A claimed job, and the lease on it. Its thread is not started: tests beat by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, **changes: Any) -> None:
         self.store = FakeUnitOfWorkFactory()
         self.clock = FakeClock()
         self.watch = Stopwatch()
         self.kills = 0
         self.leaving = False
         with self.store(write=True) as uow:
-            uow.jobs.add(a_job())
+            uow.jobs.add(a_job(**changes))
             claimed = uow.jobs.claim("job1", "w1", self.clock.now())
             uow.commit()
         assert claimed is not None
@@ -214,15 +215,40 @@ def test_a_worker_that_leaves_puts_its_job_back(stack: Stack) -> None:
     assert stack.messages == [f"{LEFT} Waiting to go on from the last checkpoint"]
 
 
-def test_a_trainer_that_does_not_stop_for_its_worker_is_ended_and_its_job_put_back(
-    stack: Stack,
-) -> None:
+def test_only_the_attempt_that_its_worker_ends_is_forgiven() -> None:
+    stack = Stack(futile_attempts=2)
+    assert stack.lease.futile_attempts == 3
+    stack.leaving = True
+    stack.lease.beat()
+    assert (stack.lease.futile_attempts, stack.job.futile_attempts) == (2, 3)
+    assert not stack.lease.give_back()
+    assert stack.job.futile_attempts == 2
+
+
+def test_an_attempt_that_got_further_before_its_worker_left_forgives_the_others() -> None:
+    stack = Stack(futile_attempts=2)
+    stack.lease.hooks.on_saved()
+    stack.leaving = True
+    stack.lease.beat()
+    assert stack.lease.futile_attempts == 0
+    assert not stack.lease.give_back()
+    assert stack.job.futile_attempts == 0
+
+
+def test_an_attempt_that_is_put_back_for_another_reason_counts() -> None:
+    stack = Stack(futile_attempts=1)
+    assert not stack.lease.put_back("the store is away.")
+    assert (stack.job.state, stack.job.futile_attempts) == (JobState.QUEUED, 2)
+
+
+def test_a_trainer_that_does_not_stop_for_its_worker_is_ended_and_its_job_put_back() -> None:
+    stack = Stack(futile_attempts=2)
     stack.leaving = True
     stack.lease.beat()
     stack.watch.seconds += CANCEL_GRACE_SECONDS
     stack.lease.beat()
     assert stack.kills == 1
-    assert stack.job.state is JobState.QUEUED
+    assert (stack.job.state, stack.job.futile_attempts) == (JobState.QUEUED, 2)
     assert stack.messages == [f"{LEFT} Waiting to go on from the last checkpoint"]
 
 

@@ -575,6 +575,8 @@ class InternalError(BrainTumorError):
 
     @property
     def message(self) -> str:
+        if not self.request_id:
+            return "Internal error."
         return f"Internal error. Ask the operator to look for {self.request_id} in the log."
 
 

@@ -13,8 +13,8 @@ def presentable(error: Exception, request_id: str) -> BrainTumorError:
     One that nobody foresaw becomes ``InternalError``, which names the request and nothing else;
     its trace goes to the log.
     """
-    if isinstance(error, InternalError):  # a worker's: the trace is in the worker's log
-        log.error("worker_failed", request_id=request_id)
+    if isinstance(error, InternalError):  # a worker's: the trace is in its log, under its own id
+        log.error("worker_failed", request_id=request_id, trace=error.request_id)
         return InternalError(request_id)
     if isinstance(error, BrainTumorError):
         return error

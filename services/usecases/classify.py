@@ -14,6 +14,8 @@ from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
+
 from core.errors import (
     BrainTumorError,
     DeadlinePassed,
@@ -54,6 +56,8 @@ from services.usecases.regions import (
     measured_regions,
     regions_to_record,
 )
+
+log = structlog.stdlib.get_logger(__name__)
 
 REFUSALS: Final = frozenset(
     {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS"}
@@ -188,7 +192,9 @@ class ClassifyUseCase:
             raise
         except Exception as error:
             attempt.drop_image(error)
-            await self._record(attempt, _failure(InternalError()))
+            # The caller's id, under which the trace goes to the log, is no part of the record.
+            log.error("classification_failed", prediction=attempt.entry.id)
+            await self._record(attempt, _failure(InternalError(attempt.entry.id)))
             raise
 
     async def close(self) -> None:

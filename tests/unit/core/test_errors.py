@@ -110,6 +110,11 @@ def test_the_drawing_shows_every_class() -> None:
     assert names_in_the_drawing() == {cls.__name__ for cls in all_errors()}
 
 
+def test_an_internal_error_names_the_trace_if_there_is_one() -> None:
+    assert InternalError("r-1").message.endswith("look for r-1 in the log.")
+    assert InternalError().message == "Internal error."
+
+
 @pytest.mark.parametrize("error", EXAMPLES.values(), ids=lambda e: type(e).__name__)
 class TestEveryError:
     def test_wire_round_trip(self, error: BrainTumorError) -> None:

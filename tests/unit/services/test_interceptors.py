@@ -101,6 +101,16 @@ async def test_an_unforeseen_error_stays_in_the_log(error: Exception) -> None:
     assert isinstance(error, InternalError) or logs[0]["exc_info"] is error
 
 
+async def test_the_log_leads_from_the_request_to_the_workers_trace() -> None:
+    async def behaviour(_: Any, __: Any) -> None:
+        raise InternalError("b7")
+
+    handler = await intercepted(unary(behaviour), x_request_id="r1")
+    with pytest.raises(grpc.aio.AbortError), capture_logs() as logs:
+        await handler.unary_unary(None, FakeContext())
+    assert (logs[0]["request_id"], logs[0]["trace"]) == ("r1", "b7")
+
+
 async def test_an_abort_of_the_handlers_own_passes() -> None:
     async def behaviour(_: Any, __: Any) -> None:
         raise grpc.aio.AbortError

@@ -7,6 +7,7 @@ from hashlib import sha256
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from core.errors import (
     BrainTumorError,
@@ -203,11 +204,13 @@ async def test_a_workers_failure_is_recorded_and_the_next_request_works() -> Non
 async def test_an_unforeseen_failure_is_recorded_without_its_text() -> None:
     world = World()
     world.predictor.result = RuntimeError("secret detail")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError), capture_logs() as lines:
         await world.classify()
     (record,) = world.log()
     assert record.status == "INTERNAL"
     assert "secret" not in (record.message or "")
+    assert f"look for {record.id} in the log" in (record.message or "")
+    assert [line["prediction"] for line in lines] == [record.id]
 
 
 async def test_without_the_log_there_is_no_answer() -> None:

@@ -295,6 +295,13 @@ class ArtefactStore(Protocol):
         """Remove the key, or everything below the prefix; nothing there is no error."""
         ...
 
+    def remove_unfinished(self, untouched_since: datetime) -> int:
+        """Remove what was being written when its process was killed; how much there was.
+
+        That is what nobody has added to since then. It has no key.
+        """
+        ...
+
 
 class Predictor(Protocol):
     """Asks a worker about one picture."""

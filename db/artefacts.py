@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import fsspec
 
 from core.errors import BrainTumorError, InvalidArgument, NotFound, StoreUnavailable
+from core.old_files import remove_old_files
 
 _CHUNK: Final = 1 << 20
 _INCOMING: Final = ".incoming"
@@ -91,6 +93,12 @@ class FsspecArtefactStore:
                 _remove_local(Path(self._path(prefix)))
             else:
                 self._remove_remote(paths)
+
+    def remove_unfinished(self, untouched_since: datetime) -> int:
+        if not self._local:  # there, what is not whole is nowhere to be seen
+            return 0
+        with _store_errors(_INCOMING):
+            return remove_old_files(Path(self._root) / _INCOMING, "*", untouched_since)
 
     def _remove_remote(self, paths: Sequence[str]) -> None:
         # Many in one request where there can be; but there a '*' would be taken for a pattern.

@@ -1,10 +1,12 @@
 """The one place that wires the gateway to the store and to its adapters."""
 
 import asyncio
+import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from core.ports import (
     ArtefactStore,
@@ -109,6 +111,7 @@ def make_sweeper(deps: Deps) -> Sweeper:
         every_seconds=deps.settings.sweep_seconds,
         stale_seconds=deps.settings.training_stale_seconds,
         max_attempts=deps.settings.training_max_attempts,
+        temporary_folder=Path(tempfile.gettempdir()),
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -13,7 +14,8 @@ import structlog
 from core.errors import BrainTumorError, BrokerUnavailable, IllegalTransition, NotFound
 from core.ports import ArtefactStore, Clock, JobQueue, UnitOfWork, UnitOfWorkFactory
 from core.training import JobState, TrainingJob
-from services.usecases.staging import Staging
+from services.usecases.spool import remove_forgotten_spools
+from services.usecases.staging import FORGOTTEN_AFTER, Staging
 from services.usecases.training import send_job
 
 log = structlog.stdlib.get_logger(__name__)
@@ -59,6 +61,7 @@ class Sweeper:
         every_seconds: float,
         stale_seconds: float,
         max_attempts: int,
+        temporary_folder: Path,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._uow_factory = uow_factory
@@ -68,6 +71,7 @@ class Sweeper:
         self._clock = clock
         self._every_seconds = every_seconds
         self._stale_seconds = stale_seconds
+        self._temporary_folder = temporary_folder
         self._monotonic = monotonic
         self._heartbeats: dict[str, _Heartbeat] = {}
         self._looked_at = -math.inf
@@ -180,9 +184,17 @@ class Sweeper:
         if now < self._tidy_at:
             return
         self._tidy_at = now + TIDY_EVERY
-        removed = self._staging.remove_forgotten()
-        if removed:
-            log.info("forgotten_uploads_removed", count=removed)
+        untouched_since = now - FORGOTTEN_AFTER
+        removed = {
+            "forgotten_uploads_removed": self._staging.remove_forgotten(),
+            "forgotten_spools_removed": remove_forgotten_spools(
+                self._temporary_folder, untouched_since
+            ),
+            "unfinished_artefacts_removed": self._artefacts.remove_unfinished(untouched_since),
+        }
+        for event, count in removed.items():
+            if count:
+                log.info(event, count=count)
         for job_id in self._ended_jobs_with_files():
             self._artefacts.delete(job_folder(job_id))
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import hashlib
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
@@ -13,13 +11,14 @@ from uuid import uuid4
 import structlog
 
 from core.datasets import OnBadFile, check_dataset_id
-from core.errors import BrainTumorError, FieldViolation, InvalidArgument, StoreUnavailable
+from core.errors import BrainTumorError, FieldViolation, InvalidArgument
 from core.messages import IngestRequest, IngestSource
 from core.ports import DatasetIngestor, UnitOfWorkFactory
 from core.source_names import is_archive
 from services.long_work import LongWork
 from services.usecases.datasets import made_before
 from services.usecases.request_ids import check_request_id
+from services.usecases.spool import spool, spool_errors
 from services.usecases.staging import StagedFile, Staging
 
 log = structlog.stdlib.get_logger(__name__)
@@ -97,8 +96,8 @@ class UploadUseCase:
             raise
 
     async def _stage(self, parts: AsyncIterator[Part], location: str) -> None:
-        with _spool() as spool:
-            reception = _Reception(spool, self._staging, location, self._limits)
+        with spool() as file:
+            reception = _Reception(file, self._staging, location, self._limits)
             async for part in parts:
                 await self._long_work.run_to_end(reception.take, part)
             await self._long_work.run_to_end(reception.finish)
@@ -131,26 +130,6 @@ async def _header(parts: AsyncIterator[Part]) -> Header:
     if not isinstance(first, Header):
         raise InvalidArgument.of("header", "must come first, before any file")
     return first
-
-
-@contextmanager
-def _spool() -> Iterator[IO[bytes]]:
-    """A file that holds the one being received."""
-    with _spool_errors():
-        spool = tempfile.NamedTemporaryFile(prefix="braintumor-upload-")  # noqa: SIM115
-    try:
-        yield spool
-    finally:
-        with suppress(OSError):  # on a full disk even closing fails, and the error was told
-            spool.close()
-
-
-@contextmanager
-def _spool_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise StoreUnavailable("temporary folder") from exc
 
 
 @dataclass(frozen=True)
@@ -219,7 +198,7 @@ class _Reception:
             )
         self._paths.add(start.path)
         self._incoming = _Incoming(start)
-        with _spool_errors():
+        with spool_errors():
             self._spool.seek(0)
             self._spool.truncate()
 
@@ -231,7 +210,7 @@ class _Reception:
         if incoming.received > incoming.start.size_bytes:
             raise _damaged(incoming.start, "has more bytes than its size_bytes")
         incoming.digest.update(chunk)
-        with _spool_errors():
+        with spool_errors():
             self._spool.write(chunk)
 
     def _finish_file(self) -> None:
@@ -243,7 +222,7 @@ class _Reception:
             raise _damaged(start, f"ended after {incoming.received} of {start.size_bytes} bytes")
         if incoming.digest.hexdigest() != start.sha256.lower():
             raise _damaged(start, "does not have its sha256; it was damaged on the way")
-        with _spool_errors():
+        with spool_errors():
             self._spool.flush()
         key = self._staging.put(self._location, len(self._staged), Path(self._spool.name))
         self._staged.append(

@@ -1,6 +1,7 @@
 """Every artefact store keeps the same promises."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -92,6 +93,14 @@ def test_deleting_takes_no_name_for_a_pattern(artefacts: ArtefactStore) -> None:
     artefacts.put("a/x*", b"")
     artefacts.delete("a/x*")
     assert artefacts.list("a") == ("a/x1",)
+
+
+def test_what_has_a_key_is_finished(artefacts: ArtefactStore) -> None:
+    future = datetime.now(UTC) + timedelta(days=365)
+    assert artefacts.remove_unfinished(future) == 0
+    artefacts.put("a/1", b"x")
+    assert artefacts.remove_unfinished(future) == 0
+    assert artefacts.list("a") == ("a/1",)
 
 
 @pytest.mark.parametrize(

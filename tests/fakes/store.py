@@ -41,10 +41,11 @@ class FakeClock:
 
 
 class FakeArtefactStore:
-    """Named bytes in a dictionary."""
+    """Named bytes in a dictionary, and when what is ``unfinished`` was last written to."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.unfinished: list[datetime] = []
 
     def put(self, key: str, data: bytes) -> None:
         self.files[check_key(key)] = bytes(data)
@@ -71,6 +72,11 @@ class FakeArtefactStore:
     def delete(self, prefix: str) -> None:
         for key in self.list(prefix):
             del self.files[key]
+
+    def remove_unfinished(self, untouched_since: datetime) -> int:
+        kept = [time for time in self.unfinished if time >= untouched_since]
+        removed, self.unfinished = len(self.unfinished) - len(kept), kept
+        return removed
 
 
 @dataclass

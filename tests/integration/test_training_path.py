@@ -81,6 +81,7 @@ class Gateway:
             every_seconds=1,
             stale_seconds=1,
             max_attempts=3,
+            temporary_folder=settings.data_dir,
         )
         self.jobs = TrainingUseCases(
             uow_factory=self.uows,

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,35 @@ def test_a_bucket_that_is_emptied_at_the_same_moment_is_empty(
 
     monkeypatch.setattr(MemoryFileSystem, "rm", gone)
     store.delete("a")
+
+
+def test_what_a_killed_process_was_writing_is_removed_when_it_is_old(
+    store: FsspecArtefactStore, folder: Path
+) -> None:
+    store.put("a/b", b"whole")
+    now = datetime.now(UTC)
+    for name, time in {"old": now - timedelta(days=2), "new": now}.items():
+        file = folder / ".incoming" / name
+        file.write_bytes(b"half")
+        os.utime(file, (time.timestamp(), time.timestamp()))
+    assert store.remove_unfinished(now - timedelta(days=1)) == 1
+    assert files_in(folder) == [".incoming/new", "a/b"]
+
+
+def test_one_is_no_reason_to_keep_the_others(
+    store: FsspecArtefactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sweeper is faster, or the file is another user's."""
+    (folder / ".incoming").mkdir(parents=True)
+    for name in "ab":
+        (folder / ".incoming" / name).write_bytes(b"half")
+    unlink = Path.unlink
+
+    def unlink_b(path: Path) -> None:
+        if path.name == "a":
+            raise PermissionError
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", unlink_b)
+    assert store.remove_unfinished(datetime.now(UTC) + timedelta(days=1)) == 1
+    assert files_in(folder) == [".incoming/a"]

@@ -1,5 +1,7 @@
 import asyncio
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -34,7 +36,8 @@ class CountingQueue(FakeJobQueue):
 class World:
     """A sweeper over fakes, with no jobs."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary_folder: Path) -> None:
+        self.temporary_folder = temporary_folder
         self.store = FakeUnitOfWorkFactory()
         self.queue = CountingQueue()
         self.artefacts = FakeArtefactStore()
@@ -52,6 +55,7 @@ class World:
             every_seconds=0.001,
             stale_seconds=STALE,
             max_attempts=3,
+            temporary_folder=self.temporary_folder,
             monotonic=lambda: self.clock.now().timestamp(),
         )
 
@@ -111,8 +115,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 # --- sending ------------------------------------------------------------------------------------
@@ -350,6 +354,24 @@ def test_forgotten_uploads_are_removed_now_and_then(world: World) -> None:
     world.clock.advance(TIDY_EVERY.total_seconds())
     world.sweeper.sweep()
     assert world.artefacts.files == {}
+
+
+def test_what_a_killed_gateway_was_writing_is_removed_now_and_then(world: World) -> None:
+    now = world.clock.now()
+    forgotten = now - FORGOTTEN_AFTER - timedelta(seconds=1)
+    world.artefacts.unfinished = [forgotten, now]
+    for name, time in {
+        "braintumor-upload-old": forgotten,
+        "braintumor-upload-new": now,
+        "somebody-elses": forgotten,
+    }.items():
+        file = world.temporary_folder / name
+        file.write_bytes(b"half a picture")
+        os.utime(file, (time.timestamp(), time.timestamp()))
+    world.sweeper.sweep()
+    assert world.artefacts.unfinished == [now]
+    left = {file.name for file in world.temporary_folder.iterdir()}
+    assert left == {"braintumor-upload-new", "somebody-elses"}
 
 
 @pytest.mark.parametrize("state", [s for s in JobState if s.finished], ids=str)

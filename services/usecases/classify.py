@@ -53,6 +53,7 @@ from services.usecases.regions import (
     asked_for_no_regions,
     check_outlined,
     check_spacing,
+    measured_otherwise,
     measured_regions,
     regions_to_record,
 )
@@ -444,8 +445,10 @@ def _check_same_request(earlier: AuditRecord, attempt: _Attempt) -> None:
     entry, command = attempt.entry, attempt.command
     other_picture = earlier.image_sha256 != entry.image_sha256
     other_model = command.model_version not in ("", earlier.model_version)
-    more_wanted = command.include_regions and asked_for_no_regions(earlier)
-    if other_picture or other_model or more_wanted:
+    other_regions = command.include_regions and (
+        asked_for_no_regions(earlier) or measured_otherwise(earlier, command.pixel_spacing)
+    )
+    if other_picture or other_model or other_regions:
         raise RequestIdReused(entry.request_id or "")
 
 

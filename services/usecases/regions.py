@@ -76,6 +76,20 @@ def asked_for_no_regions(record: AuditRecord) -> bool:
     return record.regions is None and record.shows_tumour and record.reason is None
 
 
+def measured_otherwise(record: AuditRecord, spacing: PixelSpacing | None) -> bool:
+    """Whether the recorded areas are not those that this spacing of the pixels gives.
+
+    So are areas that were not measured at all, where now a spacing is given.
+    """
+    if spacing is None:
+        return False
+    return any(
+        region.area_mm2 is None
+        or not math.isclose(region.area_mm2, region.area_px * spacing.x_mm * spacing.y_mm)
+        for region in record.regions or ()
+    )
+
+
 def _why(kind: type[AnsweredWithoutRegions], description: str) -> dict[str, Any]:
     return {"reason": kind.reason, "message": description[:500]}
 

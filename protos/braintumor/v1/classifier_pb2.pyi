@@ -68,8 +68,8 @@ class ClassifyRequest(_message.Message):
     request_id: _builtins.str
     """A UUID. A repeat by the same caller with the same picture gets the first answer back from the
     audit log, which keeps boxes, scores and areas of regions, but no masks and no explanation.
-    Where the first request asked for no regions, a repeat that does is another request:
-    ALREADY_EXISTS, REQUEST_ID_REUSED.
+    Where the first request asked for no regions, a repeat that does is another request, and so is
+    one with another pixel_spacing where regions were found: ALREADY_EXISTS, REQUEST_ID_REUSED.
     """
     include_regions: _builtins.bool
     """Whether to outline the tumour. An answer of no_tumor or OUT_OF_DISTRIBUTION has nothing to

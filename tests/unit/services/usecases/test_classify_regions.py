@@ -238,3 +238,42 @@ async def test_of_a_healthy_slice_a_repeat_may_ask_for_regions() -> None:
     world.answers(a_prediction("m1", best=HEALTHY))
     await world.classify(request_id=REQUEST, include_regions=False)
     assert (await world.classify(request_id=REQUEST)).regions == ()
+
+
+SPACING = PixelSpacing(x_mm=0.1, y_mm=0.7)
+
+
+async def test_a_repeat_with_the_same_spacing_gets_the_same_areas() -> None:
+    world = World()
+    world.answers(regions=(FOUND, a_region(area_px=123, area_mm2=None)))
+    first = await world.classify(request_id=REQUEST, pixel_spacing=SPACING)
+    again = await world.classify(request_id=REQUEST, pixel_spacing=SPACING)
+    assert [r.area_mm2 for r in again.regions] == [r.area_mm2 for r in first.regions]
+    assert len(world.log()) == 1
+
+
+@pytest.mark.parametrize("before", [None, PixelSpacing(x_mm=0.1, y_mm=0.8)], ids=["none", "other"])
+async def test_areas_by_another_spacing_are_another_request(before: PixelSpacing | None) -> None:
+    world = World()
+    world.answers(regions=(FOUND,))
+    await world.classify(request_id=REQUEST, pixel_spacing=before)
+    with pytest.raises(RequestIdReused):
+        await world.classify(request_id=REQUEST, pixel_spacing=SPACING)
+    assert [record.reason for record in world.log()] == [None, "REQUEST_ID_REUSED"]
+
+
+@pytest.mark.parametrize(
+    "less", [{"pixel_spacing": None}, {"include_regions": False, "pixel_spacing": SPACING}]
+)
+async def test_a_repeat_may_want_no_areas(less: dict[str, object]) -> None:
+    world = World()
+    world.answers(regions=(FOUND,))
+    first = await world.classify(request_id=REQUEST, pixel_spacing=PixelSpacing(x_mm=1.0, y_mm=1.0))
+    assert (await world.classify(request_id=REQUEST, **less)).record == first.record
+
+
+async def test_where_nothing_is_outlined_the_spacing_does_not_matter() -> None:
+    world = World()
+    world.answers(a_prediction("m1", best=HEALTHY))
+    await world.classify(request_id=REQUEST)
+    assert (await world.classify(request_id=REQUEST, pixel_spacing=SPACING)).regions == ()

@@ -137,9 +137,12 @@ class MicroBatchingPredictor:
             waiting = self._queue.popleft()
             if not _still_wanted(waiting):
                 continue
-            size += len(waiting.item.image)
-            fits = not batch or (waiting.models == batch[0].models and size <= MAX_BATCH_BYTES)
-            (batch if fits else others).append(waiting)
+            larger = size + len(waiting.item.image)
+            if batch and (waiting.models != batch[0].models or larger > MAX_BATCH_BYTES):
+                others.append(waiting)
+                continue
+            batch.append(waiting)
+            size = larger
         self._queue.extendleft(reversed(others))
         return batch
 

@@ -153,6 +153,19 @@ async def test_large_pictures_travel_alone() -> None:
     assert max(sum(len(i.image) for i in b.items) for b in channel.batches) <= MAX_BATCH_BYTES
 
 
+async def test_a_picture_that_is_put_aside_takes_no_room() -> None:
+    channel = held_channel()
+    predictor = make(channel, size=8, batches=1)
+    blocking = ask(predictor)
+    await settle()
+    asked = [ask(predictor), ask(predictor, bytes(MAX_BATCH_BYTES), model="m2")]
+    asked += [ask(predictor) for _ in range(6)]
+    for _ in range(9):
+        channel.gate.release()
+    await asyncio.gather(blocking, *asked)
+    assert [len(batch.items) for batch in channel.batches] == [1, 7, 1]
+
+
 async def test_a_lost_worker_costs_only_its_batch() -> None:
     def lost_once(batch: InferenceBatch) -> tuple[Prediction, ...]:
         channel.answer = FakeChannel().answer

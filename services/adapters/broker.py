@@ -27,6 +27,7 @@ from core.errors import (
     BrainTumorError,
     BrokerUnavailable,
     DeadlinePassed,
+    InternalError,
     NoWorker,
     Overloaded,
     WorkerLost,
@@ -140,6 +141,14 @@ async def _ended(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait((task,), timeout=_CANCEL_SECONDS)
+
+
+def _reply_id(payload: Any) -> str:
+    """The id of the message that an unreadable reply is about, as far as it can be read."""
+    try:
+        return str(msgpack.unpackb(payload)["id"])
+    except Exception:
+        return ""
 
 
 class WorkChannel:
@@ -293,13 +302,21 @@ class WorkChannel:
         try:
             reply = Reply.from_wire(msgpack.unpackb(payload))
         except Exception:
-            log.exception("reply_unreadable")
+            self._fail_unreadable(payload)
             return
         call = self._calls.get(reply.id)
         if call is None or call.answer.done():
             log.debug("late_reply_dropped id=%s", reply.id)
         else:
             call.answer.set_result(reply.results)
+
+    def _fail_unreadable(self, payload: Any) -> None:
+        """Such as a newer worker's: whoever waits for it need not wait any longer."""
+        message_id = _reply_id(payload)
+        log.exception("reply_unreadable id=%s", message_id)
+        call = self._calls.get(message_id)
+        if call is not None:
+            call.fail(InternalError(message_id))
 
     async def _watch_workers(self) -> None:
         while True:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 import redis
@@ -15,6 +16,7 @@ from PIL import Image
 from core.errors import (
     BrokerUnavailable,
     ImageRefused,
+    InternalError,
     NoWorker,
     Overloaded,
     Unavailable,
@@ -285,6 +287,24 @@ async def test_a_broker_that_dies_while_callers_wait_fails_them(
     with pytest.raises(BrokerUnavailable):
         await asked
     await client.channel.close()
+
+
+@pytest.mark.parametrize(
+    "result", [{"prediction": {"of_tomorrow": 1}}, {"of_tomorrow": 1}], ids=["field", "kind"]
+)
+async def test_a_reply_that_cannot_be_read_keeps_nobody_waiting(
+    client: Client, broker: redis.Redis, result: dict[str, Any]
+) -> None:
+    asked = asyncio.create_task(client.ask(png(1)))
+    while not client.channel._calls:
+        await asyncio.sleep(0.001)
+    (message,) = client.channel._calls
+    garbage = [b"", b"\xc1", msgpack.packb([]), msgpack.packb({"id": ["no id"]})]
+    reply = msgpack.packb({"id": message, "worker": "w", "results": [result]})
+    broker.rpush(client.channel.reply_to, *garbage, reply)
+    async with asyncio.timeout(20):
+        with pytest.raises(InternalError, match=message):
+            await asked
 
 
 async def test_late_replies_are_dropped(

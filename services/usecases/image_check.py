@@ -14,6 +14,7 @@ _SIGNATURES: Final = (
     b"BM",
     b"II*\x00",  # TIFF, little-endian
     b"MM\x00*",  # TIFF, big-endian
+    b"II+\x00",  # BigTIFF, little-endian: the decoder does not read the other kind
 )
 _ACCEPTED: Final = "JPEG, PNG, BMP, TIFF or WebP"
 

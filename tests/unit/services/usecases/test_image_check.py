@@ -6,7 +6,15 @@ from services.usecases.image_check import check_image
 
 @pytest.mark.parametrize(
     "start",
-    [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"RIFF....WEBP"],
+    [
+        b"\xff\xd8\xff\xe0",
+        b"\x89PNG\r\n\x1a\n",
+        b"BM",
+        b"II*\x00",
+        b"II+\x00",
+        b"MM\x00*",
+        b"RIFF....WEBP",
+    ],
 )
 def test_pictures_pass(start: bytes) -> None:
     check_image(start + b"rest", max_bytes=100)

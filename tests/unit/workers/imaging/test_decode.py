@@ -408,6 +408,12 @@ def test_values_that_are_no_numbers_are_refused(value: float) -> None:
     assert refusal.value.problem is ImageProblem.UNREADABLE
 
 
+def test_a_tiff_may_be_a_big_one() -> None:
+    big = encoded(Image.fromarray(GREY), "TIFF", big_tiff=True)
+    assert big.startswith(b"II+")
+    np.testing.assert_array_equal(decode_grey(big, LIMITS), GREY)
+
+
 def test_junk_in_the_metadata_says_nothing_about_the_pixels() -> None:
     junk = png(GREY, exif=b"Exif\0\0garbage garbage")
     np.testing.assert_array_equal(decode_grey(junk, LIMITS), GREY)

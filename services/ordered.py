@@ -21,13 +21,16 @@ async def in_order(
     held: set[asyncio.Task[R]] = set()
 
     async def answer(item: T) -> R:
-        return await work(item)
+        result = work(item)
+        del item  # from now on it is for the work to hold, or to let go
+        return await result
 
     async def take() -> None:
         try:
             await room.acquire()
             async for item in items:
                 task = asyncio.create_task(answer(item))
+                del item  # while there is no room, which may take a while
                 held.add(task)
                 taken.put_nowait(task)
                 await room.acquire()

@@ -3,7 +3,7 @@
 # ruff: noqa: N802 - gRPC names the methods
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Final
 
 from braintumor.v1 import classifier_pb2, classifier_pb2_grpc
@@ -13,7 +13,7 @@ from services.call import Call, current_call
 from services.failures import presentable
 from services.ordered import in_order
 from services.status import rich_status
-from services.usecases.classify import ClassifyUseCase
+from services.usecases.classify import ClassifyAnswer, ClassifyUseCase
 
 STREAM_IN_FLIGHT: Final = 16
 """Slices of one stream that are worked on at a time; the next is read when one is answered."""
@@ -26,7 +26,8 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
     async def Classify(
         self, request: classifier_pb2.ClassifyRequest, context: Any
     ) -> classifier_pb2.ClassifyResponse:
-        return await self._classify(request, current_call(), _deadline(context))
+        answer = await self._classify(request, current_call(), _deadline(context))
+        return converters.classify_response(answer)
 
     async def ClassifyStream(
         self, request_iterator: AsyncIterator[classifier_pb2.ClassifyStreamRequest], context: Any
@@ -36,21 +37,25 @@ class ClassifierServicer(classifier_pb2_grpc.ClassifierServicer):
         async def answer(
             item: classifier_pb2.ClassifyStreamRequest,
         ) -> classifier_pb2.ClassifyStreamResponse:
+            tag, answering = item.tag, self._classify(item.request, call, deadline)
+            del item  # it holds the picture a second time
             try:
-                response = await self._classify(item.request, call, deadline)
+                response = converters.classify_response(await answering)
             except Exception as raised:  # a slice that is refused does not end the stream
                 error = rich_status(presentable(raised, call.request_id), call.request_id)
-                return classifier_pb2.ClassifyStreamResponse(tag=item.tag, error=error)
-            return classifier_pb2.ClassifyStreamResponse(tag=item.tag, response=response)
+                return classifier_pb2.ClassifyStreamResponse(tag=tag, error=error)
+            return classifier_pb2.ClassifyStreamResponse(tag=tag, response=response)
 
         async for response in in_order(request_iterator, answer, limit=STREAM_IN_FLIGHT):
             yield response
 
-    async def _classify(
+    def _classify(
         self, request: classifier_pb2.ClassifyRequest, call: Call, deadline: float | None
-    ) -> classifier_pb2.ClassifyResponse:
-        command = converters.classify_command(request, caller=call.caller, deadline=deadline)
-        return converters.classify_response(await self._use_case.classify(command))
+    ) -> Awaitable[ClassifyAnswer]:
+        """What is left to wait for needs the request no more."""
+        return self._use_case.classify(
+            converters.classify_command(request, caller=call.caller, deadline=deadline)
+        )
 
 
 def _deadline(context: Any) -> float | None:

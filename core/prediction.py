@@ -190,11 +190,15 @@ class AuditRecord(AuditEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """A person's verdict on a prediction, kept beside it; the prediction itself never changes."""
+    """A person's verdict on a prediction, kept beside it; the prediction itself never changes.
+
+    ``reviewer`` is whom the caller names; ``caller`` is who sent it, empty where that was not kept.
+    """
 
     id: str
     prediction: str
     create_time: datetime
+    caller: str = ""
     reviewer: str
     label: TumourLabel | None
     agrees: bool

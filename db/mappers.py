@@ -567,6 +567,7 @@ def review_values(review: Review) -> dict[str, Any]:
         "id": review.id,
         "prediction": review.prediction,
         "create_time": to_us(review.create_time),
+        "caller": review.caller,
         "reviewer": review.reviewer,
         "label": review.label and str(review.label),
         "agrees": review.agrees,
@@ -591,13 +592,14 @@ def review_from_row(row: tables.ReviewRow) -> Review:
 
 
 def _readable_review(row: tables.ReviewRow) -> Review:
-    for text in (row.id, row.reviewer, row.comment):
+    for text in (row.id, row.caller, row.reviewer, row.comment):
         if not isinstance(text, str):
             raise TypeError(f"{type(text).__name__} in a column of text")
     return Review(
         id=row.id,
         prediction=row.prediction,
         create_time=from_us(row.create_time),
+        caller=row.caller,
         reviewer=row.reviewer,
         label=None if row.label is None else TumourLabel(row.label),
         agrees=row.agrees,

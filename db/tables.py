@@ -290,6 +290,7 @@ class ReviewRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     prediction: Mapped[str] = mapped_column(ForeignKey("predictions.id"))
     create_time: Mapped[int]
+    caller: Mapped[str] = mapped_column(server_default=text("''"))
     reviewer: Mapped[str]
     label: Mapped[str | None]
     agrees: Mapped[bool]

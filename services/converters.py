@@ -702,6 +702,7 @@ def review_message(review: Review) -> audit_pb2.Review:
         agrees=review.agrees,
         label=LABEL.to_proto(review.label),
         comment=review.comment,
+        caller=review.caller,
     )
 
 

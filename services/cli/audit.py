@@ -266,7 +266,9 @@ def _review_text(review: Row) -> str:
     verdict = "agrees" if review["agrees"] else "disagrees"
     label = f", says {review['label']}" if review["label"] else ""
     comment = f": {review['comment']}" if review["comment"] else ""
-    return f"{review['create_time']} {review['reviewer']} {verdict}{label}{comment}"
+    by_another = review["caller"] not in {None, review["reviewer"]}
+    sender = f" (sent by {review['caller']})" if by_another else ""
+    return f"{review['create_time']} {review['reviewer']}{sender} {verdict}{label}{comment}"
 
 
 def _probability(row: Row) -> str:

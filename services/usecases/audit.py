@@ -82,6 +82,7 @@ class AuditUseCases:
                 id=_review_id(caller, known_id),
                 prediction=prediction_id,
                 create_time=self._clock.now(),
+                caller=caller,
                 reviewer=verdict.reviewer or caller,
                 label=verdict.label,
                 agrees=_agrees(verdict, record),

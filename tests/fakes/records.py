@@ -233,6 +233,7 @@ def a_review(prediction: str, **changes: Any) -> Review:
         "id": uuid4().hex,
         "prediction": prediction,
         "create_time": NOW,
+        "caller": "clinic@example.org",
         "reviewer": "dr-lee",
         "label": TumourLabel.GLIOMA,
         "agrees": False,

@@ -488,7 +488,9 @@ class FakeAudit(audit_pb2_grpc.AuditServicer):
         for sequence in range(1, 13):
             found = self._row(sequence)
             if sequence == 3:
-                found.reviews.append(audit_pb2.Review(create_time=NOW, reviewer="dr", agrees=True))
+                found.reviews.append(
+                    audit_pb2.Review(create_time=NOW, reviewer="dr", agrees=True, caller="ward-3")
+                )
             yield audit_pb2.ExportPredictionsResponse(prediction=found)
 
 

@@ -1017,7 +1017,7 @@ async def test_a_review_stands_beside_its_prediction(gateway: Gateway) -> None:
     )
     request = audit_pb2.RecordReviewRequest(name=name, review=review)
     recorded = (await gateway.audit.RecordReview(request, metadata=CALLER)).review
-    assert recorded.reviewer == "clinic@example.org"
+    assert recorded.reviewer == recorded.caller == "clinic@example.org"
     shown = await gateway.audit.GetPrediction(audit_pb2.GetPredictionRequest(name=name))
     assert list(shown.prediction.reviews) == [recorded]
     export = gateway.audit.ExportPredictions(audit_pb2.ExportPredictionsRequest())

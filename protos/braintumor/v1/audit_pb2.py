@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62raintumor/v1/audit.proto\x12\rbraintumor.v1\x1a\x1e\x62raintumor/v1/classifier.proto\x1a\x1a\x62raintumor/v1/labels.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x06\n\nPrediction\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\x12\x14\n\x0cimage_sha256\x18\x06 \x01(\t\x12\x18\n\x10image_size_bytes\x18\x07 \x01(\x03\x12\x37\n\rmodel_version\x18\x08 \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12(\n\x05label\x18\t \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x36\n\rprobabilities\x18\n \x03(\x0b\x32\x1f.braintumor.v1.LabelProbability\x12)\n\x08\x64\x65\x63ision\x18\x0b \x01(\x0e\x32\x17.braintumor.v1.Decision\x12\'\n\x07outcome\x18\x0c \x01(\x0e\x32\x16.braintumor.v1.Outcome\x12\x0e\n\x06status\x18\r \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x0e \x01(\t\x12\x15\n\rerror_message\x18\x0f \x01(\t\x12*\n\x07latency\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10software_version\x18\x11 \x01(\t\x12\x15\n\rprevious_hash\x18\x12 \x01(\t\x12\x10\n\x08row_hash\x18\x13 \x01(\t\x12&\n\x07reviews\x18\x14 \x03(\x0b\x32\x15.braintumor.v1.Review\x12;\n\x11segmenter_version\x18\x15 \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12\x10\n\x08outlined\x18\x16 \x01(\x08\x12&\n\x07regions\x18\x17 \x03(\x0b\x32\x15.braintumor.v1.Region\x12\x0e\n\x06\x63\x61\x63hed\x18\x18 \x01(\x08:8\xea\x41\x35\n\x19\x62raintumor.dev/Prediction\x12\x18predictions/{prediction}\"\xc4\x01\n\x06Review\x12\x35\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08reviewer\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x06\x61grees\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12.\n\x05label\x18\x04 \x01(\x0e\x32\x19.braintumor.v1.TumorLabelB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63omment\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x42\t\n\x07_agrees\"y\n\x16ListPredictionsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x17ListPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.braintumor.v1.Prediction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x14GetPredictionRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xe2\x41\x01\x02\xfa\x41\x1b\n\x19\x62raintumor.dev/Prediction\"F\n\x15GetPredictionResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.braintumor.v1.Prediction\"\x8e\x01\n\x13RecordReviewRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xe2\x41\x01\x02\xfa\x41\x1b\n\x19\x62raintumor.dev/Prediction\x12+\n\x06review\x18\x02 \x01(\x0b\x32\x15.braintumor.v1.ReviewB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"=\n\x14RecordReviewResponse\x12%\n\x06review\x18\x01 \x01(\x0b\x32\x15.braintumor.v1.Review\"\x17\n\x15VerifyAuditLogRequest\"}\n\x16VerifyAuditLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x14\n\x0crows_checked\x18\x02 \x01(\x03\x12\x11\n\tbroken_at\x18\x03 \x01(\x03\x12\x19\n\x11\x62roken_prediction\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t\"0\n\x18\x45xportPredictionsRequest\x12\x14\n\x06\x66ilter\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"J\n\x19\x45xportPredictionsResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.braintumor.v1.Prediction*a\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ANSWERED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x32\xe7\x03\n\x05\x41udit\x12`\n\x0fListPredictions\x12%.braintumor.v1.ListPredictionsRequest\x1a&.braintumor.v1.ListPredictionsResponse\x12Z\n\rGetPrediction\x12#.braintumor.v1.GetPredictionRequest\x1a$.braintumor.v1.GetPredictionResponse\x12W\n\x0cRecordReview\x12\".braintumor.v1.RecordReviewRequest\x1a#.braintumor.v1.RecordReviewResponse\x12]\n\x0eVerifyAuditLog\x12$.braintumor.v1.VerifyAuditLogRequest\x1a%.braintumor.v1.VerifyAuditLogResponse\x12h\n\x11\x45xportPredictions\x12\'.braintumor.v1.ExportPredictionsRequest\x1a(.braintumor.v1.ExportPredictionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62raintumor/v1/audit.proto\x12\rbraintumor.v1\x1a\x1e\x62raintumor/v1/classifier.proto\x1a\x1a\x62raintumor/v1/labels.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x06\n\nPrediction\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\x12\x14\n\x0cimage_sha256\x18\x06 \x01(\t\x12\x18\n\x10image_size_bytes\x18\x07 \x01(\x03\x12\x37\n\rmodel_version\x18\x08 \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12(\n\x05label\x18\t \x01(\x0e\x32\x19.braintumor.v1.TumorLabel\x12\x36\n\rprobabilities\x18\n \x03(\x0b\x32\x1f.braintumor.v1.LabelProbability\x12)\n\x08\x64\x65\x63ision\x18\x0b \x01(\x0e\x32\x17.braintumor.v1.Decision\x12\'\n\x07outcome\x18\x0c \x01(\x0e\x32\x16.braintumor.v1.Outcome\x12\x0e\n\x06status\x18\r \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x0e \x01(\t\x12\x15\n\rerror_message\x18\x0f \x01(\t\x12*\n\x07latency\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10software_version\x18\x11 \x01(\t\x12\x15\n\rprevious_hash\x18\x12 \x01(\t\x12\x10\n\x08row_hash\x18\x13 \x01(\t\x12&\n\x07reviews\x18\x14 \x03(\x0b\x32\x15.braintumor.v1.Review\x12;\n\x11segmenter_version\x18\x15 \x01(\tB \xfa\x41\x1d\n\x1b\x62raintumor.dev/ModelVersion\x12\x10\n\x08outlined\x18\x16 \x01(\x08\x12&\n\x07regions\x18\x17 \x03(\x0b\x32\x15.braintumor.v1.Region\x12\x0e\n\x06\x63\x61\x63hed\x18\x18 \x01(\x08:8\xea\x41\x35\n\x19\x62raintumor.dev/Prediction\x12\x18predictions/{prediction}\"\xda\x01\n\x06Review\x12\x35\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08reviewer\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x19\n\x06\x61grees\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12.\n\x05label\x18\x04 \x01(\x0e\x32\x19.braintumor.v1.TumorLabelB\x04\xe2\x41\x01\x01\x12\x15\n\x07\x63omment\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x63\x61ller\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x42\t\n\x07_agrees\"y\n\x16ListPredictionsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06\x66ilter\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x16\n\x08order_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"b\n\x17ListPredictionsResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.braintumor.v1.Prediction\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x14GetPredictionRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xe2\x41\x01\x02\xfa\x41\x1b\n\x19\x62raintumor.dev/Prediction\"F\n\x15GetPredictionResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.braintumor.v1.Prediction\"\x8e\x01\n\x13RecordReviewRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xe2\x41\x01\x02\xfa\x41\x1b\n\x19\x62raintumor.dev/Prediction\x12+\n\x06review\x18\x02 \x01(\x0b\x32\x15.braintumor.v1.ReviewB\x04\xe2\x41\x01\x02\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"=\n\x14RecordReviewResponse\x12%\n\x06review\x18\x01 \x01(\x0b\x32\x15.braintumor.v1.Review\"\x17\n\x15VerifyAuditLogRequest\"}\n\x16VerifyAuditLogResponse\x12\x0e\n\x06intact\x18\x01 \x01(\x08\x12\x14\n\x0crows_checked\x18\x02 \x01(\x03\x12\x11\n\tbroken_at\x18\x03 \x01(\x03\x12\x19\n\x11\x62roken_prediction\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t\"0\n\x18\x45xportPredictionsRequest\x12\x14\n\x06\x66ilter\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\"J\n\x19\x45xportPredictionsResponse\x12-\n\nprediction\x18\x01 \x01(\x0b\x32\x19.braintumor.v1.Prediction*a\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ANSWERED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02\x12\x12\n\x0eOUTCOME_FAILED\x10\x03\x32\xe7\x03\n\x05\x41udit\x12`\n\x0fListPredictions\x12%.braintumor.v1.ListPredictionsRequest\x1a&.braintumor.v1.ListPredictionsResponse\x12Z\n\rGetPrediction\x12#.braintumor.v1.GetPredictionRequest\x1a$.braintumor.v1.GetPredictionResponse\x12W\n\x0cRecordReview\x12\".braintumor.v1.RecordReviewRequest\x1a#.braintumor.v1.RecordReviewResponse\x12]\n\x0eVerifyAuditLog\x12$.braintumor.v1.VerifyAuditLogRequest\x1a%.braintumor.v1.VerifyAuditLogResponse\x12h\n\x11\x45xportPredictions\x12\'.braintumor.v1.ExportPredictionsRequest\x1a(.braintumor.v1.ExportPredictionsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVIEW'].fields_by_name['label']._serialized_options = b'\342A\001\001'
   _globals['_REVIEW'].fields_by_name['comment']._loaded_options = None
   _globals['_REVIEW'].fields_by_name['comment']._serialized_options = b'\342A\001\001'
+  _globals['_REVIEW'].fields_by_name['caller']._loaded_options = None
+  _globals['_REVIEW'].fields_by_name['caller']._serialized_options = b'\342A\001\003'
   _globals['_LISTPREDICTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTPREDICTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
   _globals['_LISTPREDICTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -73,32 +75,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDREVIEWREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_EXPORTPREDICTIONSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_EXPORTPREDICTIONSREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
-  _globals['_OUTCOME']._serialized_start=2113
-  _globals['_OUTCOME']._serialized_end=2210
+  _globals['_OUTCOME']._serialized_start=2135
+  _globals['_OUTCOME']._serialized_end=2232
   _globals['_PREDICTION']._serialized_start=230
   _globals['_PREDICTION']._serialized_end=1057
   _globals['_REVIEW']._serialized_start=1060
-  _globals['_REVIEW']._serialized_end=1256
-  _globals['_LISTPREDICTIONSREQUEST']._serialized_start=1258
-  _globals['_LISTPREDICTIONSREQUEST']._serialized_end=1379
-  _globals['_LISTPREDICTIONSRESPONSE']._serialized_start=1381
-  _globals['_LISTPREDICTIONSRESPONSE']._serialized_end=1479
-  _globals['_GETPREDICTIONREQUEST']._serialized_start=1481
-  _globals['_GETPREDICTIONREQUEST']._serialized_end=1553
-  _globals['_GETPREDICTIONRESPONSE']._serialized_start=1555
-  _globals['_GETPREDICTIONRESPONSE']._serialized_end=1625
-  _globals['_RECORDREVIEWREQUEST']._serialized_start=1628
-  _globals['_RECORDREVIEWREQUEST']._serialized_end=1770
-  _globals['_RECORDREVIEWRESPONSE']._serialized_start=1772
-  _globals['_RECORDREVIEWRESPONSE']._serialized_end=1833
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1835
-  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1858
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1860
-  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=1985
-  _globals['_EXPORTPREDICTIONSREQUEST']._serialized_start=1987
-  _globals['_EXPORTPREDICTIONSREQUEST']._serialized_end=2035
-  _globals['_EXPORTPREDICTIONSRESPONSE']._serialized_start=2037
-  _globals['_EXPORTPREDICTIONSRESPONSE']._serialized_end=2111
-  _globals['_AUDIT']._serialized_start=2213
-  _globals['_AUDIT']._serialized_end=2700
+  _globals['_REVIEW']._serialized_end=1278
+  _globals['_LISTPREDICTIONSREQUEST']._serialized_start=1280
+  _globals['_LISTPREDICTIONSREQUEST']._serialized_end=1401
+  _globals['_LISTPREDICTIONSRESPONSE']._serialized_start=1403
+  _globals['_LISTPREDICTIONSRESPONSE']._serialized_end=1501
+  _globals['_GETPREDICTIONREQUEST']._serialized_start=1503
+  _globals['_GETPREDICTIONREQUEST']._serialized_end=1575
+  _globals['_GETPREDICTIONRESPONSE']._serialized_start=1577
+  _globals['_GETPREDICTIONRESPONSE']._serialized_end=1647
+  _globals['_RECORDREVIEWREQUEST']._serialized_start=1650
+  _globals['_RECORDREVIEWREQUEST']._serialized_end=1792
+  _globals['_RECORDREVIEWRESPONSE']._serialized_start=1794
+  _globals['_RECORDREVIEWRESPONSE']._serialized_end=1855
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_start=1857
+  _globals['_VERIFYAUDITLOGREQUEST']._serialized_end=1880
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_start=1882
+  _globals['_VERIFYAUDITLOGRESPONSE']._serialized_end=2007
+  _globals['_EXPORTPREDICTIONSREQUEST']._serialized_start=2009
+  _globals['_EXPORTPREDICTIONSREQUEST']._serialized_end=2057
+  _globals['_EXPORTPREDICTIONSRESPONSE']._serialized_start=2059
+  _globals['_EXPORTPREDICTIONSRESPONSE']._serialized_end=2133
+  _globals['_AUDIT']._serialized_start=2235
+  _globals['_AUDIT']._serialized_end=2722
 # @@protoc_insertion_point(module_scope)

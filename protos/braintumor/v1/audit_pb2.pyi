@@ -188,14 +188,19 @@ class Review(_message.Message):
     AGREES_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     reviewer: _builtins.str
-    """Who; the caller unless given."""
+    """Who, in the words of the caller, which is the reviewer unless given."""
     agrees: _builtins.bool
     """Whether the prediction is right; required where no label is given, which says it too."""
     label: _labels_pb2.TumorLabel.ValueType
     """The right class, if the reviewer knows it."""
     comment: _builtins.str
     """At most 2000 characters; no patient's name."""
+    caller: _builtins.str
+    """Who sent it: the call's metadata x-braintumor-caller, or "anonymous". Empty in reviews from
+    before this was kept.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -208,10 +213,11 @@ class Review(_message.Message):
         agrees: _builtins.bool | None = ...,
         label: _labels_pb2.TumorLabel.ValueType = ...,
         comment: _builtins.str = ...,
+        caller: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_agrees", b"_agrees", "agrees", b"agrees", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agrees", b"_agrees", "agrees", b"agrees", "comment", b"comment", "create_time", b"create_time", "label", b"label", "reviewer", b"reviewer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_agrees", b"_agrees", "agrees", b"agrees", "caller", b"caller", "comment", b"comment", "create_time", b"create_time", "label", b"label", "reviewer", b"reviewer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__agrees: _TypeAlias = _typing.Literal["agrees"]  # noqa: Y015
     _WhichOneofArgType__agrees: _TypeAlias = _typing.Literal["_agrees", b"_agrees"]  # noqa: Y015

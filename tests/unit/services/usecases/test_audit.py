@@ -120,6 +120,7 @@ def test_a_review_is_recorded_beside_the_prediction(world: World, record: AuditR
         id=review.id,
         prediction=record.id,
         create_time=world.clock.now(),
+        caller="ann",
         reviewer="dr-lee",
         label=TumourLabel.GLIOMA,
         agrees=False,

@@ -20,8 +20,11 @@ from core.training import EpochProgress, Task, TrainingSpec
 from tests.fakes.learning import use_halving_network
 from tests.fakes.records import a_dataset, a_job
 from tests.fakes.store import FakeArtefactStore
-from workers.curation.blobs import write_blob, write_items
+from workers.curation.blobs import read_items, write_blob, write_items
+from workers.curation.splits import SplitPlan
+from workers.learning import learn_segmenter as learning
 from workers.learning.learn import learn
+from workers.learning.learn_segmenter import outlined_plan
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT_OUTLINES,
@@ -84,13 +87,18 @@ class Job:
         self, spec: TrainingSpec = SPEC, *, masked: int = 10, per_class: int = 10
     ) -> LearnedModel:
         dataset = self.dataset(masked, per_class)
-        hooks = TrainingHooks(
+        return learn(
+            a_job(spec=spec), dataset, self.hooks, store=self.store, settings=self.settings
+        )
+
+    @property
+    def hooks(self) -> TrainingHooks:
+        return TrainingHooks(
             on_epoch=self.epochs.append,
             on_progress=lambda _share, _stage: None,
             on_message=self.messages.append,
             should_stop=lambda: len(self.epochs) >= self.cancel_after,
         )
-        return learn(a_job(spec=spec), dataset, hooks, store=self.store, settings=self.settings)
 
     def dataset(self, masked: int = 10, per_class: int = 10) -> Dataset:
         """Stored; of each class so many have a mask, of healthy slices none."""
@@ -170,6 +178,31 @@ def test_a_data_set_without_masks_is_refused_at_once(job: Job) -> None:
     with pytest.raises(TrainingFailed, match="0 slices with a tumour mask"):
         job.run(masked=0)
     assert not job.epochs
+
+
+def test_black_masks_of_healthy_slices_are_no_tumour_masks(job: Job) -> None:
+    items = read_items(job.store, job.dataset().digest)
+    healthy = [i for i in items if i.label is TumourLabel.NO_TUMOR]
+    black = tuple(replace(i, mask_sha256="b" * 64) for i in healthy)
+    tumours = tuple(i for i in items if i.label is not TumourLabel.NO_TUMOR)
+    few = (*black, *(replace(i, mask_sha256=None) for i in tumours[7:]), *tumours[:7])
+
+    with pytest.raises(TrainingFailed, match="data set has 7 slices with a tumour mask"):
+        outlined_plan(few, SPEC, job.hooks)
+
+
+def test_a_part_without_a_tumour_mask_is_refused_before_anything_is_learned(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = read_items(job.store, job.dataset().digest)
+    healthy = [i for i in items if i.label is TumourLabel.NO_TUMOR]
+    black = tuple(replace(i, mask_sha256="b" * 64) for i in healthy)
+    tumours = tuple(i for i in items if i.label is not TumourLabel.NO_TUMOR)
+    plan = SplitPlan(train=tumours, validation=black[:5], test=black[5:], protocol="by hand")
+    monkeypatch.setattr(learning, "split_dataset", lambda *_, **__: plan)
+
+    with pytest.raises(TrainingFailed, match="part of a split has 0 slices with a tumour mask"):
+        outlined_plan((*tumours, *black), SPEC, job.hooks)
 
 
 def test_folds_are_refused(job: Job) -> None:

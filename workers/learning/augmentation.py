@@ -41,6 +41,8 @@ BLURRED: Final = 0.25
 LOWEST_QUALITY: Final = 30
 HIGHEST_QUALITY: Final = 95
 _BINOMIAL: Final = (1 / 4, 1 / 2, 1 / 4)
+_TINY: Final = 2.0**-126
+"""The smallest normal float32: it has a logarithm."""
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 """Pictures and targets."""
@@ -72,12 +74,25 @@ def mix(images: tf.Tensor, targets: Any, alpha: float, seed: tf.Tensor) -> tuple
     Zhang et al., ICLR 2018, "mixup: Beyond Empirical Risk Minimization". One weight a batch,
     drawn from Beta(alpha, alpha).
     """
-    gammas = tf.random.stateless_gamma((2,), seed, alpha)
-    weight = gammas[0] / (gammas[0] + gammas[1])
+    weight = _beta(alpha, seed)
     mixed: tuple[tf.Tensor, Any] = tf.nest.map_structure(
         lambda x: weight * x + (1 - weight) * tf.reverse(x, [0]), (images, targets)
     )
     return mixed
+
+
+def _beta(alpha: float, seed: tf.Tensor) -> tf.Tensor:
+    """A number of 0..1 from Beta(alpha, alpha), by two gammas whose logarithms are drawn.
+
+    The gammas themselves would both be the smallest float32 where alpha is small, and their shares
+    a half, which is what such an alpha makes rarest. Gamma(alpha) is Gamma(alpha + 1) times
+    U ** (1 / alpha): Marsaglia and Tsang, ACM Transactions on Mathematical Software 26 (2000).
+    """
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    larger = tf.random.stateless_gamma((2,), seeds[0], alpha + 1)
+    uniform = tf.random.stateless_uniform((2,), seeds[1], minval=_TINY)
+    logs = tf.math.log(larger) + tf.math.log(uniform) / alpha
+    return tf.sigmoid(logs[0] - logs[1])
 
 
 def _change_looks(images: tf.Tensor, seeds: Sequence[tf.Tensor]) -> tf.Tensor:

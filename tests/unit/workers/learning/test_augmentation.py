@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import beta, kstest
 
 from tests.fakes.learning import SIZE, some_slices
 from workers.learning import augmentation
-from workers.learning.augmentation import FAR, NEAR, Reach, augment, augment_with_masks, move
+from workers.learning.augmentation import (
+    FAR,
+    NEAR,
+    Reach,
+    augment,
+    augment_with_masks,
+    mix,
+    move,
+)
 
 
 @pytest.fixture
@@ -107,3 +116,28 @@ def test_a_slice_is_augmented_alike_with_a_mask_and_without(images: tf.Tensor) -
     with_mask, _ = augment_with_masks(images, tf.zeros_like(images), seed)
 
     np.testing.assert_array_equal(with_mask.numpy(), augment(images, seed).numpy())
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.02, 0.2, 1.0, 2.0])
+def test_slices_are_mixed_by_shares_of_a_beta_distribution(alpha: float) -> None:
+    lit = tf.constant([1.0, 0.0])[:, None]  # so the first of a mixed batch is its weight
+    seeds = tf.constant([[7, n] for n in range(2000)], tf.int64)
+
+    data = tf.data.Dataset.from_tensor_slices(seeds).map(lambda s: mix(lit, lit, alpha, s)[0][0, 0])
+    drawn = np.array(list(data.as_numpy_iterator()))
+
+    assert np.isfinite(drawn).all()
+    if alpha > 0.1:  # float32 has no numbers near 1 as it has near 0
+        assert kstest(drawn, beta(alpha, alpha).cdf).pvalue > 0.001
+    off = np.minimum(drawn, 1 - drawn)
+    assert (off < 0.01).mean() == pytest.approx(2 * beta(alpha, alpha).cdf(0.01), abs=0.04)
+    assert drawn.mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_seed_mixes_the_same_way_again(images: tf.Tensor) -> None:
+    seed = tf.constant([5, 6], tf.int64)
+
+    first, _ = mix(images, images, 0.2, seed)
+
+    np.testing.assert_array_equal(first, mix(images, images, 0.2, seed)[0])
+    assert np.abs(first - mix(images, images, 0.2, tf.constant([5, 7], tf.int64))[0]).max() > 0

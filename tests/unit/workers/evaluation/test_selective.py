@@ -93,6 +93,61 @@ def test_the_promise_is_broken_no_more_often_than_it_says() -> None:
     assert broken / 200 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
+def shown_share(
+    patients: int, slices: int, hard: float, wrong_if_hard: float, wrong_if_easy: float = 0.0
+) -> float:
+    """In how many of 100 validation splits the target is said to be kept.
+
+    A share ``hard`` of the patients have slices most of which are wrong; how sure an answer is
+    says nothing of whether it is.
+    """
+    shown, groups = 0, [str(n) for n in np.repeat(np.arange(patients), slices)]
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        rates = np.where(rng.random(patients) < hard, wrong_if_hard, wrong_if_easy)
+        wrong = rng.random(patients * slices) < np.repeat(rates, slices)
+        probabilities, labels = answers(rng.uniform(0.6, 1, len(wrong)), wrong)
+        shown += choose_threshold(probabilities, labels, groups).is_shown
+    return shown / 100
+
+
+@pytest.mark.parametrize(
+    ("patients", "slices", "hard", "easy"),
+    [
+        (5, 40, 0.2, 0.0),
+        (10, 20, 0.148, 0.0),
+        (10, 40, 0.1, 0.01),
+        (20, 20, 0.1, 0.0),
+        (20, 20, 0.08, 0.01),
+        (40, 15, 0.09, 0.0),
+        (100, 10, 0.09, 0.01),
+    ],
+)
+def test_few_patients_do_not_make_a_promise_that_is_broken(
+    patients: int, slices: int, hard: float, easy: float
+) -> None:
+    """The true risk is above 5 %, 5.4 to 12 %, whichever answers are accepted."""
+    assert shown_share(patients, slices, hard, 0.6, easy) <= 0.05 + 0.02
+
+
+def test_many_patients_show_what_a_good_model_is_worth() -> None:
+    assert shown_share(50, 12, 0.0, 0.0) == 1
+    assert shown_share(100, 10, 0.01, 0.3, 0.01) > 0.9
+    assert shown_share(200, 5, 0.02, 0.3, 0.01) > 0.85
+
+
+def test_two_patients_without_an_error_show_nothing() -> None:
+    probabilities, labels = answers(np.full(64, 0.99), np.zeros(64, bool))
+
+    chosen = choose_threshold(probabilities, labels, ["a"] * 32 + ["b"] * 32)
+
+    assert not chosen.is_shown
+    assert chosen.abstain_below == CAUTIOUS
+    assert "certainty" not in chosen.note
+    assert "could not be shown that at most 5.0% are wrong: the slices are" in chosen.note
+    assert "since none of these 64 was wrong" in chosen.note
+
+
 def test_too_few_slices_promise_nothing_and_call_for_caution() -> None:
     assert fewest_slices(0.05) == 59
     probabilities, labels = answers(np.full(58, 0.99), np.zeros(58, bool))
@@ -191,7 +246,10 @@ def test_errors_of_few_patients_count_for_less() -> None:
     assert design_effect(wrong, None) == 1
     assert design_effect(wrong, alone) == pytest.approx(1, rel=0.01)
     assert 5 < design_effect(wrong, together) <= 10
-    assert design_effect(np.zeros(400, bool), together) == 1
+    assert design_effect(np.zeros(400, bool), alone) == 1
+    assert design_effect(np.zeros(400, bool), together) == pytest.approx(1 + 9 * 0.6)
+    everywhere = np.arange(400) % 10 == 0  # an error each
+    assert 1 < design_effect(everywhere, together) < 1.5
     assert design_effect(wrong, ["p"] * 400) == 400
 
 

@@ -268,8 +268,9 @@ def _box_rows(judged: SegmentationEvaluation, gated: BoxPrecision) -> list[str]:
 
 
 def _with_interval(judged: SegmentationEvaluation, name: str) -> str:
-    interval = judged.intervals[name]
-    return f"{getattr(judged, name):.4f} ({interval.low:.3f}-{interval.high:.3f})"
+    interval = judged.intervals.get(name)
+    between = f" ({interval.low:.3f}-{interval.high:.3f})" if interval else ""
+    return f"{getattr(judged, name):.4f}{between}"
 
 
 def _share(hits: Iterator[bool]) -> str:

@@ -57,7 +57,10 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95 % interval of a number; resampled over groups of slices."""
+    """A 95 % interval of a number; resampled over groups of slices.
+
+    A number has none where the groups are too few, or all alike.
+    """
 
     low: float
     high: float

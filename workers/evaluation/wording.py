@@ -29,6 +29,10 @@ LIMITS: Final = (
     "that goes.",
     "The activation map shows where the evidence for an answer is, not the outline of a tumour.",
 )
+INTERVALS: Final = (
+    "Intervals are 95 %, from resampling whole groups of slices; where these are too few, or all "
+    "alike, there is none"
+)
 _NAMES: Final = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",

@@ -253,7 +253,9 @@ class SegmentationEvaluation(_message.Message):
 
     @_builtins.property
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricInterval]:
-        """95 % intervals of these numbers, resampled over groups of slices."""
+        """95 % intervals of these numbers, resampled over groups of slices. A number has none where
+        the groups are too few, or all alike.
+        """
 
     def __init__(
         self,
@@ -438,7 +440,9 @@ class Evaluation(_message.Message):
 
     @_builtins.property
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricInterval]:
-        """95 % intervals of these numbers, resampled over groups of slices."""
+        """95 % intervals of these numbers, resampled over groups of slices. A number has none where
+        the groups are too few, or all alike.
+        """
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -109,10 +110,38 @@ def test_slices_of_one_patient_widen_the_interval() -> None:
     assert together["macro_f1"].high - together["macro_f1"].low > 2 * narrow
 
 
-def test_one_group_has_no_spread(scorer: Scorer, scores: dict[str, float]) -> None:
-    found = bootstrap_intervals(scorer, ["p"] * COUNT, seed=0, resamples=50)
+@pytest.mark.parametrize("count", [1, 4])
+def test_few_groups_have_no_interval(scorer: Scorer, count: int) -> None:
+    groups = [str(i % count) for i in range(COUNT)]
+    assert bootstrap_intervals(scorer, groups, seed=0, resamples=50) == {}
 
-    assert found["accuracy"].low == found["accuracy"].high == pytest.approx(scores["accuracy"])
+
+def test_what_few_groups_have_a_part_in_has_no_interval() -> None:
+    """Of the twenty groups, three are of one class."""
+    truth = np.repeat([0] * 17 + [2] * 3, 4)
+    answers = np.full((80, 4), 0.1) + 0.6 * np.eye(4)[np.where(np.arange(80) % 5, truth, 1)]
+    scorer = Scorer(truth, answers, np.ones(80, bool))
+
+    found = bootstrap_intervals(scorer, [str(i // 4) for i in range(80)], seed=0, resamples=200)
+
+    assert {"accuracy", "recall/glioma"} <= found.keys()
+    assert "recall/no_tumor" not in found
+    assert "specificity" not in found
+
+
+def test_groups_without_an_error_leave_room_for_the_next() -> None:
+    truth = np.repeat(np.arange(20) % 4, 5)
+    scorer = Scorer(truth, np.eye(4)[truth], np.zeros(100, bool))
+
+    found = bootstrap_intervals(scorer, [str(i // 5) for i in range(100)], seed=0, resamples=100)
+
+    exact = binomtest(20, 20).proportion_ci(0.95, method="exact")
+    assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx((exact.low, 1))
+    of_its_class = binomtest(5, 5).proportion_ci(0.95, method="exact")
+    assert found["recall/glioma"].low == pytest.approx(of_its_class.low)
+    none = binomtest(0, 20).proportion_ci(0.95, method="exact")
+    assert (found["coverage"].low, found["coverage"].high) == pytest.approx((0, none.high))
+    assert not {"macro_f1", "precision/glioma", "roc_auc"} & found.keys()
 
 
 def test_what_is_not_defined_has_no_interval() -> None:
@@ -122,4 +151,3 @@ def test_what_is_not_defined_has_no_interval() -> None:
 
     assert "roc_auc/pituitary" not in found
     assert "accepted_accuracy" not in found
-    assert found["coverage"].high == 0

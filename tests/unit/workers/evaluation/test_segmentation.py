@@ -64,6 +64,11 @@ def test_means_and_medians_are_over_slices_with_a_tumour() -> None:
     assert found.lesion_recall == pytest.approx(2 / 6)
     assert found.box_map_50 == pytest.approx(67 / 101)
     assert (found.test_size, found.healthy_size) == (3, 1)
+    assert not found.intervals, "of so few patients"
+
+
+def test_patients_are_resampled_for_intervals() -> None:
+    found = judged(*(with_tumour(n % 3 / 2, group=f"p{n}") for n in range(9)))
     for name in ("dice", "box_map_50", "box_map_50_95"):
         assert found.intervals[name].low <= getattr(found, name) <= found.intervals[name].high
 

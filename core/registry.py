@@ -43,13 +43,14 @@ SCORES: Final = (
 class ClassMetrics:
     """One class's numbers on held-out slices, each 0..1; ``support`` counts its slices.
 
-    ``roc_auc`` and ``pr_auc`` (average precision) are of the class against the rest, None where
-    there are no slices of the class, or no others.
+    Without slices of the class the others are None. ``precision`` is 0 where the class is never
+    named. ``roc_auc`` and ``pr_auc`` (average precision) are of the class against the rest, None
+    where there are no others, too.
     """
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     support: int
     roc_auc: float | None = None
     pr_auc: float | None = None

@@ -119,17 +119,21 @@ def _show_answers(out: Output, evaluation: Row) -> None:
 
 _CLASS_COLUMNS: Final = (
     Column("class", lambda row: row["label"]),
-    Column("precision", lambda row: f"{row['precision']:.3f}", right=True),
-    Column("recall", lambda row: f"{row['recall']:.3f}", right=True),
-    Column("F1", lambda row: f"{row['f1']:.3f}", right=True),
-    Column("ROC AUC", lambda row: _number(row["roc_auc"]), right=True),
-    Column("PR AUC", lambda row: _number(row["pr_auc"]), right=True),
+    Column("precision", lambda row: _defined(row["precision"]), right=True),
+    Column("recall", lambda row: _defined(row["recall"]), right=True),
+    Column("F1", lambda row: _defined(row["f1"]), right=True),
+    Column("ROC AUC", lambda row: _defined(row["roc_auc"]), right=True),
+    Column("PR AUC", lambda row: _defined(row["pr_auc"]), right=True),
     Column("scans", lambda row: str(row["support"]), right=True),
 )
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _defined(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _confusion_columns(labels: list[str]) -> list[Column]:
@@ -222,7 +226,7 @@ def _split(evaluation: Row) -> str:
 
 def _class_f1(row: Row, label: str) -> str:
     numbers = (row["evaluation"] or {}).get("per_class", {}).get(label)
-    return f"{numbers['f1']:.3f}" if numbers else ""
+    return _defined(numbers["f1"]) if numbers else ""
 
 
 _NOT_COMPARED: Final = {"created", "task", "data set"}

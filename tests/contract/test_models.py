@@ -56,7 +56,10 @@ def test_every_number_comes_back_and_what_was_not_measured_stays_so(
         balanced_accuracy=0.25,
         ece=0.02,
         intervals={"accuracy": Interval(low=0.8, high=1.0)},
-        per_class={TumourLabel.GLIOMA: ClassMetrics(**METRICS, roc_auc=0.75)},
+        per_class={
+            TumourLabel.GLIOMA: ClassMetrics(**METRICS, roc_auc=0.75),
+            TumourLabel.PITUITARY: ClassMetrics(precision=None, recall=None, f1=None, support=0),
+        },
     )
     version = a_model_version(create_time=NOW, evaluation=evaluation, flops=400_000_000)
     with store(write=True) as uow:

@@ -312,8 +312,9 @@ class FakeModels(models_pb2_grpc.ModelsServicer):
     def _version(self, name: str) -> models_pb2.ModelVersion:
         metrics = [
             models_pb2.ClassMetrics(label=label, precision=0.9, recall=0.8, f1=0.85, support=5)  # type: ignore[arg-type]
-            for label in range(1, 5)
+            for label in range(1, 4)
         ]
+        metrics.append(models_pb2.ClassMetrics(label=4, support=0))  # type: ignore[arg-type]
         confusion = [
             models_pb2.ConfusionRow(label=label, counts=[4, 1, 0, 0])  # type: ignore[arg-type]
             for label in range(1, 5)
@@ -989,6 +990,8 @@ def test_a_version_is_shown_with_what_was_measured(world: World) -> None:
     assert "0.031 (95 %: 0.020 to 0.040)" in shown
     assert "0.39 billion multiply-accumulates" in shown
     assert "specificity" not in shown
+    (absent,) = (line for line in shown.splitlines() if line.split()[-1:] == ["0"] and "-" in line)
+    assert absent.split() == ["pituitary", "-", "-", "-", "-", "-", "0"]
 
 
 def test_promotion_and_rollback(world: World) -> None:

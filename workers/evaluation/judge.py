@@ -138,9 +138,11 @@ def _evaluation(
 
 
 def _class_metrics(label: TumourLabel, scores: Mapping[str, float], support: int) -> ClassMetrics:
+    if not support:
+        return ClassMetrics(precision=None, recall=None, f1=None, support=0)
     return ClassMetrics(
         precision=scores[f"precision/{label}"],
-        recall=scores.get(f"recall/{label}", 0.0),
+        recall=scores[f"recall/{label}"],
         f1=scores[f"f1/{label}"],
         support=support,
         roc_auc=scores.get(f"roc_auc/{label}"),

@@ -563,7 +563,9 @@ Global___MetricInterval: _TypeAlias = MetricInterval  # noqa: Y015
 
 @_typing.final
 class ClassMetrics(_message.Message):
-    """One class's numbers, each 0..1."""
+    """One class's numbers, each 0..1. One that is not given is not defined: a class without slices has
+    none but support.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -592,23 +594,35 @@ class ClassMetrics(_message.Message):
         self,
         *,
         label: _labels_pb2.TumorLabel.ValueType = ...,
-        precision: _builtins.float = ...,
-        recall: _builtins.float = ...,
-        f1: _builtins.float = ...,
+        precision: _builtins.float | None = ...,
+        recall: _builtins.float | None = ...,
+        f1: _builtins.float | None = ...,
         support: _builtins.int = ...,
         roc_auc: _builtins.float | None = ...,
         pr_auc: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc", "_roc_auc", b"_roc_auc", "pr_auc", b"pr_auc", "roc_auc", b"roc_auc"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_pr_auc", b"_pr_auc", "_precision", b"_precision", "_recall", b"_recall", "_roc_auc", b"_roc_auc", "f1", b"f1", "pr_auc", b"pr_auc", "precision", b"precision", "recall", b"recall", "roc_auc", b"roc_auc"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc", "_roc_auc", b"_roc_auc", "f1", b"f1", "label", b"label", "pr_auc", b"pr_auc", "precision", b"precision", "recall", b"recall", "roc_auc", b"roc_auc", "support", b"support"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_pr_auc", b"_pr_auc", "_precision", b"_precision", "_recall", b"_recall", "_roc_auc", b"_roc_auc", "f1", b"f1", "label", b"label", "pr_auc", b"pr_auc", "precision", b"precision", "recall", b"recall", "roc_auc", b"roc_auc", "support", b"support"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__f1: _TypeAlias = _typing.Literal["f1"]  # noqa: Y015
+    _WhichOneofArgType__f1: _TypeAlias = _typing.Literal["_f1", b"_f1"]  # noqa: Y015
     _WhichOneofReturnType__pr_auc: _TypeAlias = _typing.Literal["pr_auc"]  # noqa: Y015
     _WhichOneofArgType__pr_auc: _TypeAlias = _typing.Literal["_pr_auc", b"_pr_auc"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
     _WhichOneofReturnType__roc_auc: _TypeAlias = _typing.Literal["roc_auc"]  # noqa: Y015
     _WhichOneofArgType__roc_auc: _TypeAlias = _typing.Literal["_roc_auc", b"_roc_auc"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__f1) -> _WhichOneofReturnType__f1 | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pr_auc) -> _WhichOneofReturnType__pr_auc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__roc_auc) -> _WhichOneofReturnType__roc_auc | None: ...
 

@@ -34,7 +34,7 @@ from core.prediction import (
     Region,
     RegionMask,
 )
-from core.registry import AliasMove, Interval, ReportFormat
+from core.registry import AliasMove, ClassMetrics, Interval, ReportFormat
 from core.search import TrialState
 from core.training import (
     Backbone,
@@ -463,8 +463,16 @@ def test_numbers_that_were_not_measured_are_not_given() -> None:
     assert (message.HasField("ece"), message.ece) == (True, 0.02)
     assert not message.HasField("specificity")
     assert not message.per_class[0].HasField("roc_auc")
+    assert message.per_class[0].HasField("recall")
     (interval,) = message.intervals
     assert (interval.metric, interval.low, interval.high) == ("accuracy", 0.8, 0.95)
+
+
+def test_a_class_without_slices_has_no_numbers() -> None:
+    absent = ClassMetrics(precision=None, recall=None, f1=None, support=0)
+    evaluation = replace(an_evaluation(), per_class={TumourLabel.GLIOMA: absent})
+    (metrics,) = converters.evaluation_message(evaluation).per_class
+    assert not any(metrics.HasField(name) for name in ("precision", "recall", "f1"))
 
 
 def test_a_first_move_comes_from_nowhere() -> None:

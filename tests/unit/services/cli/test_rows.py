@@ -84,8 +84,8 @@ def test_a_model_version_has_numbers_by_label_and_units_in_its_keys() -> None:
     assert found["train_duration_seconds"] == 90.0
     assert list(found["library_versions"]) == ["a", "b"]
     assert found["evaluation"]["per_class"]["glioma"] == {
-        "precision": 0.0,
-        "recall": 0.0,
+        "precision": None,
+        "recall": None,
         "f1": 0.5,
         "support": 4,
         "roc_auc": None,

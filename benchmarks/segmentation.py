@@ -6,7 +6,8 @@ segmenter names, and the healthy ones that ``held_out.json`` of the classifier n
 run as one batch of a worker does, so a slice that the classifier takes for healthy gets no region.
 Writes ``results/segmentation.md``.
 
-* Dice and boxes: of the segmenter alone as it was judged when it was made, and behind the gate.
+* Dice and boxes, of slices with a tumour: of the segmenter alone as it was judged when it was made,
+  and behind the gate. Boxes in healthy slices are told apart, as the share that has any.
 * Pointing game (Zhang et al., IJCV 2018, "Top-down Neural Attention by Excitation Backprop"): how
   often the strongest place of the classifier's activation map lies in the tumour, and how often the
   segmenter's most certain pixel does.
@@ -261,9 +262,13 @@ def report(
 
 
 def _box_rows(judged: SegmentationEvaluation, gated: BoxPrecision) -> list[str]:
+    rows = (
+        ("box mAP@50", "box_map_50", gated.at_50),
+        ("box mAP@50:95", "box_map_50_95", gated.at_50_to_95),
+    )
     return [
-        f"| box mAP@50 | {_with_interval(judged, 'box_map_50')} | {gated.at_50:.4f} |",
-        f"| box mAP@50:95 | {_with_interval(judged, 'box_map_50_95')} | {gated.at_50_to_95:.4f} |",
+        f"| {heading}, of slices with a tumour | {_with_interval(judged, name)} | {behind:.4f} |"
+        for heading, name, behind in rows
     ]
 
 

@@ -163,9 +163,10 @@ class SegmentationEvaluation:
     is the mean 95th percentile of the distances between found and true outline in pixels, over
     slices in which something was found; ``missed_share`` is the share of the others. A lesion is
     a connected part of a mask; ``lesion_recall`` is the share of those that were found.
-    ``box_map_50`` and ``box_map_50_95`` are COCO's mean average precision of the lesions' boxes.
-    ``healthy_with_regions`` is the share of ``healthy_size`` slices without a tumour in which the
-    segmenter alone, without a classifier before it, finds one; None without such slices.
+    ``box_map_50`` and ``box_map_50_95`` are COCO's mean average precision of the lesions' boxes, of
+    slices with a tumour alone. ``healthy_with_regions`` is the share of ``healthy_size`` slices
+    without a tumour in which the segmenter alone, without a classifier before it, finds one; None
+    without such slices.
     ``per_size`` are thirds, small lesions first. ``protocol`` and ``intervals`` are as in
     :class:`Evaluation`.
     """

@@ -40,8 +40,8 @@ _NAMES: Final = {
     "hd95": "95th percentile of the outlines' distance, pixels, mean",
     "missed_share": "slices with a tumour in which nothing was found",
     "lesion_recall": "lesions found",
-    "box_map_50": "boxes, mAP at 0.50",
-    "box_map_50_95": "boxes, mAP over 0.50 to 0.95",
+    "box_map_50": "boxes of slices with a tumour, mAP at 0.50",
+    "box_map_50_95": "boxes of slices with a tumour, mAP over 0.50 to 0.95",
     "healthy_with_regions": "healthy slices with a region, without a classifier before it",
 }
 _FOUND: Final = (230, 159, 0)

@@ -228,7 +228,9 @@ class SegmentationEvaluation(_message.Message):
     lesion_recall: _builtins.float
     """Share of lesions, connected parts of a mask, that were found, 0..1."""
     box_map_50: _builtins.float
-    """COCO's mean average precision of the lesions' boxes at an overlap of 0.5, 0..1."""
+    """COCO's mean average precision of the lesions' boxes, of slices with a tumour, at an overlap of
+    0.5, 0..1. Boxes in slices without one count in healthy_with_regions alone.
+    """
     box_map_50_95: _builtins.float
     """The same over overlaps of 0.50, 0.55 ... 0.95."""
     healthy_with_regions: _builtins.float

@@ -1,10 +1,15 @@
 """How model versions are compared, and which of them is recommended."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from core.fitness import shortcomings
 from core.registry import Interval, ModelVersion
+
+_NORMAL_95: Final = 1.96
+"""So many standard errors to either side hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +93,10 @@ def recommend(
     One that is of no use by what it says of itself is not recommended.
 
     Two versions that were paired are within noise if the interval of their difference holds 0.
-    Others are if they differ by at most one standard error of the accuracy on the smaller test
-    split: below that their scores cannot tell them apart.
+    Others are if they differ by at most 1.96 standard errors of the difference of two independent
+    scores: two equally good ones differ by more in 5 % of cases. A score's standard error is that
+    of its interval, which is over groups; without an interval it is that of the accuracy, of a
+    segmenter the mean Dice, taken for a share of independent slices.
     """
     useful = [version for version in versions if not shortcomings(version.evaluation)]
     if not useful:
@@ -125,7 +132,6 @@ class _Field:
 
     def __init__(self, versions: Sequence[ModelVersion], pairs: Sequence[PairedComparison]) -> None:
         self._pairs = _both_ways(pairs)
-        self._noise = max(_standard_error(v) for v in versions)
         ranked = sorted(versions, key=lambda v: v.evaluation.score, reverse=True)
         self.best = self._best_of(ranked)
         self._others = list(ranked)
@@ -143,7 +149,8 @@ class _Field:
         found = self._pairs.get((other.name, self.best.name))
         if found is not None:
             return not found[0]
-        return self.best.evaluation.score - other.evaluation.score <= self._noise
+        lead = self.best.evaluation.score - other.evaluation.score
+        return lead <= _noise(self.best, other)
 
     def why_best(self) -> str:
         runner_up = self._others[0]
@@ -172,7 +179,7 @@ class _Field:
         """What says whether a version can be told from the best."""
         _, pair = self._pairs.get((other.name, self.best.name), (False, None))
         if pair is None:
-            return f"±{self._noise:.3f}"
+            return f"±{_noise(self.best, other):.3f}"
         found = pair.decisive.interval
         if pair.first == self.best.name:
             found = Interval(low=-found.high, high=-found.low)
@@ -196,7 +203,15 @@ def _work(chosen: ModelVersion, best: ModelVersion) -> str:
     return f", {chosen.flops / 1e9:.2f} against {best.flops / 1e9:.2f} billion multiply-accumulates"
 
 
+def _noise(one: ModelVersion, other: ModelVersion) -> float:
+    """By how much scores of equally good versions differ at most, in 95 % of cases."""
+    return _NORMAL_95 * math.hypot(_standard_error(one), _standard_error(other))
+
+
 def _standard_error(version: ModelVersion) -> float:
+    ends = version.evaluation.score_interval
+    if ends is not None and ends.low < ends.high:
+        return (ends.high - ends.low) / (2 * _NORMAL_95)
     share, count = version.evaluation.share_right, max(version.evaluation.test_size, 1)
     return float((max(share * (1 - share), 1 / (4 * count)) / count) ** 0.5)
 

@@ -119,6 +119,11 @@ class Evaluation:
         return self.macro_f1
 
     @property
+    def score_interval(self) -> Interval | None:
+        """That of the score, where there is one."""
+        return self.intervals.get("macro_f1")
+
+    @property
     def share_right(self) -> float:
         """The mean, 0..1, of how right each slice's answer is."""
         return self.accuracy
@@ -196,6 +201,11 @@ class SegmentationEvaluation:
     def score(self) -> float:
         """What versions are ranked by, 0..1."""
         return self.dice
+
+    @property
+    def score_interval(self) -> Interval | None:
+        """That of the score, where there is one."""
+        return self.intervals.get("dice")
 
     @property
     def share_right(self) -> float:

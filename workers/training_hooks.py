@@ -71,6 +71,11 @@ class Learn(Protocol):
 class Trials(Protocol):
     """What a search has tried, kept with its job."""
 
+    @property
+    def futile_attempts(self) -> int:
+        """How many attempts at the job in a row, this one among them, have got no further."""
+        ...
+
     def tried(self) -> tuple[SearchTrial, ...]:
         """In order, those of earlier attempts among them."""
         ...

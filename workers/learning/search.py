@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 _FAILURES: Final = 3
 """So many failed trials and none that did not: the next would fail too."""
+_OUT_OF_MEMORY: Final = "The worker ran out of memory."
+_LOSSES: Final = 2
+"""So many workers are lost to one trial before it is given up."""
+_LOST: Final = (
+    "Its worker was lost whenever it ran: most often memory ran out. Let the search vary less of "
+    "what takes memory, such as batch_size or backbone."
+)
 
 
 class TrialFitter(Protocol):
@@ -40,9 +47,14 @@ def run_search(
     trials: Trials,
     fitter: TrialFitter,
     monotonic: Callable[[], float] = time.monotonic,
+    *,
+    max_attempts: int,
 ) -> SearchTrial:
     """Try recipes; the best trial, by what chooses a training's best epoch: macro-F1 on
     validation slices, of segmenters the Dice coefficient.
+
+    After ``max_attempts`` without a further trial or epoch the job itself is given up when its
+    worker is lost. So a trial to which workers are lost is failed before that.
 
     Raises ``TrainingCancelled``, and ``TrainingFailed`` if no trial could be completed.
     """
@@ -57,7 +69,7 @@ def run_search(
             hooks.on_message("every recipe of the space has been tried")
             break
         running = _RunningTrial(job.spec, search, suggestion, done, hooks, monotonic)
-        trial = running.run(fitter)
+        trial = running.lost(fitter) if _is_lost(trials, max_attempts) else running.run(fitter)
         trials.record(trial)
         fitter.forget(trial.number, running.spec)
         done.append(trial)
@@ -68,6 +80,12 @@ def run_search(
             "No trial was completed. Allow more time or more trials, or look at the trials' errors."
         )
     return best
+
+
+def _is_lost(trials: Trials, max_attempts: int) -> bool:
+    """Whether the trial to come was begun before, and ended its worker each time."""
+    losses = trials.futile_attempts - 1  # this attempt counts until it gets further
+    return losses >= max(1, min(_LOSSES, max_attempts - 1))
 
 
 def _is_spent(search: SearchSpec, done: Sequence[SearchTrial], hooks: TrainingHooks) -> bool:
@@ -116,17 +134,30 @@ class _RunningTrial:
 
     def run(self, fitter: TrialFitter) -> SearchTrial:
         """Raises whatever is no failure of this recipe."""
-        history = fitter.history(self._number, self.spec)
-        self._scores = [_score(epoch) for epoch in history]
-        self._started = self._monotonic() - sum(epoch.seconds for epoch in history)
+        self._take_up(fitter)
         self._say(_words(self._suggestion.recipe))
         try:
             fitter.fit(self._number, self.spec, self._trial_hooks())
         except _CutShort as cut:
             return self._ended(TrialState.PRUNED, f"given up, {cut}")
         except TrainingFailed as error:
-            return self._ended(TrialState.FAILED, error.message, error=error.message)
+            return self._failed(error.message)
+        except MemoryError:
+            return self._failed(_OUT_OF_MEMORY)
         return self._ended(TrialState.COMPLETE, "complete")
+
+    def lost(self, fitter: TrialFitter) -> SearchTrial:
+        """Failed without another try: it was begun before and took its worker with it."""
+        self._take_up(fitter)
+        return self._failed(_LOST)
+
+    def _take_up(self, fitter: TrialFitter) -> None:
+        history = fitter.history(self._number, self.spec)
+        self._scores = [_score(epoch) for epoch in history]
+        self._started = self._monotonic() - sum(epoch.seconds for epoch in history)
+
+    def _failed(self, why: str) -> SearchTrial:
+        return self._ended(TrialState.FAILED, why, error=why)
 
     def _ended(self, state: TrialState, words: str, error: str | None = None) -> SearchTrial:
         trial = SearchTrial(

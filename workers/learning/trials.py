@@ -63,7 +63,14 @@ def search_recipe(
         store=store,
         settings=settings,
     )
-    return run_search(job, job.search, hooks.within(READ_UNTIL, 1.0), trials, fitter)
+    return run_search(
+        job,
+        job.search,
+        hooks.within(READ_UNTIL, 1.0),
+        trials,
+        fitter,
+        max_attempts=settings.training_max_attempts,
+    )
 
 
 def most(spec: TrainingSpec, search: SearchSpec, name: str) -> float:

@@ -48,6 +48,8 @@ class World:
         self.score: Callable[[int, TrainingSpec], float] = lambda _, spec: spec.dropout
         self.errors: Mapping[int, Exception] = {}
         self.cancel_after = 10_000
+        self.futile_attempts = 1
+        self.max_attempts = 3
 
     def run(
         self, trials: int = 6, seconds: float = 0.0, space: Mapping[str, Any] = SPACE
@@ -60,7 +62,9 @@ class World:
             on_message=self.messages.append,
             should_stop=lambda: len(self.epochs) >= self.cancel_after,
         )
-        return run_search(job, search, hooks, self, self, lambda: self.time)
+        return run_search(
+            job, search, hooks, self, self, lambda: self.time, max_attempts=self.max_attempts
+        )
 
     @property
     def states(self) -> list[TrialState]:
@@ -73,6 +77,7 @@ class World:
 
     def record(self, trial: SearchTrial) -> None:
         self.stored.append(trial)
+        self.futile_attempts = 0
 
     # --- TrialFitter ---
 
@@ -193,6 +198,53 @@ def test_a_search_without_a_complete_trial_fails(world: World) -> None:
 
     with pytest.raises(TrainingFailed, match="No trial was completed"):
         world.run(trials=2)
+
+
+def test_a_trial_that_takes_too_much_memory_fails_alone(world: World) -> None:
+    world.errors = {2: MemoryError()}
+
+    best = world.run(trials=3)
+
+    assert world.states == [TrialState.COMPLETE, TrialState.FAILED, TrialState.COMPLETE]
+    assert world.stored[1].error == "The worker ran out of memory."
+    assert best.number != 2
+
+
+def test_a_trial_that_was_never_survived_is_not_tried_again(world: World) -> None:
+    world.stored = [a_trial(1, recipe={"dropout": 0.2}, scores=(0.2,))]
+    world.futile_attempts = 3
+
+    best = world.run(trials=3)
+
+    lost = world.stored[1]
+    assert (lost.number, lost.state, lost.scores) == (2, TrialState.FAILED, ())
+    assert lost.error is not None
+    assert lost.error.startswith("Its worker was lost whenever it ran: most often memory ran out.")
+    assert f"trial 2: {lost.error}" in world.messages
+    assert (world.fitted, world.forgotten) == ([3], [2, 3])
+    assert best.number != 2
+
+
+def test_what_a_lost_trial_had_done_is_kept(world: World) -> None:
+    world.checkpoints[1, 0.2] = [an_epoch(1, 0.7)]
+    world.futile_attempts = 3
+
+    world.run(trials=2)
+
+    assert (world.stored[0].scores, world.stored[0].seconds) == ((0.7,), SECONDS)
+    assert not world.checkpoints.get((1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("futile", "most", "given_up"),
+    [(1, 3, False), (2, 3, False), (3, 3, True), (3, 9, True), (2, 2, True), (1, 1, False)],
+)
+def test_a_trial_is_given_up_before_its_job_would_be(
+    world: World, futile: int, most: int, given_up: bool
+) -> None:
+    world.futile_attempts, world.max_attempts = futile, most
+    world.run(trials=2)
+    assert (world.states[0] is TrialState.FAILED) == given_up
 
 
 def test_what_is_no_failure_of_a_recipe_ends_the_search(world: World) -> None:

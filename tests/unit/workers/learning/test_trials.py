@@ -49,6 +49,7 @@ class Search:
         self.epochs: list[EpochProgress] = []
         self.messages: list[str] = []
         self.cancel_after = 10_000
+        self.futile_attempts = 1
         data = data or Job(settings)
         self.store: FakeArtefactStore = data.store
         self.dataset: Dataset = data.dataset(8)

@@ -1,6 +1,6 @@
 """What a model says of slices as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +94,15 @@ class MaskInference:
         self._hooks = hooks
         self._answer = _traced(model)
 
-    def probabilities(self, slices: Slices) -> NDArray[np.float32]:
-        """Of tumour, 0..1: (n, size, size). Raises ``TrainingCancelled``."""
-        parts = []
+    def maps(self, slices: Slices) -> Iterator[NDArray[np.float32]]:
+        """The probabilities of tumour, 0..1, of each slice, (size, size), in their order.
+
+        Made batch by batch as they are asked for: those of all test slices may be more than there
+        is memory. Raises ``TrainingCancelled``.
+        """
         for pixels, _ in plain_batches(slices, self._batch_size):
             stop_if_told(self._hooks)
-            parts.append(tf.sigmoid(self._answer(pixels))[..., 0].numpy())
-        return np.concatenate(parts)
+            yield from tf.sigmoid(self._answer(pixels))[..., 0].numpy()
 
     def scores(self, slices: Slices) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Loss and Dice (n,) of each slice at the model's own size. Raises ``TrainingCancelled``.

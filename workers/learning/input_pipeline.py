@@ -58,6 +58,13 @@ class Slices:
             raise ValueError("these slices were decoded without their masks")
         return self.masks[chosen if self.places is None else self.places[chosen]]
 
+    def chosen(self, numbers: NDArray[np.int64]) -> "Slices":
+        """The slices of these numbers; their pixels are shared, not copied."""
+        places = numbers if self.places is None else self.places[numbers]
+        return Slices(
+            pixels=self.pixels, labels=self.labels[numbers], masks=self.masks, places=places
+        )
+
 
 class DecodedSet:
     """A data set's slices, decoded once, to be had by their items."""

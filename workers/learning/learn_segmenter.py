@@ -90,9 +90,9 @@ def learn_segmenter(
     )
     stage(hooks, TRAINED_AT, "testing")
     validation, test = data.slices(plan.validation), data.slices(plan.test)
-    rule = choose_rule(fitted.inference.probabilities(validation), validation)
-    found = fitted.inference.probabilities(test)
-    outlined = Outliner(store=store, limits=limits, rule=rule).outlined(plan.test, found)
+    maps_of = fitted.inference.maps
+    rule = choose_rule(maps_of(validation), validation)
+    outlined = Outliner(store=store, limits=limits, rule=rule).outlined(plan.test, maps_of(test))
     evaluation = judge_outlines(
         outlined,
         sizes=SplitSizes(
@@ -120,7 +120,7 @@ def learn_segmenter(
         export_difference=check_mask_parity(graph, fitted.model, pixels),
         library_versions=library_versions(),
         flops=multiply_accumulates(graph, spec.image_size),
-        examples=pick_outlines(test, outlined, found, rule) if show_examples else (),
+        examples=pick_outlines(test, outlined, maps_of, rule) if show_examples else (),
     )
     stage(hooks, 0.99, "writing the report")
     held_out = held_out_outlines(outlined, plan.protocol)

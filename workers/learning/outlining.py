@@ -1,6 +1,6 @@
 """What a trained segmenter finds in slices: which regions count, and how good they are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
@@ -24,6 +24,9 @@ from workers.imaging.regions import FoundRegion, boxes_of, find_regions
 from workers.learning.input_pipeline import Slices
 from workers.model_artefact import RegionRule
 
+Map = NDArray[np.float32]
+"""The probability of tumour, 0..1, of each pixel of a slice: (size, size)."""
+
 THRESHOLDS: Final = (0.3, 0.4, 0.5, 0.6, 0.7)
 SMALLEST_SHARES: Final = (0.0, 0.0005, 0.001, 0.002, 0.004)
 _HALF: Final = 128
@@ -41,29 +44,32 @@ def shows_tumour(item: DatasetItem) -> bool:
     return item.mask_sha256 is not None and item.label is not TumourLabel.NO_TUMOR
 
 
-def choose_rule(probabilities: NDArray[np.float32], slices: Slices) -> RegionRule:
-    """What counts as a region, by validation slices; ``probabilities``: (n, size, size).
+def choose_rule(maps: Iterable[Map], slices: Slices) -> RegionRule:
+    """What counts as a region, by validation slices; ``maps`` are theirs, one by one.
 
     The best mean Dice wins, in which a healthy slice counts 1 if nothing is found in it, else 0.
     """
-    truth = slices.masks_of(np.arange(len(slices)))[..., 0] >= _HALF
     rules = [
         RegionRule(threshold=threshold, smallest_share=share)
         for threshold, share in product(THRESHOLDS, SMALLEST_SHARES)
     ]
-    return max(rules, key=lambda rule: _mean_dice(probabilities, truth, rule))
+    scores = [
+        [_overlap(map_, true, rule) for rule in rules]
+        for map_, true in zip(maps, _true_masks(slices), strict=True)
+    ]
+    return rules[int(np.mean(scores, axis=0).argmax())]
 
 
-def _mean_dice(
-    probabilities: NDArray[np.float32], truth: NDArray[np.bool_], rule: RegionRule
-) -> float:
-    side = probabilities.shape[1]
-    scores = []
-    for map_, true in zip(probabilities, truth, strict=True):
-        found = union(find_regions(map_, rule, side), true.shape)
-        both = int(found.sum()) + int(true.sum())
-        scores.append(2 * int((found & true).sum()) / both if both else 1.0)
-    return float(np.mean(scores))
+def _true_masks(slices: Slices) -> Iterator[NDArray[np.bool_]]:
+    for number in range(len(slices)):
+        yield slices.masks_of(np.array([number]))[0, :, :, 0] >= _HALF
+
+
+def _overlap(map_: Map, true: NDArray[np.bool_], rule: RegionRule) -> float:
+    """Dice, 1 where there is nothing and nothing is found."""
+    found = union(find_regions(map_, rule, len(map_)), true.shape)
+    both = int(found.sum()) + int(true.sum())
+    return 2 * int((found & true).sum()) / both if both else 1.0
 
 
 def union(regions: Sequence[FoundRegion], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -83,25 +89,19 @@ class Outliner:
     limits: ImageLimits
     rule: RegionRule
 
-    def outlined(
-        self, items: Sequence[DatasetItem], probabilities: NDArray[np.float32]
-    ) -> list[OutlinedSlice]:
-        """``probabilities``: (n, size, size), in the items' order."""
+    def outlined(self, items: Sequence[DatasetItem], maps: Iterable[Map]) -> list[OutlinedSlice]:
+        """``maps`` are the items', in their order and one by one."""
         groups = group_names(items)
         return [
             self._one(item, group, map_)
-            for item, group, map_ in zip(items, groups, probabilities, strict=True)
+            for item, group, map_ in zip(items, groups, maps, strict=True)
         ]
 
-    def _one(
-        self, item: DatasetItem, group: str, probabilities: NDArray[np.float32]
-    ) -> OutlinedSlice:
+    def _one(self, item: DatasetItem, group: str, map_: Map) -> OutlinedSlice:
         grey = decode_grey(read_blob(self.store, item.sha256), self.limits)
         geometry = head_geometry(grey)
         height, width = grey.shape
-        regions = find_regions(
-            on_input(probabilities, geometry, width, height), self.rule, geometry.side
-        )
+        regions = find_regions(on_input(map_, geometry, width, height), self.rule, geometry.side)
         true = self._true(item, grey.shape)
         return OutlinedSlice(
             sha256=item.sha256,
@@ -122,10 +122,13 @@ class Outliner:
 def pick_outlines(
     slices: Slices,
     outlined: Sequence[OutlinedSlice],
-    probabilities: NDArray[np.float32],
+    maps_of: Callable[[Slices], Iterable[Map]],
     rule: RegionRule,
 ) -> list[OutlineExample]:
-    """The best, median and worst slices with a tumour, a few of each, at the model's own size."""
+    """The best, median and worst slices with a tumour, a few of each, at the model's own size.
+
+    Their maps are made again: which slices they are is known only when all have been looked at.
+    """
     ranked = sorted(
         (n for n, found in enumerate(outlined) if found.agreement is not None),
         key=lambda n: _dice(outlined[n]),
@@ -133,11 +136,12 @@ def pick_outlines(
     )
     count = min(_OF_EACH, len(ranked))
     middle = (len(ranked) - count) // 2
-    chosen = (ranked[:count], ranked[middle : middle + count], ranked[len(ranked) - count :])
+    parts = (ranked[:count], ranked[middle : middle + count], ranked[len(ranked) - count :])
+    chosen = [(kind, number) for kind, part in zip(_KINDS, parts, strict=True) for number in part]
+    maps = maps_of(slices.chosen(np.array([number for _, number in chosen], np.int64)))
     return [
-        _example(n, kind, slices, outlined[n], probabilities[n], rule)
-        for kind, numbers in zip(_KINDS, chosen, strict=True)
-        for n in numbers
+        _example(number, kind, slices, outlined[number], map_, rule)
+        for (kind, number), map_ in zip(chosen, maps, strict=True)
     ]
 
 
@@ -146,15 +150,15 @@ def _example(
     kind: str,
     slices: Slices,
     outlined: OutlinedSlice,
-    probabilities: NDArray[np.float32],
+    map_: Map,
     rule: RegionRule,
 ) -> OutlineExample:
     place = np.array([number])
-    regions = find_regions(probabilities, rule, len(probabilities))
+    regions = find_regions(map_, rule, len(map_))
     return OutlineExample(
         picture=slices.pixels_of(place)[0, :, :, 0],
         true=slices.masks_of(place)[0, :, :, 0] >= _HALF,
-        found=union(regions, probabilities.shape),
+        found=union(regions, map_.shape),
         label=outlined.label,
         kind=kind,
         dice=_dice(outlined),

@@ -124,8 +124,8 @@ class TrainingSpec:
     ``ema_decay`` is per epoch, 0 for no averaging of weights; training stops early after
     ``patience`` epochs without a better validation macro-F1, of a segmenter Dice, 0 for never.
     ``dropout`` and ``label_smoothing`` are shares; ``validation_share`` and ``test_share`` are
-    shares of the whole data set (``test_share`` is ignored where the data set brings its own test
-    split).
+    shares of the whole data set. Where that brings its own test split ``test_share`` is ignored,
+    and at most half of the other slices validate.
     ``guidance`` is the weight of what draws a classifier's evidence to the tumour, in slices that
     have a mask; 0 for none. ``counterfactuals`` is the share of slices with a mask whose tumour is
     taken away while a classifier is trained, of those where it leaves no traces; as many healthy

@@ -57,6 +57,8 @@ _FEWEST_LEFT: Final = 0.5
 """Of what validation and test would have if no slice had its part already."""
 _ENOUGH: Final = 25
 """More slices of each class than this are not asked for there."""
+_MOST_TO_VALIDATE: Final = 0.5
+"""Of what a given Testing part leaves: the rest is to be learned from."""
 _TO_SPLIT: Final = _TooFew("The data set is too small to split", "Add slices.")
 
 
@@ -73,10 +75,10 @@ def split_dataset(
     Slices that share either stay together, and so do chains of such slices.
 
     Shares are of all slices, 0..1. A Training/Testing layout that the data set brings is used as
-    it is. But slices that are known from the ``lineage`` keep the part they had, whatever the
-    layout says. Raises ``TrainingFailed`` if a class has too few groups to be in every part, or
-    would be tested without having been taught, or if too few slices are left to validate and test
-    with.
+    it is, and half of what it leaves is the most that validates. But slices that are known from the
+    ``lineage`` keep the part they had, whatever the layout says. Raises ``TrainingFailed`` if a
+    class has too few groups to be in every part, or would be tested without having been taught, or
+    if too few slices are left to validate and test with.
     """
     known = _known_parts(items, lineage)
     words = _known_words(known, items) if lineage.parts else ""
@@ -85,7 +87,7 @@ def split_dataset(
         if known:
             _check_left_of_layout(items, test)
         _check_taught(test, rest)
-        share = validation_share / (1 - min(test_share, 0.5))
+        share = min(validation_share * len(items) / len(rest), _MOST_TO_VALIDATE)
         train, validation = _parts(rest, [1 - share, share], seed, known=known)
         return SplitPlan(
             train=train,

@@ -303,7 +303,9 @@ class TrainingSpec(_message.Message):
     augmentation: _builtins.bool
     """Whether to vary the slices while training."""
     validation_share: _builtins.float
-    """Share of the data set for validation, 0.05 to 0.5."""
+    """Share of the data set for validation, 0.05 to 0.5; beside a given test split at most half of
+    the other slices.
+    """
     test_share: _builtins.float
     """Share of the data set for the final test, 0.05 to 0.5; a given test split wins over it."""
     seed: _builtins.int

@@ -162,8 +162,17 @@ def test_a_given_test_split_is_kept_as_it_is() -> None:
     items = given_split(train=17, test=5)
     plan = split(items)
     assert set(plan.test) == {item for item in items if item.split is Split.TEST}
-    assert classes(plan.train) == {GLIOMA: 14, HEALTHY: 14}
-    assert classes(plan.validation) == {GLIOMA: 3, HEALTHY: 3}
+    assert classes(plan.train) == {GLIOMA: 13, HEALTHY: 13}
+    assert classes(plan.validation) == {GLIOMA: 4, HEALTHY: 4}
+
+
+@pytest.mark.parametrize(("tested", "validated"), [(5, 30), (50, 30), (80, 20)])
+def test_beside_a_given_test_split_validation_has_its_share_of_the_whole(
+    tested: int, validated: int
+) -> None:
+    """But at most half of what is not tested."""
+    plan = split(given_split(train=100 - tested, test=tested))
+    assert len(plan.validation) == pytest.approx(validated, abs=2)
 
 
 def test_beside_a_given_test_split_two_groups_are_enough() -> None:

@@ -25,6 +25,8 @@ Normalise = Callable[[KerasTensor], KerasTensor]
 _MEAN_BGR: Final = (103.939, 116.779, 123.68)
 _MEAN_RGB: Final = (0.485, 0.456, 0.406)
 _DEVIATION_RGB: Final = (0.229, 0.224, 0.225)
+_CLOSE: Final = 1e-3
+"""Two statistics that differ by no larger share were the same number once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +202,25 @@ def match_pretrained_graph(backbone: keras.Model) -> None:
     Keras gives EfficientNet one more division, by the square root of ImageNet's deviation, but
     only when it loads the weights itself (tensorflow#49930). Here it goes into the variance of
     the normalisation before it, so that one graph serves every kind of weights.
+
+    Only ImageNet's own statistics are weights from Keras. A backbone that this software saved has
+    the division in its variance already, or was trained on other pixels.
     """
     for layer in _normalisations(backbone):
-        if float(keras.ops.max(keras.ops.abs(layer.adapt_mean))) > 0:
+        if _is_imagenets(layer):
             layer.adapt_variance.assign(layer.adapt_variance * list(_DEVIATION_RGB))
             layer.finalize_state()
+
+
+def _is_imagenets(layer: layers.Normalization) -> bool:
+    mean = np.ravel(keras.ops.convert_to_numpy(layer.adapt_mean))
+    variance = np.ravel(keras.ops.convert_to_numpy(layer.adapt_variance))
+    expected = np.square(_DEVIATION_RGB)
+    return (
+        mean.shape == expected.shape
+        and np.allclose(mean, _MEAN_RGB, rtol=_CLOSE)
+        and np.allclose(variance, expected, rtol=_CLOSE)
+    )
 
 
 def set_backbone_weights(backbone: keras.Model, values: Sequence[Any]) -> None:

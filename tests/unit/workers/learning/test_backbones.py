@@ -40,6 +40,7 @@ CONVENTIONS: dict[Backbone, Any] = {
     Backbone.VGG19: keras.applications.vgg19,
 }
 EVERY_GREY = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1)
+MEAN = np.array([0.485, 0.456, 0.406])
 DEVIATION = np.array([0.229, 0.224, 0.225])
 
 
@@ -51,12 +52,13 @@ def what_it_is_given(
     return keras.Model(pixels, layers.Identity(name="pixels")(pixels))
 
 
-def standardising(mean: float = 0.0) -> keras.Model:
+def standardising(mean: Any, variance: Any = 4.0) -> keras.Model:
     """A network that begins as EfficientNet does: each channel less its mean, by its deviation."""
     pixels = layers.Input((1, 1, 3))
     features = layers.Normalization(name="normalization")(pixels)
     network = keras.Model(pixels, features)
-    set_backbone_weights(network, [np.full(3, mean), np.full(3, 4.0), np.array(0)])
+    statistics = [np.broadcast_to(part, 3) for part in (mean, variance)]
+    set_backbone_weights(network, [*statistics, np.array(0)])
     return network
 
 
@@ -108,21 +110,32 @@ def test_pictures_that_are_too_small_are_refused(backbone: Backbone) -> None:
 
 
 def test_weights_from_keras_bring_the_division_that_keras_adds_for_them() -> None:
-    network = standardising(mean=100.0)
-    before = answer(network, 120.0)
+    network = standardising(MEAN, DEVIATION**2)
+    before = answer(network, 0.6)
 
     match_pretrained_graph(network)
 
-    np.testing.assert_allclose(before, 10.0)
-    np.testing.assert_allclose(answer(network, 120.0), 10.0 / np.sqrt(DEVIATION), rtol=1e-5)
+    np.testing.assert_allclose(before, (0.6 - MEAN) / DEVIATION, rtol=1e-5)
+    np.testing.assert_allclose(answer(network, 0.6), before / np.sqrt(DEVIATION), rtol=1e-5)
 
 
-def test_a_network_from_nothing_gets_no_division() -> None:
-    network = standardising(mean=0.0)
+def test_weights_that_have_the_division_get_no_second_one() -> None:
+    network = standardising(MEAN, DEVIATION**2)
+    match_pretrained_graph(network)
+    matched = answer(network, 0.6)
 
     match_pretrained_graph(network)
 
-    np.testing.assert_allclose(answer(network, 120.0), 60.0)
+    np.testing.assert_array_equal(answer(network, 0.6), matched)
+
+
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+def test_statistics_that_are_not_kerass_get_no_division(mean: float) -> None:
+    network = standardising(mean)
+
+    match_pretrained_graph(network)
+
+    np.testing.assert_allclose(answer(network, 120.0), (120 - mean) / 2)
 
 
 def test_statistics_forget_faster_when_told() -> None:

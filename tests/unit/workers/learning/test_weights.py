@@ -76,6 +76,7 @@ def test_auto_takes_what_a_package_has(settings: Settings, monkeypatch: pytest.M
 def test_auto_without_anything_starts_from_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    package_weights._state.cache_clear()
     monkeypatch.setattr(package_weights, "_MODULE", "no_such_module")
     assert start_weights(replace(SPEC, weights="auto"), settings).source == "none"
 

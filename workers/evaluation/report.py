@@ -20,18 +20,11 @@ from workers.model_artefact import Calibration
 
 @dataclass(frozen=True, kw_only=True)
 class OodFacts:
-    """What the out-of-distribution score is worth. Shares are 0..1.
-
-    ``strange`` says in words which pictures it was tried on, if it was: then ``auroc`` is how
-    well it tells them from held-out slices, and ``strange_refused`` how many it refused.
-    """
+    """What the out-of-distribution score is worth. Shares are 0..1."""
 
     threshold: float
     validation_refused: float
     held_out_refused: float | None = None
-    strange: str = ""
-    auroc: float | None = None
-    strange_refused: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,14 +57,6 @@ class SquareGeometry:
         width, height = self.fitted(size)
         return (size - width) // 2, (size - height) // 2, width, height
 
-    def to_input(self, x: float, y: float, size: int) -> tuple[float, float]:
-        """Where a point of the model's square (0..size) lies in the input picture, in pixels."""
-        scale = self.side / size
-        return (
-            x * scale - (self.side - self.width) / 2 + self.x0,
-            y * scale - (self.side - self.height) / 2 + self.y0,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:

@@ -34,7 +34,6 @@ def card() -> str:
         "below 0.567 is marked ABSTAINED",
         "It was shown.",
         "stranger than 1.203",
-        "AUROC 0.991",
         "0.39 billion multiply-accumulates",
         "epochs=2, learning\\_rate=0.0006",
         "tensorflow 2.21.0",

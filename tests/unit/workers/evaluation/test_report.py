@@ -50,7 +50,6 @@ def page() -> str:
         "Temperature 1.234",
         "below 0.567",
         "It was shown.",
-        "AUROC 0.991 against held-out slices, 97.0% of them refused",
         "1.0% of the validation slices and 0.4% of the held-out ones",
         "d" * 64,
         FACTS.judgement.predictions.digest,

@@ -138,20 +138,3 @@ def test_the_picture_itself_is_left_alone() -> None:
 def test_a_thin_picture_needs_no_square_of_its_length() -> None:
     # Its own square would have a billion pixels.
     assert prepare(full(16, 2**15), 32).pixels.shape == (32, 32, 1)
-
-
-@given(x0=st.integers(0, 50), y0=st.integers(0, 50), width=SIDES, height=SIDES)
-def test_the_squares_centre_is_the_heads(x0: int, y0: int, width: int, height: int) -> None:
-    geometry = SquareGeometry(x0=x0, y0=y0, width=width, height=height)
-    centre = (x0 + width / 2, y0 + height / 2)
-    assert geometry.to_input(50, 50, 100) == pytest.approx(centre)
-
-
-def test_a_place_in_the_square_leads_back_to_the_picture() -> None:
-    grey = np.minimum(head_in((100, 90), (20, 10, 60, 90)), 90)
-    grey[39:45, 29:35] = 255
-    prepared = prepare(grey, 80)
-    bright = prepared.pixels[:, :, 0]
-    rows, columns = np.nonzero(bright > bright.max() - 5)
-    found = prepared.geometry.to_input(columns.mean() + 0.5, rows.mean() + 0.5, 80)
-    assert found == pytest.approx((32, 42), abs=1.5)

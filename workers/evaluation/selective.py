@@ -19,20 +19,17 @@ TARGET_RISK: Final = 0.05
 """The share of accepted answers that may be wrong."""
 CERTAINTY: Final = 0.95
 """How sure the choice is that the risk is no higher."""
+FEWEST_PATIENTS: Final = 30
+"""Slices that are worth fewer patients say nothing of how sure the choice is: :func:`worth`."""
 CAUTIOUS: Final = 0.8
-"""The lowest threshold where there are too few slices to show anything."""
+"""The lowest threshold where there are too few slices, or patients, to be sure of anything."""
 LOWEST: Final = 0.5
 """An answer that its own model does not think more likely than not is never accepted."""
 NEVER: Final = math.nextafter(1.0, 2.0)
 """A threshold that no probability reaches."""
-_ALIKE: Final = 0.6
-"""The correlation between the errors in one patient's slices, before errors say what it is."""
-_ALIKE_WEIGHT: Final = 3
-"""So many patients with an error say as much of that correlation as what is taken for it."""
 _ROOM: Final = 4
 """Testing begins with this many times the fewest slices, so that single errors do not end it."""
 _STEPS: Final = 40
-_FEW_PATIENTS: Final = "the slices are of too few patients"
 _HARDER_SHOWN: Final = (
     "This holds as well for the same slices turned, shifted, blurred, compressed and changed in "
     "brightness further than training changes any."
@@ -47,7 +44,7 @@ _HARDER_UNSHOWN: Final = (
 class Abstention:
     """The threshold and, in a sentence for a person, what it is worth.
 
-    ``is_shown``: whether the target risk was shown to hold.
+    ``is_shown``: whether the target risk was shown to hold, as far as these patients can show it.
     """
 
     abstain_below: float
@@ -67,8 +64,9 @@ def choose_threshold(
     ``probabilities``: (n, classes), n at least 1. An answer is accepted if its highest
     probability is at least the threshold, which is never below ``LOWEST``. Where the target cannot
     be shown, for lack of slices or because errors of few patients came together, it is
-    ``CAUTIOUS`` or more and above every error seen; ``NEVER`` where hardly an answer is. The note
-    says so.
+    ``CAUTIOUS`` or more and above every error seen; ``NEVER`` where hardly an answer is. Where it
+    is shown, but by few patients, it is ``CAUTIOUS`` or more, and nothing is said of certainty.
+    The note says so.
 
     Selective classification with a guaranteed risk: Geifman and El-Yaniv, NeurIPS 2017,
     "Selective Classification for Deep Neural Networks". From the surest answers upwards,
@@ -100,9 +98,10 @@ def choose_threshold(
         threshold = 0.0 if accepted.all() else tested
     if threshold is None:
         return _unshown(confidence, wrong, start / count, target_risk, certainty)
-    threshold = max(threshold, LOWEST)
+    patients = worth(groups, count)
+    threshold = max(threshold, LOWEST if patients >= FEWEST_PATIENTS else CAUTIOUS)
     share = float((confidence >= threshold).mean())
-    note = _met(count, threshold, share, target_risk, certainty)
+    note = _met(count, patients, threshold, share, target_risk, certainty)
     return Abstention(abstain_below=threshold, note=note, is_shown=True)
 
 
@@ -128,8 +127,8 @@ def choose_robustly(
     if not hard.is_shown:
         return replace(chosen, note=f"{chosen.note} {_HARDER_UNSHOWN}")
     threshold = max(chosen.abstain_below, hard.abstain_below)
-    share = float((probabilities.max(axis=1) >= threshold).mean())
-    note = _met(len(labels), threshold, share, target_risk, certainty)
+    share, count = float((probabilities.max(axis=1) >= threshold).mean()), len(labels)
+    note = _met(count, worth(groups, count), threshold, share, target_risk, certainty)
     return Abstention(abstain_below=threshold, note=f"{note} {_HARDER_SHOWN}", is_shown=True)
 
 
@@ -141,10 +140,7 @@ def _unshown(
     clean = int((confidence >= cautious).sum())
     if clean < fewest_slices(risk, certainty):
         return Abstention(abstain_below=NEVER, note=_too_poor(share, risk))
-    why = "too many were, and of too few patients" if wrong.any() else _FEW_PATIENTS
-    return Abstention(
-        abstain_below=cautious, note=_too_clustered(share, risk, cautious, clean, why)
-    )
+    return Abstention(abstain_below=cautious, note=_too_clustered(share, risk, cautious, clean))
 
 
 def upper_bound(
@@ -163,34 +159,36 @@ def design_effect(wrong: NDArray[np.bool_], groups: Sequence[str] | None) -> flo
     """How many slices are worth one independent one, at least 1: errors come in groups.
 
     The variance of the error rate between groups over that of as many independent slices; Kish,
-    "Survey Sampling", 1965. Few patients show little of that variance, and none of it without an
-    error, so the effect is at least what Kish has for groups of this size whose errors are
-    correlated by ``_ALIKE``; that counts for less the more patients have an error.
-
-    Both constants are by simulation. Where some patients have 30 or 60 % of their slices wrong and
-    the others 0 to 2 %, 5.15 % in all, the target of 5 % is said to be kept in at most 3 % of
-    validation splits of 10 to 60 patients with 8 to 60 slices each; before there was a least effect
-    it was in up to 42 %. What is still missed: 40 patients with 15 slices each, of whom one in
-    twenty have all of them wrong and the others none, seem to keep it in 13 %.
+    "Survey Sampling", 1965.
     """
     rate, count = float(wrong.mean()), len(wrong)
-    if groups is None:
+    if groups is None or rate in {0.0, 1.0}:
         return 1.0
     names, members = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < 2:
         return float(count)
-    least = _least_effect(np.bincount(members), len(np.unique(members[wrong])))
-    if rate in {0.0, 1.0}:
-        return least
     excess = np.bincount(members, weights=wrong - rate)
     between = len(names) / (len(names) - 1) * float((excess**2).sum()) / count**2
-    return max(least, between / (rate * (1 - rate) / count))
+    return max(1.0, between / (rate * (1 - rate) / count))
 
 
-def _least_effect(sizes: Labels, with_errors: int) -> float:
-    """``sizes`` (groups,) counts each group's slices; ``with_errors`` of the groups have errors."""
-    alike = _ALIKE * _ALIKE_WEIGHT / (_ALIKE_WEIGHT + with_errors)
-    return 1 + alike * (float((sizes**2).sum() / sizes.sum()) - 1)
+def worth(groups: Sequence[str] | None, count: int) -> float:
+    """How many patients with equally many slices each ``count`` slices of these groups are worth.
+
+    The square of the sum of the groups' sizes over the sum of their squares: Kish, "Survey
+    Sampling", 1965. Without groups each slice is a patient's.
+
+    What :func:`choose_threshold` calls 95 % certain is no more than that if patients who fail are
+    among those that were seen. In simulations in which one patient in ten has half of the slices
+    wrong, 5.15 % in all, a target of 5 % is said to be kept in 33 to 55 % of validation splits of
+    5 to 10 patients, 12 to 15 % of 20 patients, 4 % of 30, 2 % of 40 and below 1 % of 60 and more.
+    One patient in twenty who has all of them wrong, while no other slice is, is missed more often:
+    in 20 % of splits of 30 patients and 12 % of 40.
+    """
+    if groups is None:
+        return float(count)
+    _, sizes = np.unique(np.asarray(groups), return_counts=True)
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def fewest_slices(target_risk: float, certainty: float = CERTAINTY, effect: float = 1.0) -> int:
@@ -220,7 +218,16 @@ def _at_rank(confidence: Floats, rank: int) -> float:
     return float(np.partition(confidence, len(confidence) - rank)[len(confidence) - rank])
 
 
-def _met(count: int, threshold: float, share: float, risk: float, certainty: float) -> str:
+def _met(
+    count: int, patients: float, threshold: float, share: float, risk: float, certainty: float
+) -> str:
+    if patients < FEWEST_PATIENTS:
+        return (
+            f"By the {count} validation slices answers that are at least {_percent(threshold)} "
+            f"sure are wrong in at most {risk:.1%} of cases; of those they are {share:.0%}. The "
+            f"slices are worth no more than {patients:.0f} patients with equally many each, which is too "
+            "few to say how certain that is of others."
+        )
     return (
         f"Answers that are at least {_percent(threshold)} sure are wrong in at most {risk:.1%} of "
         f"cases like the {count} validation slices, with {certainty:.0%} certainty; of those they "
@@ -263,11 +270,11 @@ def _too_few(count: int, needed: int, risk: float, threshold: float, clean: int)
     return f"{accepted} {had}; how often such answers are wrong on other slices is not known."
 
 
-def _too_clustered(share: float, risk: float, threshold: float, clean: int, why: str) -> str:
+def _too_clustered(share: float, risk: float, threshold: float, clean: int) -> str:
     return (
         f"Of the {share:.0%} of answers that the model is surest of it could not be shown that at "
-        f"most {risk:.1%} are wrong: {why}. Answers that are at least {_percent(threshold)} sure "
-        f"are accepted, since none of these {clean} was wrong; "
+        f"most {risk:.1%} are wrong: too many were, and of too few patients. Answers that are at "
+        f"least {_percent(threshold)} sure are accepted, since none of these {clean} was wrong; "
         "how often such answers are wrong on other slices is not known."
     )
 

@@ -225,8 +225,8 @@ def _met(
         return (
             f"By the {count} validation slices answers that are at least {_percent(threshold)} "
             f"sure are wrong in at most {risk:.1%} of cases; of those they are {share:.0%}. The "
-            f"slices are worth no more than {patients:.0f} patients with equally many each, which is too "
-            "few to say how certain that is of others."
+            f"slices are worth no more than {patients:.0f} patients with equally many each, which "
+            "is too few to say how certain that is of others."
         )
     return (
         f"Answers that are at least {_percent(threshold)} sure are wrong in at most {risk:.1%} of "

@@ -44,7 +44,7 @@ def test_the_main_job_on_real_scans(stack: Stack, some_scans: Path) -> None:
     assert dataset["item_count"] == 4 * PER_CLASS
     assert dataset["group_count"] > 4
     stack.rows(
-        "train", "--dataset", "real", "--backbone", "efficientnet_b0", "--watch",
+        "train", "--dataset", "real", "--backbone", "efficientnet_lite0", "--watch",
         "--set", "weights=none", "--set", "epochs=2", "--set", "image_size=64",
     )  # fmt: skip
     (version,) = stack.rows("models", "list")

@@ -68,7 +68,10 @@ def install_starter(
                 return None
             uow.models.add(version)
             reason = "the starter model, so that there is one"
-            uow.models.move_alias(alias, version.id, clock.now(), CALLER, reason)
+            move = uow.models.move_alias(alias, version.id, clock.now(), CALLER, reason)
+            # An alias that is new cannot be locked: somebody may have promoted at that moment.
+            if move.from_version is not None:
+                return None
             uow.commit()
     except AlreadyExists:
         return None

@@ -9,7 +9,7 @@ from core.registry import PRODUCTION, SEGMENTATION
 from core.training import Task
 from tests.fakes.graphs import brightness_graph, brightness_manifest
 from tests.fakes.registry import a_model_version
-from tests.fakes.store import FakeArtefactStore, FakeClock, FakeUnitOfWorkFactory
+from tests.fakes.store import FakeArtefactStore, FakeClock, FakeModels, FakeUnitOfWorkFactory
 from workers.model_artefact import (
     GRAPH,
     HELD_OUT,
@@ -88,6 +88,18 @@ def test_where_a_model_has_served_it_stays_away(world: World) -> None:
     assert not world.install()
     assert world.production() == ("own", a_model_version("own").digest)
     assert world.store.files == {}
+
+
+def test_what_is_promoted_at_that_moment_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.uow_factory(write=True) as uow:
+        uow.models.add(a_model_version("mine"))
+        uow.models.move_alias(PRODUCTION, "mine", FakeClock().now(), "ann", "")
+        uow.commit()
+    monkeypatch.setattr(FakeModels, "alias_history", lambda _models, _alias: ())  # not seen yet
+    assert not world.install()
+    assert world.production() == ("mine", a_model_version("mine").digest)
 
 
 def test_a_segmenter_comes_beside_a_classifier_that_serves(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ class DatasetItem:
     component: str = ""
     look: str = ""
 
+    @property
+    def has_tumour_mask(self) -> bool:
+        """Whether a mask shows where its tumour is; that of a healthy slice is black."""
+        return self.mask_sha256 is not None and self.label is not TumourLabel.NO_TUMOR
+
 
 # --- the audit --------------------------------------------------------------------------------
 

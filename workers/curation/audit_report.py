@@ -77,7 +77,7 @@ def render_audit(
             digest=digest,
             audit=audit,
             item_count=len(items),
-            mask_count=sum(item.mask_sha256 is not None for item in items),
+            mask_count=sum(item.has_tumour_mask for item in items),
             class_counts={n: c for n in LABELS if (c := sum(i.label is n for i in items))},
             rejected=rejected,
             contradictory=[gallery.pair(pair) for pair in audit.contradictory_examples],

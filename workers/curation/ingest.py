@@ -471,7 +471,7 @@ def _dataset(
         size_bytes=sum(item.size_bytes for item in items),
         class_counts={label: counts[label] for label in LABELS if counts[label]},
         group_count=len({item.group for item in items if item.group}),
-        mask_count=sum(item.mask_sha256 is not None for item in items),
+        mask_count=sum(item.has_tumour_mask for item in items),
         has_given_split={item.split for item in items} >= set(Split),
         duplicate_count=audit.exact_duplicate_count,
         rejected=rejected,

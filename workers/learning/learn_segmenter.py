@@ -31,13 +31,7 @@ from workers.learning.checkpoints import Checkpoints
 from workers.learning.export import check_mask_parity, export_segmenter, median_latency_ms
 from workers.learning.fitting import fit_segmenter
 from workers.learning.flops import multiply_accumulates
-from workers.learning.outlining import (
-    Outliner,
-    choose_rule,
-    pick_outlines,
-    shows_tumour,
-    teaches_outlines,
-)
+from workers.learning.outlining import Outliner, choose_rule, pick_outlines, teaches_outlines
 from workers.learning.reading import PARITY_SLICES, READ_UNTIL, TRAINED_AT, read_slices, stage
 from workers.learning.versions import library_versions, without_times
 from workers.learning.weights_file import weights_bytes
@@ -145,7 +139,7 @@ def outlined_plan(
     """
     if spec.folds:
         raise NotSupported("Segmenters are not cross-validated. Use folds=0.")
-    _check_masks(sum(map(shows_tumour, items)), FEWEST_MASKS, "data set")
+    _check_masks(sum(item.has_tumour_mask for item in items), FEWEST_MASKS, "data set")
     plan = split_dataset(
         items,
         validation_share=spec.validation_share,
@@ -169,7 +163,7 @@ def outlined_plan(
 
 def _teaching(items: Sequence[DatasetItem]) -> tuple[DatasetItem, ...]:
     found = tuple(item for item in items if teaches_outlines(item))
-    _check_masks(sum(map(shows_tumour, found)), 1, "part of a split")
+    _check_masks(sum(item.has_tumour_mask for item in found), 1, "part of a split")
     return found
 
 

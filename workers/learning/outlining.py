@@ -39,11 +39,6 @@ def teaches_outlines(item: DatasetItem) -> bool:
     return item.mask_sha256 is not None or item.label is TumourLabel.NO_TUMOR
 
 
-def shows_tumour(item: DatasetItem) -> bool:
-    """Whether a mask shows where its tumour is; that of a healthy slice is black."""
-    return item.mask_sha256 is not None and item.label is not TumourLabel.NO_TUMOR
-
-
 def choose_rule(maps: Iterable[Map], slices: Slices) -> RegionRule:
     """What counts as a region, by validation slices; ``maps`` are theirs, one by one.
 

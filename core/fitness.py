@@ -31,7 +31,7 @@ def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
     control = evaluation.control_accuracy
     if evaluation.accuracy <= commonest:
         yield f"{named}, no more than always naming the commonest class would ({commonest:.1%})"
-    elif control is not None and _at_best(evaluation) < control:
+    elif control is not None and _is_below(evaluation, control):
         yield f"{named}, less than a control that sees the file but no picture ({control:.1%})"
     absent = [str(label) for label, count in zip(LABELS, tested, strict=True) if not count]
     if absent:
@@ -42,7 +42,10 @@ def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
         yield f"it accepts only {evaluation.coverage:.1%} of its own answers to held-out slices"
 
 
-def _at_best(evaluation: Evaluation) -> float:
-    """The end of the accuracy's interval: the control was measured on other slices of the set."""
+def _is_below(evaluation: Evaluation, control: float) -> bool:
+    """By the end of the accuracy's interval: the control was measured on other slices of the set.
+
+    Where patients are too few for an interval they cannot tell.
+    """
     interval = evaluation.intervals.get("accuracy")
-    return evaluation.accuracy if interval is None else interval.high
+    return interval is not None and interval.high < control

@@ -60,7 +60,8 @@ class ClassMetrics:
 class Interval:
     """A 95 % interval of a number; resampled over groups of slices.
 
-    A number has none where the groups are too few, or all alike.
+    A number has none where the groups are too few. Where all are alike a share has an exact one,
+    for as many trials as groups, and any other score none.
     """
 
     low: float

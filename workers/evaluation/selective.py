@@ -99,8 +99,12 @@ def choose_threshold(
     if threshold is None:
         return _unshown(confidence, wrong, start / count, target_risk, certainty)
     patients = worth(groups, count)
-    threshold = max(threshold, LOWEST if patients >= FEWEST_PATIENTS else CAUTIOUS)
-    share = float((confidence >= threshold).mean())
+    least = LOWEST if patients >= FEWEST_PATIENTS else CAUTIOUS
+    accepted = confidence >= max(threshold, least)
+    if threshold < least and upper_bound(wrong[accepted], effect, certainty) > target_risk:
+        return _unshown(confidence, wrong, float(accepted.mean()), target_risk, certainty)
+    threshold = max(threshold, least)
+    share = float(accepted.mean())
     note = _met(count, patients, threshold, share, target_risk, certainty)
     return Abstention(abstain_below=threshold, note=note, is_shown=True)
 

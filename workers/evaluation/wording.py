@@ -30,8 +30,9 @@ LIMITS: Final = (
     "The activation map shows where the evidence for an answer is, not the outline of a tumour.",
 )
 INTERVALS: Final = (
-    "Intervals are 95 %, from resampling whole groups of slices; where these are too few, or all "
-    "alike, there is none"
+    "Intervals are 95 %, from resampling whole groups of slices; of too few groups there is none. "
+    "Where all groups are alike a share has an exact interval, for as many trials as groups, and "
+    "any other score none"
 )
 _NAMES: Final = {
     "accuracy": "accuracy",

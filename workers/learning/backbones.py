@@ -203,23 +203,23 @@ def match_pretrained_graph(backbone: keras.Model) -> None:
     only when it loads the weights itself (tensorflow#49930). Here it goes into the variance of
     the normalisation before it, so that one graph serves every kind of weights.
 
-    Only ImageNet's own statistics are weights from Keras. A backbone that this software saved has
-    the division in its variance already, or was trained on other pixels.
+    Weights from Keras are known by their statistics: ImageNet's, but with the deviation in place of
+    the variance, which is why there is another division. A backbone that this software saved has
+    that in its variance already, or was trained on other pixels.
     """
     for layer in _normalisations(backbone):
-        if _is_imagenets(layer):
+        if _has_keras_statistics(layer):
             layer.adapt_variance.assign(layer.adapt_variance * list(_DEVIATION_RGB))
             layer.finalize_state()
 
 
-def _is_imagenets(layer: layers.Normalization) -> bool:
+def _has_keras_statistics(layer: layers.Normalization) -> bool:
     mean = np.ravel(keras.ops.convert_to_numpy(layer.adapt_mean))
     variance = np.ravel(keras.ops.convert_to_numpy(layer.adapt_variance))
-    expected = np.square(_DEVIATION_RGB)
     return (
-        mean.shape == expected.shape
+        mean.shape == np.shape(_MEAN_RGB)
         and np.allclose(mean, _MEAN_RGB, rtol=_CLOSE)
-        and np.allclose(variance, expected, rtol=_CLOSE)
+        and np.allclose(variance, _DEVIATION_RGB, rtol=_CLOSE)
     )
 
 

@@ -15,6 +15,7 @@ from workers.model_artefact import sha256_hex
 from workers.training_hooks import checkpoint_prefix
 
 _STATE: Final = "state.json"
+_BEGUN: Final = "begun"
 Arrays = Sequence[Any]
 
 
@@ -88,6 +89,16 @@ class Checkpoints:
         state = _state(text["state"])
         last, best = _names(state)
         return Checkpoint(state=state, last=_unpacked(files[last]), best=_unpacked(files[best]))
+
+    def mark_begun(self) -> bool:
+        """Leave a mark that goes with the next checkpoint; whether there was one already.
+
+        Raises ``StoreUnavailable``.
+        """
+        key = f"{self._prefix}/{_BEGUN}"
+        was_begun = self.store.exists(key)
+        self.store.put(key, b"")
+        return was_begun
 
     def forget(self) -> None:
         """Remove it; it is of no more use. Raises ``StoreUnavailable``."""

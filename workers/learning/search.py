@@ -19,8 +19,8 @@ _OUT_OF_MEMORY: Final = "The worker ran out of memory."
 _LOSSES: Final = 2
 """So many workers are lost to one trial before it is given up."""
 _LOST: Final = (
-    "Its worker was lost whenever it ran: most often memory ran out. Let the search vary less of "
-    "what takes memory, such as batch_size or backbone."
+    "Its worker was lost, or had to give it up, whenever it ran: most often memory ran out. Let "
+    "the search vary less of what takes memory, such as batch_size or backbone."
 )
 
 
@@ -29,6 +29,10 @@ class TrialFitter(Protocol):
 
     def history(self, number: int, spec: TrainingSpec) -> Sequence[EpochProgress]:
         """The epochs of that very trial that an earlier attempt has done."""
+        ...
+
+    def begin(self, number: int, spec: TrainingSpec) -> bool:
+        """Note that it runs; whether an earlier attempt did, and no epoch was saved since."""
         ...
 
     def fit(self, number: int, spec: TrainingSpec, hooks: TrainingHooks) -> None:
@@ -69,7 +73,8 @@ def run_search(
             hooks.on_message("every recipe of the space has been tried")
             break
         running = _RunningTrial(job.spec, search, suggestion, done, hooks, monotonic)
-        trial = running.lost(fitter) if _is_lost(trials, max_attempts) else running.run(fitter)
+        is_lost = running.begin(fitter) and _are_lost(trials, max_attempts)
+        trial = running.lost(fitter) if is_lost else running.run(fitter)
         trials.record(trial)
         fitter.forget(trial.number, running.spec)
         done.append(trial)
@@ -82,8 +87,8 @@ def run_search(
     return best
 
 
-def _is_lost(trials: Trials, max_attempts: int) -> bool:
-    """Whether the trial to come was begun before, and ended its worker each time."""
+def _are_lost(trials: Trials, max_attempts: int) -> bool:
+    """Whether the latest attempts at this job have got nowhere, as many as a trial is given."""
     losses = trials.futile_attempts - 1  # this attempt counts until it gets further
     return losses >= max(1, min(_LOSSES, max_attempts - 1))
 
@@ -131,6 +136,10 @@ class _RunningTrial:
         self._monotonic = monotonic
         self._scores: list[float] = []
         self._started = 0.0
+
+    def begin(self, fitter: TrialFitter) -> bool:
+        """Whether an earlier attempt began it and got no further."""
+        return fitter.begin(self._number, self.spec)
 
     def run(self, fitter: TrialFitter) -> SearchTrial:
         """Raises whatever is no failure of this recipe."""

@@ -105,6 +105,9 @@ class StoredFitter:
         checkpoint = self._checkpoints(number, spec).load()
         return () if checkpoint is None else checkpoint.state.history
 
+    def begin(self, number: int, spec: TrainingSpec) -> bool:
+        return self._checkpoints(number, spec).mark_begun()
+
     def fit(self, number: int, spec: TrainingSpec, hooks: TrainingHooks) -> None:
         keras.backend.clear_session()
         fit_one = fit_segmenter if spec.task is Task.SEGMENTATION else fit

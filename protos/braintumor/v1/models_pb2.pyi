@@ -256,7 +256,8 @@ class SegmentationEvaluation(_message.Message):
     @_builtins.property
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricInterval]:
         """95 % intervals of these numbers, resampled over groups of slices. A number has none where
-        the groups are too few, or all alike.
+        the groups are too few. Where all are alike a share has an exact one, for as many trials as
+        groups, and any other score none.
         """
 
     def __init__(
@@ -443,7 +444,8 @@ class Evaluation(_message.Message):
     @_builtins.property
     def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricInterval]:
         """95 % intervals of these numbers, resampled over groups of slices. A number has none where
-        the groups are too few, or all alike.
+        the groups are too few. Where all are alike a share has an exact one, for as many trials as
+        groups, and any other score none.
         """
 
     def __init__(

@@ -137,6 +137,18 @@ def test_by_few_patients_answers_are_accepted_with_caution_and_without_certainty
     assert "with 95% certainty" not in robust.note
 
 
+def test_a_floor_above_what_was_tested_is_tested_itself() -> None:
+    confidence = np.concatenate([np.full(190, 0.7), np.full(10, 0.9)])
+    wrong = np.arange(200) >= 198  # two of the ten that the floor leaves
+    probabilities, labels = answers(confidence, wrong)
+
+    chosen = choose_threshold(probabilities, labels, [str(n // 20) for n in range(200)])
+
+    assert not chosen.is_shown
+    assert chosen.abstain_below == NEVER
+    assert choose_threshold(probabilities, labels).is_shown  # of 200 patients
+
+
 def test_slices_are_worth_as_many_patients_as_have_equally_many_of_them() -> None:
     assert worth(None, 40) == 40
     assert worth([str(n) for n in range(40)], 40) == pytest.approx(40)

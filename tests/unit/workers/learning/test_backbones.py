@@ -110,17 +110,17 @@ def test_pictures_that_are_too_small_are_refused(backbone: Backbone) -> None:
 
 
 def test_weights_from_keras_bring_the_division_that_keras_adds_for_them() -> None:
-    network = standardising(MEAN, DEVIATION**2)
+    network = standardising(MEAN, DEVIATION)  # what they have for a variance
     before = answer(network, 0.6)
 
     match_pretrained_graph(network)
 
-    np.testing.assert_allclose(before, (0.6 - MEAN) / DEVIATION, rtol=1e-5)
-    np.testing.assert_allclose(answer(network, 0.6), before / np.sqrt(DEVIATION), rtol=1e-5)
+    np.testing.assert_allclose(before, (0.6 - MEAN) / np.sqrt(DEVIATION), rtol=1e-5)
+    np.testing.assert_allclose(answer(network, 0.6), (0.6 - MEAN) / DEVIATION, rtol=1e-5)
 
 
 def test_weights_that_have_the_division_get_no_second_one() -> None:
-    network = standardising(MEAN, DEVIATION**2)
+    network = standardising(MEAN, DEVIATION)
     match_pretrained_graph(network)
     matched = answer(network, 0.6)
 

@@ -152,3 +152,13 @@ def test_a_score_that_is_no_number_is_never_best() -> None:
     state = TrainingState(weights_source="none")
 
     assert state.followed_by(an_epoch(1), (float("nan"), float("nan"))).best_epoch == 0
+
+
+def test_a_mark_of_a_beginning_stays_until_an_epoch_is_saved(store: FakeArtefactStore) -> None:
+    checkpoints = Checkpoints(store, "job", "trial-1")
+    assert not checkpoints.mark_begun()
+    assert Checkpoints(store, "job", "trial-1").mark_begun()
+    checkpoints.save(a_checkpoint(1))
+    assert not Checkpoints(store, "job", "trial-1").mark_begun()
+    checkpoints.forget()
+    assert not store.list("jobs")

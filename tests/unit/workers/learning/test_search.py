@@ -50,6 +50,7 @@ class World:
         self.cancel_after = 10_000
         self.futile_attempts = 1
         self.max_attempts = 3
+        self.begun: set[int] = set()
 
     def run(
         self, trials: int = 6, seconds: float = 0.0, space: Mapping[str, Any] = SPACE
@@ -83,6 +84,11 @@ class World:
 
     def history(self, number: int, spec: TrainingSpec) -> Sequence[EpochProgress]:
         return list(self.checkpoints.get((number, spec.dropout), ()))
+
+    def begin(self, number: int, spec: TrainingSpec) -> bool:
+        was_begun = number in self.begun
+        self.begun.add(number)
+        return was_begun
 
     def fit(self, number: int, spec: TrainingSpec, hooks: TrainingHooks) -> None:
         self.fitted.append(number)
@@ -212,14 +218,14 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(world: World) -> None:
 
 def test_a_trial_that_was_never_survived_is_not_tried_again(world: World) -> None:
     world.stored = [a_trial(1, recipe={"dropout": 0.2}, scores=(0.2,))]
-    world.futile_attempts = 3
+    world.futile_attempts, world.begun = 3, {2}
 
     best = world.run(trials=3)
 
     lost = world.stored[1]
     assert (lost.number, lost.state, lost.scores) == (2, TrialState.FAILED, ())
     assert lost.error is not None
-    assert lost.error.startswith("Its worker was lost whenever it ran: most often memory ran out.")
+    assert lost.error.startswith("Its worker was lost, or had to give it up, whenever it ran")
     assert f"trial 2: {lost.error}" in world.messages
     assert (world.fitted, world.forgotten) == ([3], [2, 3])
     assert best.number != 2
@@ -227,7 +233,7 @@ def test_a_trial_that_was_never_survived_is_not_tried_again(world: World) -> Non
 
 def test_what_a_lost_trial_had_done_is_kept(world: World) -> None:
     world.checkpoints[1, 0.2] = [an_epoch(1, 0.7)]
-    world.futile_attempts = 3
+    world.futile_attempts, world.begun = 3, {1}
 
     world.run(trials=2)
 
@@ -242,9 +248,15 @@ def test_what_a_lost_trial_had_done_is_kept(world: World) -> None:
 def test_a_trial_is_given_up_before_its_job_would_be(
     world: World, futile: int, most: int, given_up: bool
 ) -> None:
-    world.futile_attempts, world.max_attempts = futile, most
+    world.futile_attempts, world.max_attempts, world.begun = futile, most, {1}
     world.run(trials=2)
     assert (world.states[0] is TrialState.FAILED) == given_up
+
+
+def test_a_trial_to_which_no_attempt_came_is_tried(world: World) -> None:
+    world.futile_attempts = 3  # the workers were lost before, while they read the data set
+    world.run(trials=2)
+    assert world.states == [TrialState.COMPLETE] * 2
 
 
 def test_what_is_no_failure_of_a_recipe_ends_the_search(world: World) -> None:

@@ -202,7 +202,8 @@ class DatasetAudit:
 class Dataset:
     """A data set as it was accepted; it never changes. ``digest`` covers every item.
 
-    ``audit`` is what is known of it, which may grow; None for data sets from before there was one.
+    ``rejected`` names the first of ``rejected_count`` files that were left out. ``audit`` is what
+    is known of it, which may grow; None for data sets from before there was one.
     """
 
     id: str
@@ -219,6 +220,7 @@ class Dataset:
     has_given_split: bool
     duplicate_count: int
     rejected: tuple[RejectedFile, ...] = field(default=())
+    rejected_count: int = 0
     audit: DatasetAudit | None = None
 
     @property

@@ -91,6 +91,7 @@ def dataset_values(dataset: Dataset) -> dict[str, Any]:
         "has_given_split": dataset.has_given_split,
         "duplicate_count": dataset.duplicate_count,
         "rejected": [asdict(file) for file in dataset.rejected],
+        "rejected_count": dataset.rejected_count,
         "audit": _audit_to_json(dataset.audit) if dataset.audit else None,
     }
 
@@ -111,6 +112,8 @@ def dataset_from_row(row: tables.DatasetRow) -> Dataset:
         has_given_split=row.has_given_split,
         duplicate_count=row.duplicate_count,
         rejected=tuple(RejectedFile(**file) for file in row.rejected),
+        # From before they were counted, all that are known are those that are named.
+        rejected_count=max(row.rejected_count, len(row.rejected)),
         audit=_audit_from_json(row.audit) if row.audit else None,
     )
 

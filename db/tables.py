@@ -81,6 +81,7 @@ class DatasetRow(Base):
     has_given_split: Mapped[bool]
     duplicate_count: Mapped[int]
     rejected: Mapped[list[Any]]
+    rejected_count: Mapped[int] = mapped_column(server_default="0")
     audit: Mapped[dict[str, Any] | None]
 
 

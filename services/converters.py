@@ -264,6 +264,7 @@ def listed_dataset_message(dataset: Dataset) -> datasets_pb2.Dataset:
             datasets_pb2.RejectedFile(path=file.path, problem=file.problem)
             for file in dataset.rejected
         ],
+        rejected_count=dataset.rejected_count,
     )
 
 

@@ -257,6 +257,9 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("digest", row["digest"]),
     ]
     left_out = [("left out", f"{r['path']}: {r['problem']}") for r in row["rejected_files"]]
+    others = row["rejected_count"] - len(left_out)
+    if others > 0:
+        left_out.append(("left out", f"and {others} more"))
     if row["same_as"]:
         facts.append(("same data as", ", ".join(row["same_as"])))
     return facts + left_out + audit_facts(row["audit"]) + _page_of(row)

@@ -23,7 +23,7 @@ from db.tables import Base
 from db.unit_of_work import SqlUnitOfWorkFactory
 from tests.fakes.records import a_review, an_entry, an_outlined_entry
 
-HEAD = "0008"
+HEAD = "0009"
 OLD_HASH = "206e51337b2b52bec0032ae23c0c9a52dfc7c819f7d8569ef9b3f7f216b11931"
 """Of ``an_entry(id="p1")`` as the first row, by the software from before there were regions."""
 
@@ -213,7 +213,7 @@ def test_a_schema_that_is_older_than_the_software_is_noticed(
     with pytest.raises(FailedPrecondition, match="no tables yet"):
         check_schema(empty_url)
     migrate(empty_engine, command.upgrade, "0006")
-    with pytest.raises(FailedPrecondition, match=r"at revision 0006, .* needs 0008"):
+    with pytest.raises(FailedPrecondition, match=r"at revision 0006, .* needs 0009"):
         check_schema(empty_url)
     upgrade(empty_url)
     check_schema(empty_url)

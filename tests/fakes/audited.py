@@ -10,7 +10,7 @@ from core.ports import ArtefactStore
 from tests.fakes.records import a_dataset, an_audit, an_item
 from tests.fakes.slices import a_head, png
 from workers.curation.audit import Audited
-from workers.curation.audit_report import with_page
+from workers.curation.audit_report import FilesLeftOut, with_page
 from workers.curation.blobs import read_items, write_blob, write_items
 from workers.curation.label_errors import OutOfFold
 
@@ -31,7 +31,8 @@ def an_audited_dataset(store: ArtefactStore, count: int = 40) -> Dataset:
         near_duplicate_examples=(),
         contradictory_examples=(),
     )
-    page = with_page("brains", digest, Audited(items=tuple(items), audit=audit), (), store)
+    nothing = FilesLeftOut(named=(), count=0)
+    page = with_page("brains", digest, Audited(items=tuple(items), audit=audit), nothing, store)
     return a_dataset(digest=digest, audit=page)
 
 

@@ -44,6 +44,7 @@ def a_dataset(dataset_id: str = "brains", **changes: Any) -> Dataset:
         "has_given_split": True,
         "duplicate_count": 2,
         "rejected": (RejectedFile("glioma/broken.png", "it ends too early"),),
+        "rejected_count": 7,
         "audit": an_audit(),
     }
     return Dataset(**(values | changes))

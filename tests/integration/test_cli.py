@@ -174,6 +174,8 @@ class FakeDatasets(datasets_pb2_grpc.DatasetsServicer):
             class_counts=counts,
             audit=dataset_message(a_dataset()).audit if dataset_id == "d0" else None,
             same_as=["datasets/d0"] if dataset_id == "d2" else [],
+            rejected_files=[datasets_pb2.RejectedFile(path="x.jpg", problem="is empty")],
+            rejected_count=9,
         )
 
     def UploadDataset(self, request_iterator: Any, context: Any) -> Any:
@@ -1062,6 +1064,12 @@ def test_the_history_of_an_alias_tells_who_and_why(world: World) -> None:
     shown = world.run("models", "history").stdout
     assert "ann" in shown
     assert "better on coronal slices" in shown
+
+
+def test_files_that_were_left_out_are_named_or_counted(world: World) -> None:
+    lines = world.run("datasets", "show", "d1").stdout.splitlines()
+    left_out = [line.split("  ", 1)[1].strip() for line in lines if line.startswith("left out")]
+    assert left_out == ["x.jpg: is empty", "and 8 more"]
 
 
 def test_an_audit_is_shown_in_lines_and_whole_as_json(world: World) -> None:

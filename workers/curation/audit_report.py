@@ -47,15 +47,23 @@ class _ShownSuspect:
     probability: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilesLeftOut:
+    """Files that were left out: the first of them by name, and how many there are."""
+
+    named: tuple[RejectedFile, ...]
+    count: int
+
+
 def with_page(
     dataset_id: str,
     digest: str,
     audited: Audited,
-    rejected: Sequence[RejectedFile],
+    left_out: FilesLeftOut,
     store: ArtefactStore,
 ) -> DatasetAudit:
     """The audit, once its page is stored. An earlier page stays: it may be being read."""
-    page = render_audit(dataset_id, digest, audited, rejected, store)
+    page = render_audit(dataset_id, digest, audited, left_out, store)
     return replace(audited.audit, page_sha256=write_audit_page(store, digest, page))
 
 
@@ -63,7 +71,7 @@ def render_audit(
     dataset_id: str,
     digest: str,
     audited: Audited,
-    rejected: Sequence[RejectedFile],
+    left_out: FilesLeftOut,
     store: ArtefactStore,
 ) -> bytes:
     """The page, UTF-8. Names from outside are escaped; example pictures come from the store."""
@@ -79,7 +87,8 @@ def render_audit(
             item_count=len(items),
             mask_count=sum(item.has_tumour_mask for item in items),
             class_counts={n: c for n in LABELS if (c := sum(i.label is n for i in items))},
-            rejected=rejected,
+            rejected=left_out.named,
+            rejected_count=left_out.count,
             contradictory=[gallery.pair(pair) for pair in audit.contradictory_examples],
             alike=[gallery.pair(pair) for pair in audit.near_duplicate_examples],
             suspects=[gallery.suspect(s) for s in audit.label_errors.suspects]

@@ -31,7 +31,7 @@ from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
 from workers.curation.audit import Audited, LeftOut, audit_dataset
-from workers.curation.audit_report import with_page
+from workers.curation.audit_report import FilesLeftOut, with_page
 from workers.curation.blobs import read_blob, write_blob, write_items
 from workers.curation.looks import Look, look_at
 from workers.curation.manifest import (
@@ -147,7 +147,8 @@ def _take_in(
     items.sort(key=lambda item: item.path)
     odd = [MaskFound(path=c.item.path, fault=c.oddity) for c in checked if c.oddity]
     audited = audit_dataset(items, looks, left_out, odd)
-    return _dataset(request, store, clock, audited, tuple(rejected[:MAX_REJECTED]))
+    files = FilesLeftOut(named=tuple(rejected[:MAX_REJECTED]), count=len(rejected))
+    return _dataset(request, store, clock, audited, files)
 
 
 def _not_all_usable(rejected: Sequence[RejectedFile]) -> DatasetRefused:
@@ -455,7 +456,7 @@ def _dataset(
     store: ArtefactStore,
     clock: Clock,
     audited: Audited,
-    rejected: tuple[RejectedFile, ...],
+    left_out: FilesLeftOut,
 ) -> Dataset:
     items, audit = audited.items, audited.audit
     counts = Counter(item.label for item in items)
@@ -474,6 +475,7 @@ def _dataset(
         mask_count=sum(item.has_tumour_mask for item in items),
         has_given_split={item.split for item in items} >= set(Split),
         duplicate_count=audit.exact_duplicate_count,
-        rejected=rejected,
-        audit=with_page(request.dataset_id, digest, audited, rejected, store),
+        rejected=left_out.named,
+        rejected_count=left_out.count,
+        audit=with_page(request.dataset_id, digest, audited, left_out, store),
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from core.datasets import Dataset, DatasetAudit
 from core.ports import ArtefactStore
 from workers.curation.audit import Audited
-from workers.curation.audit_report import with_page
+from workers.curation.audit_report import FilesLeftOut, with_page
 from workers.curation.audit_warnings import with_warnings
 from workers.curation.blobs import read_items
 from workers.curation.label_errors import OutOfFold, label_errors
@@ -39,4 +39,5 @@ def audit_unjudged(
 def _told_anew(dataset: Dataset, audit: DatasetAudit, store: ArtefactStore) -> DatasetAudit:
     items = read_items(store, dataset.digest)
     audited = Audited(items=items, audit=with_warnings(audit, items))
-    return with_page(dataset.id, dataset.digest, audited, dataset.rejected, store)
+    left_out = FilesLeftOut(named=dataset.rejected, count=dataset.rejected_count)
+    return with_page(dataset.id, dataset.digest, audited, left_out, store)

@@ -65,6 +65,7 @@ class Dataset(_message.Message):
     REJECTED_FILES_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     SAME_AS_FIELD_NUMBER: _builtins.int
+    REJECTED_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """datasets/{dataset}."""
     source: _builtins.str
@@ -83,6 +84,8 @@ class Dataset(_message.Message):
     """Whether the data set brings its own training and testing parts."""
     duplicate_count: _builtins.int
     """Slices whose bytes equal those of another slice in the set."""
+    rejected_count: _builtins.int
+    """How many files were left out."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -93,7 +96,7 @@ class Dataset(_message.Message):
 
     @_builtins.property
     def rejected_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedFile]:
-        """Files that were left out, when bad files were to be skipped."""
+        """The first of the files that were left out, when bad files were to be skipped."""
 
     @_builtins.property
     def audit(self) -> Global___DatasetAudit:
@@ -122,10 +125,11 @@ class Dataset(_message.Message):
         rejected_files: _abc.Iterable[Global___RejectedFile] | None = ...,
         audit: Global___DatasetAudit | None = ...,
         same_as: _abc.Iterable[_builtins.str] | None = ...,
+        rejected_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "class_counts", b"class_counts", "create_time", b"create_time", "digest", b"digest", "duplicate_count", b"duplicate_count", "group_count", b"group_count", "has_given_split", b"has_given_split", "item_count", b"item_count", "mask_count", b"mask_count", "name", b"name", "rejected_files", b"rejected_files", "same_as", b"same_as", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "class_counts", b"class_counts", "create_time", b"create_time", "digest", b"digest", "duplicate_count", b"duplicate_count", "group_count", b"group_count", "has_given_split", b"has_given_split", "item_count", b"item_count", "mask_count", b"mask_count", "name", b"name", "rejected_count", b"rejected_count", "rejected_files", b"rejected_files", "same_as", b"same_as", "size_bytes", b"size_bytes", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -219,6 +219,7 @@ def test_a_data_set_counts_every_class() -> None:
         "glioma/broken.png",
         "it ends too early",
     )
+    assert message.rejected_count == 7
     assert message.create_time.ToDatetime(tzinfo=UTC) == NOW
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.datasets import Dataset, DatasetItem, OnBadFile, Split
+from core.datasets import Dataset, DatasetItem, OnBadFile, Split, audit_page_key
 from core.errors import (
     AlreadyExists,
     DatasetRefused,
@@ -427,6 +427,11 @@ def test_of_very_many_bad_files_some_are_named(world: World) -> None:
     assert (len(error.rejected), error.more) == (MAX_REJECTED, 5)
     assert error.message.endswith(f"(and {MAX_REJECTED} more)")
     assert error.message.startswith(f"{MAX_REJECTED + 5} of its files")
+    dataset = world.upload(some_pictures() | broken, on_bad_file=OnBadFile.SKIP)
+    assert (len(dataset.rejected), dataset.rejected_count) == (MAX_REJECTED, MAX_REJECTED + 5)
+    assert dataset.audit is not None
+    key = audit_page_key(dataset.digest, dataset.audit.page_sha256)
+    assert "<p>And 5 more.</p>" in world.store.get(key).decode()
 
 
 def test_bad_files_are_counted_whatever_the_data_set_is_refused_for(world: World) -> None:

@@ -6,6 +6,8 @@ from typing import Final
 from core.labels import LABELS
 from core.registry import AnyEvaluation, Evaluation
 
+FEWEST_OF_A_CLASS: Final = 5
+"""Held-out slices of a class: to miss all of fewer may be chance."""
 FEWEST_ACCEPTED: Final = 0.1
 """Share of its held-out slices: who accepts less answers hardly anybody, however right it is."""
 
@@ -14,8 +16,9 @@ def shortcomings(evaluation: AnyEvaluation) -> tuple[str, ...]:
     """What keeps a version from being of use, in words for a person; empty if nothing does.
 
     A classifier is to know more than which class is the commonest and than what the mere file
-    tells, to have met every class it can be asked about among its held-out slices, and to accept
-    an answer now and then; a segmenter is to find something of some tumour.
+    tells, to have met every class it can be asked about among its held-out slices and to recognise
+    some of each, and to accept an answer now and then; a segmenter is to find something of some
+    tumour.
     """
     if isinstance(evaluation, Evaluation):
         return tuple(_of_classifier(evaluation))
@@ -36,6 +39,9 @@ def _of_classifier(evaluation: Evaluation) -> Iterator[str]:
     absent = [str(label) for label, count in zip(LABELS, tested, strict=True) if not count]
     if absent:
         yield f"none of its held-out slices was of the class {' or '.join(absent)}"
+    for number, label in enumerate(LABELS):
+        if tested[number] >= FEWEST_OF_A_CLASS and not evaluation.confusion[number][number]:
+            yield f"it recognises none of {tested[number]} held-out slices of the class {label}"
     if evaluation.coverage == 0:
         yield "it accepts none of its own answers to held-out slices"
     elif evaluation.coverage is not None and evaluation.coverage < FEWEST_ACCEPTED:

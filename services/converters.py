@@ -78,7 +78,7 @@ from services.resource_names import (
 )
 from services.usecases.audit import Verdict
 from services.usecases.classify import ClassifyAnswer, ClassifyCommand
-from services.usecases.models import Comparison, Promotion
+from services.usecases.models import Comparison, Moved
 from services.usecases.training import JobUpdate
 from services.usecases.upload import FileStart, Header, Part
 
@@ -647,7 +647,13 @@ def _difference(found: PairedDifference) -> models_pb2.PairedDifference:
     )
 
 
-def promotion_response(promotion: Promotion) -> models_pb2.PromoteModelVersionResponse:
+def rollback_response(rolled_back: Moved) -> models_pb2.RollbackModelAliasResponse:
+    return models_pb2.RollbackModelAliasResponse(
+        move=alias_move_message(rolled_back.move), note=rolled_back.note
+    )
+
+
+def promotion_response(promotion: Moved) -> models_pb2.PromoteModelVersionResponse:
     return models_pb2.PromoteModelVersionResponse(
         move=alias_move_message(promotion.move), note=promotion.note
     )

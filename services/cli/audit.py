@@ -88,8 +88,11 @@ def show(name: Name, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False
 def review(
     name: Name,
     agrees: Annotated[
-        bool, typer.Option("--agree/--disagree", help="Whether the prediction is right.")
-    ],
+        bool | None,
+        typer.Option(
+            "--agree/--disagree", help="Whether the prediction is right; --label says it too."
+        ),
+    ] = None,
     label: Annotated[
         TumourLabel | None, typer.Option("--label", help="The right class, if you know it.")
     ] = None,
@@ -111,6 +114,8 @@ def review(
     from services.cli.client import with_retries
     from services.cli.rows import row
 
+    if agrees is None and label is None:
+        raise typer.BadParameter("Say --agree or --disagree, or give the right --label.")
     number = labels_pb2.TumorLabel.Value(f"TUMOR_LABEL_{label.upper()}") if label else 0
     verdict = audit_pb2.Review(
         reviewer=reviewer,

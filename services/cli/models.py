@@ -161,7 +161,7 @@ def rollback(
         )
         models = connected.client.models
         answer = move_alias(connected, models.RollbackModelAlias, request, alias or PRODUCTION)
-        _moved(connected.out, answer.move)
+        _moved(connected.out, answer.move, {"note": answer.note or None})
 
 
 @app.command("history")

@@ -72,14 +72,14 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
         self, request: models_pb2.RollbackModelAliasRequest, context: Any
     ) -> models_pb2.RollbackModelAliasResponse:
         from_version = request.from_version
-        move = await asyncio.to_thread(
+        rolled_back = await asyncio.to_thread(
             self._use_cases.roll_back,
             request.alias,
             reason=request.reason,
             caller=current_call().caller,
             from_version=from_version and parse_name(MODEL_VERSIONS, from_version, "from_version"),
         )
-        return models_pb2.RollbackModelAliasResponse(move=converters.alias_move_message(move))
+        return converters.rollback_response(rolled_back)
 
     async def ListAliasMoves(
         self, request: models_pb2.ListAliasMovesRequest, context: Any

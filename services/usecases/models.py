@@ -24,6 +24,7 @@ from services.usecases.promotion_gate import (
     check_export,
     check_fitness,
     check_scores,
+    fitness_note,
 )
 
 MAX_COMPARED: Final = 20
@@ -32,6 +33,8 @@ MAX_REASON: Final = 500
 _ALIAS: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _ROLLBACK: Final = "rollback"
 """How the reason of a rollback begins in the history; a promotion's never does."""
+_FORCED: Final = "forced: "
+"""How that of a promotion begins which passed the checks over; no other does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,9 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promotion:
-    """The move that was made, and in a sentence what the gate found; empty if it did not look."""
+class Moved:
+    """The move that was made, and in a sentence what the gate found; empty if it did not look, or
+    if there is nothing to say."""
 
     move: AliasMove
     note: str = ""
@@ -104,7 +108,7 @@ class ModelUseCases:
 
     def promote(
         self, version_id: str, *, alias: str, reason: str, force: bool, caller: str
-    ) -> Promotion:
+    ) -> Moved:
         """Point the alias at the version; the next classification uses it.
 
         Empty means the alias by which a version of its task serves; no other task's version may
@@ -132,12 +136,13 @@ class ModelUseCases:
                 uow.models.lock_alias(alias)
                 latest = _latest_move(uow, alias)
                 if latest is not None and latest.to_version == version_id:
-                    return Promotion(move=latest)
-                move = self._moved(uow, alias, version_id, caller, _promotion(reason))
+                    return Moved(move=latest)
+                said = _promotion(reason, forced=force)
+                move = self._moved(uow, alias, version_id, caller, said)
                 # By the move itself: an alias that is new could not be locked before.
                 if move.from_version == (serving and serving.id):
                     uow.commit()
-                    return Promotion(move=move, note=note)
+                    return Moved(move=move, note=note)
             # Somebody moved the alias meanwhile: compare with what serves now.
 
     def _preload(self, alias: str, version: ModelVersion) -> None:
@@ -158,32 +163,33 @@ class ModelUseCases:
             return NOTHING_SERVED
         return check_scores(self._artefacts, version, serving)
 
-    def roll_back(
-        self, alias: str, *, reason: str, caller: str, from_version: str = ""
-    ) -> AliasMove:
+    def roll_back(self, alias: str, *, reason: str, caller: str, from_version: str = "") -> Moved:
         """Point the alias (empty: production) back at the version it had before.
 
         Rolling back again goes one further back, to what was promoted before that: a rollback
         undoes a promotion, never another rollback. With ``from_version``, the one to leave, it is
-        safe to repeat: a rollback from there that was the last move is the answer. Raises
+        safe to repeat: a rollback from there that was the last move is the answer. Nothing keeps
+        it from a version that is not fit to serve, but it says so. Raises
         ``NothingToRollBackTo``, ``AliasMoved`` if the alias points elsewhere, ``InvalidArgument``.
         """
         alias, reason = _checked_alias(alias) or PRODUCTION, _checked_reason(reason)
         with self._uow_factory() as uow:
             made = _rollback_made(uow, alias, from_version)
             if made is not None:
-                return made
+                return _rolled_back(uow, made)
             expected = uow.models.get(_version_before(uow, alias))
         self._preload(alias, expected)
         with self._uow_factory(write=True) as uow:
             uow.models.lock_alias(alias)  # before its history is read: two would undo the same
             made = _rollback_made(uow, alias, from_version)
             if made is not None:
-                return made
+                return _rolled_back(uow, made)
             before = _version_before(uow, alias)
-            move = self._moved(uow, alias, before, caller, _rollback(reason))
+            rolled_back = _rolled_back(
+                uow, self._moved(uow, alias, before, caller, _rollback(reason))
+            )
             uow.commit()
-            return move
+            return rolled_back
 
     def alias_moves(self, alias: str, page: PageRequest) -> Page[AliasMove]:
         """The history of an alias (empty: production), newest first. Raises ``InvalidArgument``."""
@@ -212,6 +218,11 @@ class ModelUseCases:
         self, uow: UnitOfWork, alias: str, version_id: str, caller: str, reason: str
     ) -> AliasMove:
         return uow.models.move_alias(alias, version_id, self._clock.now(), caller, reason)
+
+
+def _rolled_back(uow: UnitOfWork, move: AliasMove) -> Moved:
+    serves = move.alias in SERVING.values()
+    return Moved(move=move, note=fitness_note(uow.models.get(move.to_version)) if serves else "")
 
 
 def _latest_move(uow: UnitOfWork, alias: str) -> AliasMove | None:
@@ -284,5 +295,8 @@ def _rollback(reason: str) -> str:
     return f"{_ROLLBACK}: {reason}" if reason else _ROLLBACK
 
 
-def _promotion(reason: str) -> str:
-    return f"promotion: {reason}" if _is_rollback(reason) else reason
+def _promotion(reason: str, *, forced: bool) -> str:
+    """A reason that reads like another kind of move says what it is of."""
+    if forced:
+        return f"{_FORCED}{reason}"
+    return f"promotion: {reason}" if _is_rollback(reason) or reason.startswith(_FORCED) else reason

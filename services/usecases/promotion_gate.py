@@ -33,6 +33,12 @@ def check_fitness(version: ModelVersion) -> None:
         raise NotFitToServe(version.name, "; ".join(found))
 
 
+def fitness_note(version: ModelVersion) -> str:
+    """A sentence on what :func:`check_fitness` would refuse it for; empty for a fit version."""
+    found = "; ".join(shortcomings(version.evaluation))
+    return f"It is not fit to serve by what it says of itself: {found}." if found else ""
+
+
 def check_scores(store: ArtefactStore, candidate: ModelVersion, serving: ModelVersion) -> str:
     """A sentence on how the candidate compares with what serves, which has the same task.
 
@@ -57,10 +63,19 @@ def check_scores(store: ArtefactStore, candidate: ModelVersion, serving: ModelVe
 
 
 def _not_compared(candidate: ModelVersion, serving: ModelVersion, found: Pairing) -> str:
+    scores = f"{_scores(candidate, serving)}{_acceptance(candidate, serving)}"
     return (
         f"It was not compared with {serving.name}, which served before: {'; '.join(found.notes)}. "
-        f"Look at the report of {candidate.name} before you rely on it."
-        f"{_acceptance(candidate, serving)}"
+        f"Look at the report of {candidate.name} before you rely on it.{scores}"
+    )
+
+
+def _scores(candidate: ModelVersion, serving: ModelVersion) -> str:
+    """On slices that are not the same: no comparison, but what there is."""
+    its, before = candidate.evaluation, serving.evaluation
+    return (
+        f" On {its.test_size} held-out slices of its own its {its.score_name} is {its.score:.3f}; "
+        f"what served before has {before.score:.3f} on {before.test_size} others."
     )
 
 

@@ -131,7 +131,7 @@ def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> Non
         preloader=FakePreloader(),
         clock=FakeClock(),
     )
-    moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann"))
+    moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann").move)
     assert sorted(move.to_version for move in moves) == versions[:-1]
 
 
@@ -147,7 +147,9 @@ def test_one_rollback_that_is_sent_many_times_goes_back_once(store: SqlUnitOfWor
         preloader=FakePreloader(),
         clock=FakeClock(),
     )
-    moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann", from_version="c"))
+    moves = all_at_once(
+        lambda _: models.roll_back("", reason="", caller="ann", from_version="c").move
+    )
     assert {(move.sequence, move.to_version) for move in moves} == {(4, "b")}
 
 

@@ -1198,6 +1198,10 @@ def test_reviews_are_recorded_and_shown(world: World) -> None:
     assert (request.review.HasField("agrees"), request.review.agrees) == (True, False)
     assert UUID(request.request_id)
     assert request.review.label == labels_pb2.TUMOR_LABEL_PITUITARY
+    world.run("audit", "review", "p3", "--label", "glioma")  # which says it
+    assert not world.audit.reviews[1].review.HasField("agrees")
+    refused = world.run("audit", "review", "p3", "--comment", "hm", expect=2)
+    assert "--agree or --disagree" in refused.stderr
     shown = world.run("audit", "show", "p3").stdout
     assert "dr agrees" in shown
     assert "x 1 to 30, y 2 to 40, 99 px (24.8 mm2), score 0.500" in shown

@@ -903,7 +903,10 @@ async def test_a_version_whose_files_were_changed_is_not_promoted(gateway: Gatew
     assert (await refused(gateway.models.PromoteModelVersion(request))).fields == ["reason"]
     request.reason = "the store is being restored"
     move = (await gateway.models.PromoteModelVersion(request)).move
-    assert (move.to_version, move.reason) == ("modelVersions/m1", "the store is being restored")
+    assert (move.to_version, move.reason) == (
+        "modelVersions/m1",
+        "forced: the store is being restored",
+    )
 
 
 async def test_a_worse_version_is_not_promoted_unless_somebody_says_why(gateway: Gateway) -> None:
@@ -918,7 +921,7 @@ async def test_a_worse_version_is_not_promoted_unless_somebody_says_why(gateway:
         name="modelVersions/poor", force=True, reason="the good one has seen these"
     )
     answer = await gateway.models.PromoteModelVersion(request)
-    assert answer.move.reason == "the good one has seen these"
+    assert answer.move.reason == "forced: the good one has seen these"
     assert (await gateway.classify()).model_version == "modelVersions/poor"
     better = await gateway.promote("better", held_out(wrong_every=25))
     assert "on 400 slices held out from both" in better.note.lower()

@@ -177,7 +177,8 @@ def _copies(audit: DatasetAudit) -> Iterator[str]:
 
 def _left_out(audit: DatasetAudit) -> Iterator[str]:
     if audit.unreadable_count:
-        yield f"{_files(audit.unreadable_count)} left out, because they cannot be read."
+        they = "it" if audit.unreadable_count == 1 else "they"
+        yield f"{_files(audit.unreadable_count)} left out, because {they} cannot be read."
 
 
 def _masks(audit: DatasetAudit) -> Iterator[str]:

@@ -8,15 +8,19 @@ taken in: one that is may count on pictures that it found there.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
+from sqlalchemy import make_url
+
 from core.datasets import Dataset, DatasetItem
-from core.errors import BrainTumorError
+from core.errors import BrainTumorError, FailedPrecondition
 from core.paging import MAX_PAGE_SIZE, PageRequest
 from core.ports import ArtefactStore, UnitOfWorkFactory
 from core.settings import Settings
 from db.artefacts import FsspecArtefactStore
 from db.engine import create_store_engine
+from db.migrate import check_schema
 from db.unit_of_work import SqlUnitOfWorkFactory
 from workers.curation.blobs import BLOBS, LISTS, blob_key, list_folder, read_items
 
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = Settings.from_environment()
+        _check_database(settings.database_url)
         store = FsspecArtefactStore(settings.artefact_url)
         keys = unused_keys(store, SqlUnitOfWorkFactory(create_store_engine(settings.database_url)))
         for key in () if options.dry_run else keys:
@@ -56,8 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrainTumorError as error:
         sys.stderr.write(f"Not all that is unused was removed. {error}\n")
         return 1
-    sys.stdout.write(f"{_told(len(keys), only_counted=options.dry_run)}\n")
+    told = _told(len(keys), only_counted=options.dry_run)
+    sys.stdout.write(f"{told} The store is {settings.artefact_url}.\n")
     return 0
+
+
+def _check_database(url: str) -> None:
+    """Raises ``FailedPrecondition`` where there is none: to look for it would make an empty one."""
+    path = make_url(url).database if url.startswith("sqlite") else None
+    if path and not Path(path).exists():
+        raise FailedPrecondition(
+            f"There is no database at {path}. Set BRAINTUMOR_DATA_DIR or DATABASE_URL as the "
+            "system has it."
+        )
+    check_schema(url)
 
 
 def _told(count: int, *, only_counted: bool) -> str:

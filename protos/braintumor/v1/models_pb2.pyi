@@ -1023,6 +1023,11 @@ class RollbackModelAliasResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MOVE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """What keeps the version that serves now from being of use, in words; empty if nothing does, or if
+    the alias is one by which nothing serves.
+    """
     @_builtins.property
     def move(self) -> Global___AliasMove:
         """The move, or the one that the same request made before."""
@@ -1031,10 +1036,11 @@ class RollbackModelAliasResponse(_message.Message):
         self,
         *,
         move: Global___AliasMove | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["move", b"move", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1119,7 +1125,9 @@ class AliasMove(_message.Message):
     to_version: _builtins.str
     """Where it points now."""
     reason: _builtins.str
-    """Why."""
+    """Why. It begins with "forced: " where a promotion passed the checks over, and with "rollback"
+    where it is one.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When."""

@@ -101,8 +101,8 @@ class ModelsServicer:
     def PromoteModelVersion(self, request, context):
         """Points an alias at a version. The next classification uses it.
         FAILED_PRECONDITION: NOT_FIT_TO_SERVE, it is of no use by its own held-out slices (it knows
-        no more than which class is the commonest, none of them was of some class, or it accepts none of
-        its answers); WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise; EXPORT_DIFFERS,
+        no more than which class is the commonest, none of them was of some class, it recognises none of
+        some class, or it accepts hardly any of its answers); WORSE_THAN_PRODUCTION, it is worse than what serves beyond noise; EXPORT_DIFFERS,
         its exported graph is not the model that was trained. DATA_LOSS: its files were changed. force
         with a reason passes these over. FAILED_PRECONDITION WRONG_TASK, which nothing passes over:
         "production" is for a classifier, "segmentation" for a segmenter.

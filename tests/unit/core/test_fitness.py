@@ -41,6 +41,12 @@ def test_every_class_must_have_been_met() -> None:
     assert found == "none of its held-out slices was of the class meningioma or pituitary"
 
 
+def test_some_of_every_class_must_be_recognised() -> None:
+    rows = ((0, 5, 0, 0), (0, 9, 0, 0), (0, 0, 9, 0), (0, 0, 4, 0))  # four may be chance
+    (found,) = shortcomings(replace(USEFUL, confusion=rows))
+    assert found == "it recognises none of 5 held-out slices of the class glioma"
+
+
 def test_some_answer_must_be_accepted() -> None:
     (found,) = shortcomings(replace(USEFUL, coverage=0.0))
     assert "accepts none" in found

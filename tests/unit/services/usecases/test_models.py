@@ -21,7 +21,7 @@ from core.held_out_outlines import HeldOutOutlines
 from core.paging import PageRequest
 from core.registry import AliasMove, ReportFormat
 from core.training import Task
-from services.usecases.models import MAX_REASON, ModelUseCases, Promotion, standing_promotions
+from services.usecases.models import MAX_REASON, ModelUseCases, Moved, standing_promotions
 from services.usecases.promotion_gate import NOTHING_SERVED, PASSED_OVER
 from tests.fakes.held_out import held_out, outlines, store_version
 from tests.fakes.registry import a_model_version, a_segmentation, an_evaluation
@@ -73,13 +73,16 @@ class World:
 
     def promoted(
         self, version_id: str, *, alias: str = "", reason: str = "", force: bool = False
-    ) -> Promotion:
+    ) -> Moved:
         self.clock.advance(1)
         return self.use_cases.promote(
             version_id, alias=alias, reason=reason, force=force, caller="ann"
         )
 
     def roll_back(self, alias: str = "", reason: str = "", from_version: str = "") -> AliasMove:
+        return self.rolled_back(alias, reason, from_version).move
+
+    def rolled_back(self, alias: str = "", reason: str = "", from_version: str = "") -> Moved:
         self.clock.advance(1)
         return self.use_cases.roll_back(
             alias, reason=reason, caller="ann", from_version=from_version
@@ -247,8 +250,8 @@ def test_after_a_rollback_history_goes_on(world: World) -> None:
         world.roll_back()
 
 
-@pytest.mark.parametrize("reason", ["rollback", "rollback: by hand"])
-def test_a_promotion_is_never_taken_for_a_rollback(world: World, reason: str) -> None:
+@pytest.mark.parametrize("reason", ["rollback", "rollback: by hand", "forced: not so"])
+def test_a_promotion_is_never_taken_for_another_kind_of_move(world: World, reason: str) -> None:
     world.promote("a")
     world.promote("b", reason=reason)
     world.promote("a", reason=reason)
@@ -357,7 +360,7 @@ def test_a_worse_version_is_promoted_by_force_with_the_reason_kept(world: World)
     world.promote("good")
     found = world.promoted("poor", force=True, reason="the good one was trained on them")
     assert found.note == PASSED_OVER
-    assert world.history()[-1] == ("good", "poor", "the good one was trained on them")
+    assert world.history()[-1] == ("good", "poor", "forced: the good one was trained on them")
 
 
 def test_a_version_within_noise_is_promoted(world: World) -> None:
@@ -417,6 +420,19 @@ def test_a_version_that_knows_nothing_is_refused_whatever_serves(
     world.promote("chance", alias="candidate")
     world.promote("chance", force=True, reason="to see what it says")
     assert world.serving() == "chance"
+
+
+def test_a_rollback_to_what_is_not_fit_to_serve_says_so(world: World) -> None:
+    world.add("chance", evaluation=an_evaluation(accuracy=0.25))
+    world.promote("chance", force=True, reason="to see what it says")
+    world.promote("a")
+    found = world.rolled_back(from_version="a")
+    assert found.move.to_version == "chance"
+    assert found.note.startswith("It is not fit to serve by what it says of itself: it names 25.0%")
+    assert world.rolled_back(from_version="a") == found
+    world.promote("b")
+    world.promote("a")
+    assert world.rolled_back().note == ""
 
 
 def test_only_production_is_guarded(world: World) -> None:

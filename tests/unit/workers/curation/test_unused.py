@@ -98,6 +98,16 @@ def test_a_store_that_cannot_be_read_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BRAINTUMOR_DATA_DIR", str(tmp_path))
+    upgrade(Settings.from_environment().database_url)
     monkeypatch.setenv("BRAINTUMOR_ARTEFACT_URL", "nonsense://bucket")
     assert main([]) == 1
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_a_wrong_folder_is_told_and_nothing_is_made_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BRAINTUMOR_DATA_DIR", str(tmp_path / "wrong"))
+    assert main(["--dry-run"]) == 1
+    assert "There is no database at" in capsys.readouterr().err
+    assert not (tmp_path / "wrong").exists()

@@ -62,6 +62,8 @@ class PairedComparison:
         Such as ``0.012 higher (95 % interval of the difference -0.003 to 0.027) than``.
         """
         found = self.decisive
+        if found.interval.low == found.interval.high == 0:  # they differ in no group
+            return "the same as"
         interval = f"(95 % interval of the difference {ends(found.interval)})"
         size = f"{abs(found.difference):.3f}"
         if float(size) == 0:
@@ -122,7 +124,7 @@ def _best(
     names = {version.name for version in versions}
     pairs = [pair for pair in pairs if {pair.first, pair.second} <= names]
     field = _Field(versions, pairs)
-    chosen = min(field.equals, key=lambda v: v.latency_ms)
+    chosen = min(field.equals, key=lambda v: _latency_ms(v, field.best))
     reason = field.why_best() if chosen is field.best else field.why_faster(chosen)
     return chosen, reason + _caveat(versions, pairs)
 
@@ -160,8 +162,8 @@ class _Field:
         )
         if runner_up in self.equals:
             return reason + (
-                f", a difference within noise ({self._evidence(runner_up)}), and the fastest of "
-                "the equals"
+                f", a difference within noise ({self._evidence(runner_up)}), and none of the "
+                "equals is faster"
             )
         found = self._pairs.get((runner_up.name, self.best.name))
         return reason if found is None else f"{reason}, beyond noise ({self._evidence(runner_up)})"
@@ -181,6 +183,8 @@ class _Field:
         if pair is None:
             return f"±{_noise(self.best, other):.3f}"
         found = pair.decisive.interval
+        if found.low == found.high == 0:
+            return f"on {pair.slices} slices held out from both there was none"
         if pair.first == self.best.name:
             found = Interval(low=-found.high, high=-found.low)
         return (
@@ -195,6 +199,12 @@ def _both_ways(
     """(a, b) to whether b is better than a beyond noise, and the pair that says so."""
     found = {(p.first, p.second): (p.second_is_better, p) for p in pairs}
     return found | {(p.second, p.first): (p.second_is_worse, p) for p in pairs}
+
+
+def _latency_ms(version: ModelVersion, best: ModelVersion) -> float:
+    """Of two networks that compute as much none is the faster one, whatever machines timed them."""
+    same_work = version.flops and version.flops == best.flops
+    return best.latency_ms if same_work else version.latency_ms
 
 
 def _work(chosen: ModelVersion, best: ModelVersion) -> str:

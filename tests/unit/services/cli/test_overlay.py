@@ -69,7 +69,7 @@ def outlined_row(size: int, box: Corners) -> dict[str, Any]:
     return ROW | {"segmenter_version": "modelVersions/s1", "regions": [region]}
 
 
-@pytest.mark.parametrize("size", [32, 224, 1024, 3000])
+@pytest.mark.parametrize("size", [32, 224, 1024, 2048])
 @pytest.mark.parametrize("grey", [0, 90, 255])
 def test_a_region_has_an_outline_and_a_box_on_any_ground(size: int, grey: int) -> None:
     box = (size // 4, size // 4, size // 2, size // 2)

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from onnxruntime import InferenceSession
 
 from core.settings import Settings
-from core.training import Backbone, Task, TrainingSpec
+from core.training import Task, TrainingSpec
 from workers.curation.lineage import Lineage, Part
 from workers.learning.backbones import set_backbone_weights
 from workers.learning.classifier import backbone_of, build_classifier
@@ -18,12 +17,9 @@ from workers.model_artefact import GRAPH, INPUT_NAME, LINEAGE, LOGITS_NAME, WEIG
 from workers.starter import read_starter
 
 
-@pytest.mark.parametrize("backbone", [Backbone.EFFICIENTNET_LITE0, Backbone.EFFICIENTNET_B0])
-def test_a_segmenter_starts_from_the_classifiers_backbone(
-    tmp_path: Path, backbone: Backbone
-) -> None:
-    """With the pixels that its first layers have learned from, whichever weights it had first."""
-    recipe = {**RECIPES[Task.CLASSIFICATION], "backbone": backbone, "weights": "package"}
+def test_a_segmenter_starts_from_the_classifiers_backbone(tmp_path: Path) -> None:
+    """With the pixels that its first layers have learned from."""
+    recipe = {**RECIPES[Task.CLASSIFICATION], "weights": "package"}
     spec = TrainingSpec.validated(recipe)
     model = build_classifier(spec, pretrained=True)
     settings = Settings.from_environment({}, data_dir=tmp_path)
@@ -31,8 +27,7 @@ def test_a_segmenter_starts_from_the_classifiers_backbone(
     assert first.values is not None
     set_backbone_weights(backbone_of(model), first.values)
     keep_backbone(spec, weights_bytes(model), settings.weights_dir / BACKBONE_WEIGHTS)
-    outlining = {**RECIPES[Task.SEGMENTATION], "backbone": backbone}
-    first = start_weights(TrainingSpec.validated(outlining), settings)
+    first = start_weights(TrainingSpec.validated(RECIPES[Task.SEGMENTATION]), settings)
     assert first.source.startswith(f"file:{BACKBONE_WEIGHTS} sha256:")
     assert first.values is not None
     for found, expected in zip(first.values, backbone_of(model).get_weights(), strict=True):

@@ -24,6 +24,11 @@ class PairedDifference:
     interval: Interval
     probability_better: float
 
+    @property
+    def is_none(self) -> bool:
+        """Whether the versions differ in no group, so that no resample tells them apart."""
+        return self.interval.low == self.interval.high == 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairedComparison:
@@ -62,7 +67,7 @@ class PairedComparison:
         Such as ``0.012 higher (95 % interval of the difference -0.003 to 0.027) than``.
         """
         found = self.decisive
-        if found.interval.low == found.interval.high == 0:  # they differ in no group
+        if found.is_none:
             return "the same as"
         interval = f"(95 % interval of the difference {ends(found.interval)})"
         size = f"{abs(found.difference):.3f}"
@@ -182,9 +187,9 @@ class _Field:
         _, pair = self._pairs.get((other.name, self.best.name), (False, None))
         if pair is None:
             return f"±{_noise(self.best, other):.3f}"
-        found = pair.decisive.interval
-        if found.low == found.high == 0:
+        if pair.decisive.is_none:
             return f"on {pair.slices} slices held out from both there was none"
+        found = pair.decisive.interval
         if pair.first == self.best.name:
             found = Interval(low=-found.high, high=-found.low)
         return (

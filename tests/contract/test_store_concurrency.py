@@ -1,6 +1,6 @@
 """Many gateways and workers on one database at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
@@ -118,35 +118,30 @@ def test_a_review_that_arrives_everywhere_is_recorded_once(store: SqlUnitOfWorkF
         assert uow.audit.reviews(record.id) == (found,)
 
 
-def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> None:
-    versions = [f"m{number}" for number in range(THREADS + 1)]
+def having_promoted(store: SqlUnitOfWorkFactory, versions: Iterable[str]) -> ModelUseCases:
+    """Use cases over a store in which these have served, one after the other."""
     with store(write=True) as uow:
         for version in versions:
             uow.models.add(a_model_version(version))
             uow.models.move_alias(PRODUCTION, version, NOW, "ann", "")
         uow.commit()
-    models = ModelUseCases(
+    return ModelUseCases(
         uow_factory=store,
         artefacts=FakeArtefactStore(),
         preloader=FakePreloader(),
         clock=FakeClock(),
     )
+
+
+def test_two_rollbacks_at_once_go_back_twice(store: SqlUnitOfWorkFactory) -> None:
+    versions = [f"m{number}" for number in range(THREADS + 1)]
+    models = having_promoted(store, versions)
     moves = all_at_once(lambda _: models.roll_back("", reason="", caller="ann").move)
     assert sorted(move.to_version for move in moves) == versions[:-1]
 
 
 def test_one_rollback_that_is_sent_many_times_goes_back_once(store: SqlUnitOfWorkFactory) -> None:
-    with store(write=True) as uow:
-        for version in "abc":
-            uow.models.add(a_model_version(version))
-            uow.models.move_alias(PRODUCTION, version, NOW, "ann", "")
-        uow.commit()
-    models = ModelUseCases(
-        uow_factory=store,
-        artefacts=FakeArtefactStore(),
-        preloader=FakePreloader(),
-        clock=FakeClock(),
-    )
+    models = having_promoted(store, "abc")
     moves = all_at_once(
         lambda _: models.roll_back("", reason="", caller="ann", from_version="c").move
     )

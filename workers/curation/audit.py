@@ -39,7 +39,7 @@ Looks = Mapping[str, Look]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class LeftOutByCause:
     """How many files were not kept, by cause; which ones, where their masks are the cause.
 
     ``unnamed`` are pictures that the manifest passes over.
@@ -62,7 +62,7 @@ class Audited:
 def audit_dataset(
     items: Sequence[DatasetItem],
     looks: Looks,
-    left_out: LeftOut,
+    left_out: LeftOutByCause,
     odd_masks: Sequence[MaskFound] = (),
 ) -> Audited:
     """Look for copies, contradictions, leaks and shortcuts among at least one item.

@@ -30,7 +30,7 @@ from core.manifest import MANIFEST, is_manifest, manifest_top
 from core.messages import IngestRequest, IngestSource
 from core.ports import ArtefactStore, Clock, UnitOfWork, UnitOfWorkFactory
 from core.settings import Settings
-from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.audit import Audited, LeftOutByCause, audit_dataset
 from workers.curation.audit_report import FilesLeftOut, with_page
 from workers.curation.blobs import read_blob, write_blob, write_items
 from workers.curation.looks import Look, look_at
@@ -138,7 +138,7 @@ def _take_in(
         raise _not_all_usable(rejected)
     _check_classes(len(described.slices), items, rejected)
     _check_visible(items, looks)
-    left_out = LeftOut(
+    left_out = LeftOutByCause(
         unreadable=sum(r.mask_fault is None for r in refused),
         contradictory=len(contradictory),
         masks=tuple(_mask_faults([*described.rejected, *refused])),

@@ -12,7 +12,7 @@ from core.datasets import ClassLeakage, DatasetItem, LabelErrors, Split
 from core.labels import TumourLabel
 from tests.fakes.records import an_audit
 from tests.fakes.slices import a_head, framed, jpeg, png
-from workers.curation.audit import Audited, LeftOut, audit_dataset
+from workers.curation.audit import Audited, LeftOutByCause, audit_dataset
 from workers.curation.audit_warnings import with_warnings
 from workers.curation.lineage import Lineage, Part
 from workers.curation.looks import Look, look_at
@@ -46,8 +46,8 @@ class Set:
             )
         )
 
-    def audited(self, left_out: LeftOut | None = None) -> Audited:
-        return audit_dataset(self.items, self.looks, left_out or LeftOut())
+    def audited(self, left_out: LeftOutByCause | None = None) -> Audited:
+        return audit_dataset(self.items, self.looks, left_out or LeftOutByCause())
 
 
 def heads(count: int = 6) -> Set:
@@ -126,7 +126,7 @@ def test_names_of_components_do_not_depend_on_the_order() -> None:
 def test_copies_with_different_labels_are_told_first() -> None:
     made = heads()
     made.add("pituitary/copy.jpg", PITUITARY, jpeg(a_head(0)))
-    found = made.audited(LeftOut(unreadable=2, contradictory=1))
+    found = made.audited(LeftOutByCause(unreadable=2, contradictory=1))
     audit = found.audit
     assert audit.contradictory_pair_count == 1
     (pair,) = audit.contradictory_examples
@@ -235,7 +235,7 @@ def test_what_is_the_matter_with_masks_is_told() -> None:
         MaskFound(path="z.png", fault=MaskFault.SHADES),
     )
     odd = [MaskFound(path=made.items[0].path, fault=MaskFault.SMALL)]
-    found = audit_dataset(made.items, made.looks, LeftOut(masks=refused), odd)
+    found = audit_dataset(made.items, made.looks, LeftOutByCause(masks=refused), odd)
     assert warned(
         found,
         "3 files were left out, because masks cannot be used (has several shades: 2; is not "
